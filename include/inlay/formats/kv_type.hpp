@@ -1,0 +1,31 @@
+// The element types of a key/value cache.
+#ifndef INLAY_FORMATS_KV_TYPE_HPP_
+#define INLAY_FORMATS_KV_TYPE_HPP_
+
+#include <cstdint>
+#include <string_view>
+
+#include "inlay/core/macros.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+enum class KvType : std::uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8,  // int8 with one float32 scale per position and head
+};
+
+constexpr std::string_view Name(KvType type) {
+  switch (type) {
+    case KvType::kF32: return "f32";
+    case KvType::kF16: return "f16";
+    case KvType::kBF16: return "bf16";
+    case KvType::kQ8: return "q8";
+  }
+  return "unknown";
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FORMATS_KV_TYPE_HPP_

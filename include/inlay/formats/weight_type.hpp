@@ -1,0 +1,83 @@
+// The weight types of GGUF: names, numbers on disk and block sizes. The one table every other part looks things up in.
+// Source: ggml's type numbering and the GGUF specification.
+#ifndef INLAY_FORMATS_WEIGHT_TYPE_HPP_
+#define INLAY_FORMATS_WEIGHT_TYPE_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "inlay/core/macros.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Values are GGUF's tensor type ids.
+enum class WeightType : std::uint8_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kI8 = 24,
+  kBF16 = 30,
+};
+
+struct WeightTypeInfo {
+  WeightType type;
+  std::string_view name;      // as GGUF tools print it
+  std::uint16_t block_values;  // values per block; a row holds whole blocks
+  std::uint16_t block_bytes;
+  bool multiplies;  // has kernels: may be a weight matrix
+};
+
+inline constexpr std::array kWeightTypes = {
+    WeightTypeInfo{WeightType::kF32, "F32", 1, 4, true},      WeightTypeInfo{WeightType::kF16, "F16", 1, 2, true},
+    WeightTypeInfo{WeightType::kBF16, "BF16", 1, 2, true},    WeightTypeInfo{WeightType::kQ8_0, "Q8_0", 32, 34, true},
+    WeightTypeInfo{WeightType::kQ4_0, "Q4_0", 32, 18, true},  WeightTypeInfo{WeightType::kQ4_1, "Q4_1", 32, 20, true},
+    WeightTypeInfo{WeightType::kQ5_0, "Q5_0", 32, 22, true},  WeightTypeInfo{WeightType::kQ5_1, "Q5_1", 32, 24, true},
+    WeightTypeInfo{WeightType::kQ4_K, "Q4_K", 256, 144, true}, WeightTypeInfo{WeightType::kQ5_K, "Q5_K", 256, 176, true},
+    WeightTypeInfo{WeightType::kQ6_K, "Q6_K", 256, 210, true}, WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
+};
+
+// nullptr when the library does not know the type.
+constexpr const WeightTypeInfo* FindWeightType(std::uint32_t id) {
+  for (const WeightTypeInfo& info : kWeightTypes) {
+    if (static_cast<std::uint32_t>(info.type) == id) return &info;
+  }
+  return nullptr;
+}
+constexpr const WeightTypeInfo* FindWeightType(std::string_view name) {
+  for (const WeightTypeInfo& info : kWeightTypes) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
+constexpr const WeightTypeInfo& Info(WeightType type) { return *FindWeightType(static_cast<std::uint32_t>(type)); }
+constexpr std::string_view Name(WeightType type) { return Info(type).name; }
+
+// Bytes of one row of `cols` values in the file's own (row-major, blocked) order; cols is a multiple of block_values.
+constexpr std::size_t RowBytes(WeightType type, std::size_t cols) {
+  return cols / Info(type).block_values * Info(type).block_bytes;
+}
+
+// A closed list of weight types: what a model type is compiled for. Formats<WeightType::kQ4_K, WeightType::kF32>.
+template <WeightType... kTypes>
+struct Formats {
+  static constexpr std::array<WeightType, sizeof...(kTypes)> kList = {kTypes...};
+  static constexpr bool Contains(WeightType type) { return ((type == kTypes) || ...); }
+};
+
+// Every type that has kernels.
+using AllFormats = Formats<WeightType::kF32, WeightType::kF16, WeightType::kBF16, WeightType::kQ8_0, WeightType::kQ4_0,
+                           WeightType::kQ4_1, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K, WeightType::kQ5_K,
+                           WeightType::kQ6_K>;
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FORMATS_WEIGHT_TYPE_HPP_

@@ -1,0 +1,92 @@
+// The activations of one matrix product, in the representations that the weight types multiply with. Layout only.
+#ifndef INLAY_KERNELS_ACTIVATIONS_HPP_
+#define INLAY_KERNELS_ACTIVATIONS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "inlay/core/arena.hpp"
+#include "inlay/core/checked.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/formats/weight_type.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// A set of representations; bits may be combined.
+using ActivationKinds = std::uint8_t;
+inline constexpr ActivationKinds kActivationFloat = 1;     // float32: F32, F16, BF16 weights
+inline constexpr ActivationKinds kActivationBlock32 = 2;   // int8, one float32 scale per 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1
+inline constexpr ActivationKinds kActivationBlock256 = 4;  // int8, one float32 scale per 256: K-quants
+
+constexpr ActivationKinds ActivationKindOf(WeightType type) {
+  switch (Info(type).block_values) {
+    case 1: return kActivationFloat;
+    case 32: return kActivationBlock32;
+    default: return kActivationBlock256;
+  }
+}
+
+// int8 values, rounded to nearest even, in blocks along a row. Rows of tokens are `value_stride` apart.
+//   values [tokens, value_stride]   scales [tokens, scale_stride]: value = scale * int8
+//   sums   [tokens, sum_stride]: sums of the int8 values, which pay for the unsigned offset of the weights.
+//     Block32: one per 32 values. Block256: per block 16 sums of 16 values, then 8 sums of 32 values (24 int16).
+struct QuantizedRows {
+  std::int8_t* values = nullptr;
+  float* scales = nullptr;
+  std::int16_t* sums = nullptr;
+  std::size_t value_stride = 0;
+  std::size_t scale_stride = 0;
+  std::size_t sum_stride = 0;
+};
+
+// One [tokens, cols] matrix of activations. `values` is always there; the quantised forms as asked for.
+struct Activations {
+  float* values = nullptr;
+  std::size_t stride = 0;
+  QuantizedRows block32;
+  QuantizedRows block256;
+};
+
+namespace detail {
+constexpr std::size_t SumsPerRow(ActivationKinds kind, std::size_t cols) {
+  return kind == kActivationBlock32 ? DivideUp(cols, 32) : 24 * DivideUp(cols, 256);
+}
+}  // namespace detail
+
+// Bytes that MakeActivations takes from an arena.
+constexpr std::size_t ActivationBytes(ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
+  std::size_t bytes = ArenaBytes<float>(tokens * RoundUp(cols, 16));
+  for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
+    if ((kinds & kind) == 0) continue;
+    const std::size_t block = kind == kActivationBlock32 ? 32 : 256;
+    bytes += ArenaBytes<std::int8_t>(tokens * RoundUp(cols, 64)) + ArenaBytes<float>(tokens * DivideUp(cols, block)) +
+             ArenaBytes<std::int16_t>(tokens * detail::SumsPerRow(kind, cols));
+  }
+  return bytes;
+}
+
+inline Result<Activations> MakeActivations(Arena& arena, ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
+  Activations x;
+  x.stride = RoundUp(cols, 16);
+  INLAY_ASSIGN_OR_RETURN(const auto values, arena.Allocate<float>(tokens * x.stride, "activations"));
+  x.values = values.data();
+  for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
+    if ((kinds & kind) == 0) continue;
+    QuantizedRows& rows = kind == kActivationBlock32 ? x.block32 : x.block256;
+    rows.value_stride = RoundUp(cols, 64);
+    rows.scale_stride = DivideUp(cols, kind == kActivationBlock32 ? 32 : 256);
+    rows.sum_stride = detail::SumsPerRow(kind, cols);
+    INLAY_ASSIGN_OR_RETURN(const auto ints, arena.Allocate<std::int8_t>(tokens * rows.value_stride, "activations"));
+    INLAY_ASSIGN_OR_RETURN(const auto scales, arena.Allocate<float>(tokens * rows.scale_stride, "activations"));
+    INLAY_ASSIGN_OR_RETURN(const auto sums, arena.Allocate<std::int16_t>(tokens * rows.sum_stride, "activations"));
+    rows.values = ints.data();
+    rows.scales = scales.data();
+    rows.sums = sums.data();
+  }
+  return x;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_KERNELS_ACTIVATIONS_HPP_
