@@ -49,6 +49,9 @@ struct ModelConfig {
   bool tied_embeddings = false;  // the output matrix is the embedding table
   // Sliding window: a query at position p sees keys p - window + 1 .. p. 0: all.
   std::uint32_t window = 0;
+  // Mixture of experts: feed-forward networks per layer, and how many of them each token uses. 0: one dense network.
+  std::uint32_t experts = 0;
+  std::uint32_t experts_per_token = 0;
 
   constexpr bool operator==(const ModelConfig&) const = default;
 
@@ -63,34 +66,35 @@ inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 inline constexpr std::uint32_t kMaxHeads = 1u << 12;
 inline constexpr std::uint32_t kMaxHeadDim = 512;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
+inline constexpr std::uint32_t kMaxExperts = 1u << 10;
 
-// The first rule that the configuration breaks, naming the field. The same rules hold for files (a typed error) and for
-// compile-time configurations (a failed static_assert, see Validated).
-constexpr Result<void> Validate(const ModelConfig& config) {
-  const auto in_range = [](std::uint32_t value, std::uint32_t most) { return value >= 1 && value <= most; };
-  if (!in_range(config.dim, kMaxDimension)) return Fail(ErrorCode::kMismatch, "dim", "must be 1 .. 2^22");
-  if (!in_range(config.layers, kMaxLayers)) return Fail(ErrorCode::kMismatch, "layers", "must be 1 .. 4096");
-  if (!in_range(config.heads, kMaxHeads)) return Fail(ErrorCode::kMismatch, "heads", "must be 1 .. 4096");
-  if (!in_range(config.kv_heads, config.heads)) return Fail(ErrorCode::kMismatch, "kv_heads", "must be 1 .. heads");
-  if (config.heads % config.kv_heads != 0) return Fail(ErrorCode::kMismatch, "kv_heads", "must divide heads");
-  if (!in_range(config.head_dim, kMaxHeadDim)) return Fail(ErrorCode::kMismatch, "head_dim", "must be 1 .. 512");
-  if (config.head_dim % 2 != 0) return Fail(ErrorCode::kMismatch, "head_dim", "must be even");
-  if (!in_range(config.ffn_dim, kMaxDimension)) return Fail(ErrorCode::kMismatch, "ffn_dim", "must be 1 .. 2^22");
-  if (!in_range(config.vocab, kMaxDimension)) return Fail(ErrorCode::kMismatch, "vocab", "must be 1 .. 2^22");
-  if (!in_range(config.context, kMaxContext)) return Fail(ErrorCode::kMismatch, "context", "must be 1 .. 2^28");
-  if (config.rope_dim > config.head_dim || config.rope_dim % 2 != 0) {
-    return Fail(ErrorCode::kMismatch, "rope_dim", "must be even and at most head_dim");
-  }
-  // Written so that NaN fails too.
-  if (!(config.rope_base >= 1.0f && config.rope_base <= 1e12f)) {
-    return Fail(ErrorCode::kMismatch, "rope_base", "must be 1 .. 1e12");
-  }
-  if (!(config.rope_scale >= 1e-3f && config.rope_scale <= 1e6f)) {
-    return Fail(ErrorCode::kMismatch, "rope_scale", "must be 1e-3 .. 1e6");
-  }
-  if (!(config.norm_epsilon >= 0.0f && config.norm_epsilon <= 1.0f)) {
-    return Fail(ErrorCode::kMismatch, "norm_epsilon", "must be 0 .. 1");
-  }
+// Every rule a configuration must keep, once: RULE(field, message, condition on `c`). Validate turns a broken rule into
+// an error value (files), StaticSpec into a failed static_assert with the same words (compile-time configurations).
+// Comparisons of floats are written so that NaN breaks the rule.
+#define INLAY_CONFIG_RULES(RULE)                                                                                      \
+  RULE("dim", "must be 1 .. 2^22", c.dim >= 1 && c.dim <= kMaxDimension)                                              \
+  RULE("layers", "must be 1 .. 4096", c.layers >= 1 && c.layers <= kMaxLayers)                                        \
+  RULE("heads", "must be 1 .. 4096", c.heads >= 1 && c.heads <= kMaxHeads)                                            \
+  RULE("kv_heads", "must be 1 .. heads and divide heads",                                                             \
+       c.kv_heads >= 1 && c.kv_heads <= c.heads && c.heads % c.kv_heads == 0)                                         \
+  RULE("head_dim", "must be even and 2 .. 512", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
+  RULE("ffn_dim", "must be 1 .. 2^22", c.ffn_dim >= 1 && c.ffn_dim <= kMaxDimension)                                  \
+  RULE("vocab", "must be 1 .. 2^22", c.vocab >= 1 && c.vocab <= kMaxDimension)                                        \
+  RULE("context", "must be 1 .. 2^28", c.context >= 1 && c.context <= kMaxContext)                                    \
+  RULE("rope_dim", "must be even and at most head_dim", c.rope_dim <= c.head_dim && c.rope_dim % 2 == 0)              \
+  RULE("rope_base", "must be 1 .. 1e12", c.rope_base >= 1.0f && c.rope_base <= 1e12f)                                 \
+  RULE("rope_scale", "must be 0.001 .. 1e6", c.rope_scale >= 1e-3f && c.rope_scale <= 1e6f)                           \
+  RULE("norm_epsilon", "must be 0 .. 1", c.norm_epsilon >= 0.0f && c.norm_epsilon <= 1.0f)                            \
+  RULE("experts", "must be at most 1024", c.experts <= kMaxExperts)                                                   \
+  RULE("experts_per_token", "must be 1 .. experts, or 0 without experts",                                             \
+       c.experts == 0 ? c.experts_per_token == 0 : c.experts_per_token >= 1 && c.experts_per_token <= c.experts)
+
+// The first rule that the configuration breaks: kMismatch, naming the field.
+constexpr Result<void> Validate(const ModelConfig& c) {
+#define INLAY_DETAIL_RULE(field, message, condition) \
+  if (!(condition)) return Fail(ErrorCode::kMismatch, field, message);
+  INLAY_CONFIG_RULES(INLAY_DETAIL_RULE)
+#undef INLAY_DETAIL_RULE
   return {};
 }
 

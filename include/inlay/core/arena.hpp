@@ -60,6 +60,21 @@ class Arena {
   std::size_t used_ = 0;
 };
 
+// Has an arena's interface and hands out nothing: it counts. Set-up code is a template on its memory, so the plan of a
+// session is computed by the very code that makes the session, at compile time if need be.
+class MemoryCounter {
+ public:
+  template <class T>
+  constexpr Result<std::span<T>> Allocate(std::size_t count, std::string_view) {
+    used_ += ArenaBytes<T>(count);
+    return std::span<T>();
+  }
+  constexpr std::size_t used() const { return used_; }
+
+ private:
+  std::size_t used_ = 0;
+};
+
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_CORE_ARENA_HPP_

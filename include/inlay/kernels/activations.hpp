@@ -54,22 +54,12 @@ constexpr std::size_t SumsPerRow(ActivationKinds kind, std::size_t cols) {
 }
 }  // namespace detail
 
-// Bytes that MakeActivations takes from an arena.
-constexpr std::size_t ActivationBytes(ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
-  std::size_t bytes = ArenaBytes<float>(tokens * RoundUp(cols, 16));
-  for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
-    if ((kinds & kind) == 0) continue;
-    const std::size_t block = kind == kActivationBlock32 ? 32 : 256;
-    bytes += ArenaBytes<std::int8_t>(tokens * RoundUp(cols, 64)) + ArenaBytes<float>(tokens * DivideUp(cols, block)) +
-             ArenaBytes<std::int16_t>(tokens * detail::SumsPerRow(kind, cols));
-  }
-  return bytes;
-}
-
-inline Result<Activations> MakeActivations(Arena& arena, ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
+// Makes room for [tokens, cols] in an arena (or counts the bytes with a MemoryCounter).
+template <class Memory>
+constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
   Activations x;
   x.stride = RoundUp(cols, 16);
-  INLAY_ASSIGN_OR_RETURN(const auto values, arena.Allocate<float>(tokens * x.stride, "activations"));
+  INLAY_ASSIGN_OR_RETURN(const auto values, arena.template Allocate<float>(tokens * x.stride, "activations"));
   x.values = values.data();
   for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
     if ((kinds & kind) == 0) continue;
@@ -77,9 +67,9 @@ inline Result<Activations> MakeActivations(Arena& arena, ActivationKinds kinds, 
     rows.value_stride = RoundUp(cols, 64);
     rows.scale_stride = DivideUp(cols, kind == kActivationBlock32 ? 32 : 256);
     rows.sum_stride = detail::SumsPerRow(kind, cols);
-    INLAY_ASSIGN_OR_RETURN(const auto ints, arena.Allocate<std::int8_t>(tokens * rows.value_stride, "activations"));
-    INLAY_ASSIGN_OR_RETURN(const auto scales, arena.Allocate<float>(tokens * rows.scale_stride, "activations"));
-    INLAY_ASSIGN_OR_RETURN(const auto sums, arena.Allocate<std::int16_t>(tokens * rows.sum_stride, "activations"));
+    INLAY_ASSIGN_OR_RETURN(const auto ints, arena.template Allocate<std::int8_t>(tokens * rows.value_stride, "activations"));
+    INLAY_ASSIGN_OR_RETURN(const auto scales, arena.template Allocate<float>(tokens * rows.scale_stride, "activations"));
+    INLAY_ASSIGN_OR_RETURN(const auto sums, arena.template Allocate<std::int16_t>(tokens * rows.sum_stride, "activations"));
     rows.values = ints.data();
     rows.scales = scales.data();
     rows.sums = sums.data();

@@ -1,0 +1,153 @@
+// The packed weights buffer: where each tensor is, and the pointers that the layers read it through.
+//
+// The buffer holds the tensors in the order of their numbers (tensor_roles.hpp), each at a multiple of 64 bytes:
+// matrices in the packed layout of kernels/packed_layout.hpp, vectors as float32. Given the configuration and the type
+// of each tensor, every offset follows; nothing else is stored.
+#ifndef INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
+#define INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/packed_layout.hpp"
+#include "inlay/weights/tensor_roles.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Bytes of one packed tensor, a multiple of 64.
+constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorRole role, WeightType type) {
+  const TensorShape shape = ShapeOf(config, role);
+  if (IsVector(role)) return ArenaBytes<float>(shape.cols);
+  return shape.count * RoundUp(PackedBytes(type, shape.rows, shape.cols), kAlignment);
+}
+
+// Bytes of the whole buffer. `type_of(TensorId)` gives each tensor's type.
+template <class TypeOf>
+constexpr std::size_t PackedWeightsBytes(const ModelConfig& config, TypeOf&& type_of) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < TensorCount(config); ++i) {
+    const TensorId id = TensorAt(i);
+    if (HasRole(config, id.role)) bytes += PackedTensorBytes(config, id.role, type_of(id));
+  }
+  return bytes;
+}
+
+// Which type each tensor has: one byte per tensor number. Roles that the model lacks, and vectors, are kF32.
+using TensorTypes = std::span<const WeightType>;
+
+inline std::size_t PackedWeightsBytes(const ModelConfig& config, TensorTypes types) {
+  return PackedWeightsBytes(config, [types](TensorId id) { return types[TensorIndex(id)]; });
+}
+
+// One packed matrix, or `count` of them (experts), `stride` bytes apart. Its dimensions come from the spec. Does not own.
+struct PackedMatrix {
+  const std::byte* data = nullptr;
+  std::size_t stride = 0;
+  WeightType type = WeightType::kF32;
+
+  const std::byte* expert(std::size_t index) const { return data + index * stride; }
+};
+
+// The tensors of one layer, as pointers into the packed buffer.
+struct LayerWeights {
+  const float* attention_norm = nullptr;  // [dim]
+  PackedMatrix query;                     // [q_dim, dim]
+  PackedMatrix key;                       // [kv_dim, dim]
+  PackedMatrix value;                     // [kv_dim, dim]
+  PackedMatrix attention_output;          // [dim, q_dim]
+  const float* ffn_norm = nullptr;        // [dim]
+  PackedMatrix router;                    // [experts, dim], only with experts
+  PackedMatrix gate;                      // [ffn_dim, dim]
+  PackedMatrix up;                        // [ffn_dim, dim]
+  PackedMatrix down;                      // [dim, ffn_dim]
+};
+
+// All weights of a model. The packed buffer and the table of layers outlive it.
+struct ModelWeights {
+  PackedMatrix token_embedding;         // [vocab, dim]
+  const float* output_norm = nullptr;   // [dim]
+  PackedMatrix output;                  // [vocab, dim]; the embedding table when tied
+  const float* rope_factors = nullptr;  // [rope_dim / 2], or nullptr
+  std::span<const LayerWeights> layers;
+};
+
+// Points `weights` into a packed buffer. `layers` has config.layers entries. kMismatch when the buffer's size is not what
+// configuration and types need, kUnsupported when a type cannot be multiplied with. Cost: the number of tensors.
+inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorTypes types,
+                                              std::span<const std::byte> packed, std::span<LayerWeights> layers) {
+  if (types.size() != TensorCount(config)) {
+    return Fail(ErrorCode::kMismatch, "tensor types", types.size(), " entries, the model has ", TensorCount(config));
+  }
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role) || IsVector(id.role)) continue;
+    const WeightTypeInfo& info = Info(types[i]);
+    const std::size_t cols = ShapeOf(config, id.role).cols;
+    if (!info.multiplies || cols % info.block_values != 0) {
+      return Fail(ErrorCode::kUnsupported, TensorName(config, id).view(), "type ", info.name, " cannot hold rows of ", cols);
+    }
+  }
+  const std::size_t needed = PackedWeightsBytes(config, types);
+  if (packed.size() != needed) {
+    return Fail(ErrorCode::kMismatch, "packed weights", packed.size(), " bytes, the configuration needs ", needed);
+  }
+  if (reinterpret_cast<std::uintptr_t>(packed.data()) % kAlignment != 0) {
+    return Fail(ErrorCode::kInvalidArgument, "packed weights", "must start at a multiple of ", kAlignment, " bytes");
+  }
+
+  ModelWeights weights;
+  const std::byte* at = packed.data();
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role)) continue;
+    const std::size_t bytes = PackedTensorBytes(config, id.role, types[i]);
+    const PackedMatrix matrix{at, bytes / ShapeOf(config, id.role).count, types[i]};
+    const float* vector = reinterpret_cast<const float*>(at);
+    at += bytes;
+    LayerWeights* layer = IsLayerRole(id.role) ? &layers[id.layer] : nullptr;
+    switch (id.role) {
+      case TensorRole::kTokenEmbedding: weights.token_embedding = matrix; break;
+      case TensorRole::kOutputNorm: weights.output_norm = vector; break;
+      case TensorRole::kOutput: weights.output = matrix; break;
+      case TensorRole::kRopeFactors: weights.rope_factors = vector; break;
+      case TensorRole::kAttentionNorm: layer->attention_norm = vector; break;
+      case TensorRole::kQuery: layer->query = matrix; break;
+      case TensorRole::kKey: layer->key = matrix; break;
+      case TensorRole::kValue: layer->value = matrix; break;
+      case TensorRole::kAttentionOutput: layer->attention_output = matrix; break;
+      case TensorRole::kFfnNorm: layer->ffn_norm = vector; break;
+      case TensorRole::kRouter: layer->router = matrix; break;
+      case TensorRole::kGate: layer->gate = matrix; break;
+      case TensorRole::kUp: layer->up = matrix; break;
+      case TensorRole::kDown: layer->down = matrix; break;
+    }
+  }
+  if (config.tied_embeddings) weights.output = weights.token_embedding;
+  weights.layers = layers;
+  return weights;
+}
+
+// Checks every tensor's type against the closed list a model type is compiled for, naming tensor, type and list.
+template <class FormatList>
+Result<void> CheckFormats(const ModelConfig& config, TensorTypes types) {
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role) || IsVector(id.role) || FormatList::Contains(types[i])) continue;
+    TextBuffer<96> list;
+    for (const WeightType type : FormatList::kList) list.Append(list.empty() ? "" : ", ").Append(Name(type));
+    return Fail(ErrorCode::kUnsupported, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(), "type ",
+                Name(types[i]), " is not in this model's formats (", list.view(), "); add ", Name(types[i]));
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
