@@ -1,0 +1,5 @@
+// The one entry point of inlay_tests. Boost.Test's runner is compiled in, so that every compiler, sanitizer and CPU gets a
+// runner built like the tests, and only Boost's headers need to be installed.
+#define BOOST_TEST_MODULE inlay
+#define BOOST_TEST_DYN_LINK
+#include <boost/test/included/unit_test.hpp>
