@@ -43,11 +43,9 @@ class [[nodiscard]] Result {
     std::construct_at(this, std::move(other));
     return *this;
   }
-  constexpr ~Result()
-    requires std::is_trivially_destructible_v<T>
-  = default;
+  // Not a second, defaulted destructor for trivial types: Clang 14 cannot choose between two.
   constexpr ~Result() {
-    if (has_value_) value_.~T();
+    if (has_value_) std::destroy_at(std::addressof(value_));
   }
 
   constexpr bool has_value() const { return has_value_; }
