@@ -1,0 +1,200 @@
+// The vector operations that the kernels need and that Highway 1.0 lacks, under names of our own (newer Highway versions
+// have some of them; an own name never becomes ambiguous by argument-dependent lookup). Apart because every kernel file
+// uses it and because it is the only place with intrinsics.
+//
+// Integer kernels see a vector as `Words`: 32-bit lanes, one per matrix row, each holding four bytes (columns k .. k+3 of
+// that row) or two 16-bit values. All shifts and masks are done on whole words, so the same source works with one lane
+// (HWY_SCALAR: a plain integer), 4, 8 or 16.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "inlay/core/macros.hpp"
+#include "inlay/kernels/highway.hpp"
+
+
+#if defined(INLAY_KERNELS_SIMD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_SIMD_INL_HPP_
+#undef INLAY_KERNELS_SIMD_INL_HPP_
+#else
+#define INLAY_KERNELS_SIMD_INL_HPP_
+#endif
+
+// What the target multiplies bytes with. Exactly one of these is 1:
+//   DOT4_UNSIGNED  u8 x i8 -> i32 (x86 VNNI)        DOT4_SIGNED  i8 x i8 -> i32 (ARM dot product; emulated elsewhere)
+//   MADDUBS        u8 x i8 -> saturating i16 pairs (SSSE3, AVX2, AVX-512 without VNNI)
+// Highway 1.0.3 selects its AVX3_DL target statically by the wrong macro, hence the test of the compiler's own.
+#undef INLAY_DOT4_UNSIGNED
+#undef INLAY_DOT4_SIGNED
+#undef INLAY_MADDUBS
+#if HWY_ARCH_X86 && ((HWY_TARGET == HWY_AVX3 && defined(__AVX512VNNI__)) || HWY_TARGET < HWY_AVX3 || \
+                     (HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)))
+#define INLAY_DOT4_UNSIGNED 1
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
+#define INLAY_MADDUBS 1
+#else
+#define INLAY_DOT4_SIGNED 1
+#endif
+#ifndef INLAY_DOT4_UNSIGNED
+#define INLAY_DOT4_UNSIGNED 0
+#endif
+#ifndef INLAY_DOT4_SIGNED
+#define INLAY_DOT4_SIGNED 0
+#endif
+#ifndef INLAY_MADDUBS
+#define INLAY_MADDUBS 0
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// One lane per matrix row; a row tile has 16. Vectors of unknown length cannot be array elements: such targets use their
+// fixed-size subset.
+using WordTag = hn::CappedTag<std::int32_t, 16>;
+using FloatTag = hn::CappedTag<float, 16>;
+using Words = hn::Vec<WordTag>;
+using Floats = hn::Vec<FloatTag>;
+inline constexpr std::size_t kWordLanes = hn::MaxLanes(WordTag());
+static_assert(16 % kWordLanes == 0);
+
+// All lanes = the four bytes at p.
+HWY_INLINE Words BroadcastWord(const void* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return hn::Set(WordTag(), word);
+}
+
+// kWordLanes words from any address.
+HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return BroadcastWord(p);
+#else
+  const WordTag d;
+  return hn::BitCast(d, hn::LoadU(hn::Repartition<std::uint8_t, WordTag>(), p));
+#endif
+}
+
+HWY_INLINE void StoreWords(Words v, std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::int32_t word = hn::GetLane(v);
+  std::memcpy(p, &word, sizeof(word));
+#else
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  hn::StoreU(hn::BitCast(d8, v), d8, p);
+#endif
+}
+
+// One byte per lane, zero-extended or sign-extended.
+HWY_INLINE Words LoadBytesUnsigned(const std::uint8_t* HWY_RESTRICT p) {
+  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::uint8_t, WordTag>(), p));
+}
+HWY_INLINE Words LoadBytesSigned(const std::uint8_t* HWY_RESTRICT p) {
+  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::int8_t, WordTag>(), reinterpret_cast<const std::int8_t*>(p)));
+}
+
+// Two bytes per lane, zero-extended to the lane's two 16-bit halves.
+HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), p[0] | (p[1] << 16));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::PromoteTo(d16, hn::LoadU(hn::Rebind<std::uint8_t, decltype(d16)>(), p)));
+#endif
+}
+
+// kWordLanes half-precision numbers.
+HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
+  const hn::Rebind<hwy::float16_t, FloatTag> d16;
+  return hn::PromoteTo(FloatTag(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+
+// Lane i: a.lo * b.lo + a.hi * b.hi of its signed 16-bit halves. Exact unless all four are -32768.
+HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  return Words{_mm512_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return Words{_mm_madd_epi16(a.raw, b.raw)};
+#else
+  const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
+  return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
+#endif
+}
+
+// sum + MultiplyAddPairs(a, b).
+HWY_INLINE Words AccumulatePairs(Words sum, Words a, Words b) {
+#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
+  return Words{_mm256_dpwssd_avx_epi32(sum.raw, a.raw, b.raw)};
+#elif INLAY_DOT4_UNSIGNED
+  return Words{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#else
+  return hn::Add(sum, MultiplyAddPairs(a, b));
+#endif
+}
+
+// sum + the dot product of four bytes of weights and four of activations, per lane.
+// Weights 0 .. 127 are right on every target; beyond, DOT4_UNSIGNED takes them as 0 .. 255, the others as -128 .. 127.
+// Activations are -127 .. 127.
+HWY_INLINE Words AccumulateDot4(Words sum, Words weights, Words activations) {
+#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
+  return Words{_mm256_dpbusd_avx_epi32(sum.raw, weights.raw, activations.raw)};
+#elif INLAY_DOT4_UNSIGNED
+  return Words{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR && defined(__ARM_FEATURE_DOTPROD)
+  return Words{vdotq_s32(sum.raw, vreinterpretq_s8_s32(weights.raw), vreinterpretq_s8_s32(activations.raw))};
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
+  // Two products of at most 128 * 127 fit 16 bits.
+  const int8x16_t w = vreinterpretq_s8_s32(weights.raw);
+  const int8x16_t a = vreinterpretq_s8_s32(activations.raw);
+  const int16x8_t pairs = vpaddq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a)), vmull_high_s8(w, a));
+  return Words{vpadalq_s16(sum.raw, pairs)};
+#elif HWY_TARGET == HWY_SCALAR
+  const std::uint32_t w = static_cast<std::uint32_t>(hn::GetLane(weights));
+  const std::uint32_t a = static_cast<std::uint32_t>(hn::GetLane(activations));
+  const auto byte = [](std::uint32_t word, int i) {
+    return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> (8 * i)));
+  };
+  return hn::Set(WordTag(), hn::GetLane(sum) + byte(w, 0) * byte(a, 0) + byte(w, 1) * byte(a, 1) +
+                                byte(w, 2) * byte(a, 2) + byte(w, 3) * byte(a, 3));
+#else
+  // Even and odd columns apart, in 16 bits: two products of at most 128 * 127 fit.
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  const auto w = hn::BitCast(d16, weights);
+  const auto a = hn::BitCast(d16, activations);
+  const auto even = hn::Mul(hn::ShiftRight<8>(hn::ShiftLeft<8>(w)), hn::ShiftRight<8>(hn::ShiftLeft<8>(a)));
+  const auto odd = hn::Mul(hn::ShiftRight<8>(w), hn::ShiftRight<8>(a));
+  const Words pairs = hn::BitCast(WordTag(), hn::Add(even, odd));
+  return hn::Add(sum, hn::Add(hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)), hn::ShiftRight<16>(pairs)));
+#endif
+}
+
+#if INLAY_MADDUBS
+// 16-bit lane i: weights (unsigned) * activations (signed) of bytes 2i and 2i+1, added with saturation.
+HWY_INLINE Words MultiplyBytesToPairs(Words weights, Words activations) {
+#if HWY_TARGET == HWY_AVX3
+  return Words{_mm512_maddubs_epi16(weights.raw, activations.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_maddubs_epi16(weights.raw, activations.raw)};
+#else
+  return Words{_mm_maddubs_epi16(weights.raw, activations.raw)};
+#endif
+}
+
+// The 16-bit halves of each lane added apart from each other.
+HWY_INLINE Words AddPairs(Words a, Words b) {
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
+}
+#endif  // INLAY_MADDUBS
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_KERNELS_SIMD_INL_HPP_
