@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <type_traits>
+#include <utility>
 
 #include "inlay/core/macros.hpp"
 
@@ -21,11 +22,12 @@ class FunctionRef<R(Args...)> {
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef> && std::is_invocable_r_v<R, F&, Args...>)
   FunctionRef(F&& function)  // NOLINT: implicit by design
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(function)))),
+      // Not static_cast: a function's address converts to void* only so.
+      : object_(const_cast<void*>(reinterpret_cast<const void*>(std::addressof(function)))),
         call_([](void* object, Args... args) -> R {
-          return (*static_cast<std::remove_reference_t<F>*>(object))(static_cast<Args>(args)...);
+          return (*reinterpret_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
         }) {}
-  R operator()(Args... args) const { return call_(object_, static_cast<Args>(args)...); }
+  R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
 
  private:
   void* object_;

@@ -42,7 +42,10 @@ class TextBuffer {
     for (std::size_t i = 0; i < count; ++i) data_[size_ + i] = text[i];
     size_ += count;
     if (cut_) {
-      if (size_ > kCapacity - 4) size_ = kCapacity - 4;
+      if (size_ > kCapacity - 4) {
+        size_ = kCapacity - 4;
+        while (size_ > 0 && (static_cast<unsigned char>(data_[size_]) & 0xC0) == 0x80) --size_;
+      }
       for (int i = 0; i < 3; ++i) data_[size_++] = '.';
     }
     data_[size_] = '\0';
