@@ -11,6 +11,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/float16.hpp"
 #include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/highway.hpp"
 
 #if defined(INLAY_KERNELS_FLOAT_LANES_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INLAY_KERNELS_FLOAT_LANES_INL_HPP_
@@ -18,8 +19,6 @@
 #else
 #define INLAY_KERNELS_FLOAT_LANES_INL_HPP_
 #endif
-
-#include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace inlay {

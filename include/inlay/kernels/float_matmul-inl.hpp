@@ -21,8 +21,6 @@
 #define INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
 #endif
 
-#include <hwy/highway.h>
-
 #include "inlay/kernels/float_lanes-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();

@@ -1,0 +1,197 @@
+// What happens between matrix products, element by element or over one row: norms, activations, softmax, rotation.
+//
+// Every function works on one row, so results cannot depend on how rows are split. Sums run over 16 lanes (four
+// interleaved groups of them where it is faster) and fold in one fixed order on every target.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "inlay/core/macros.hpp"
+
+#if defined(INLAY_KERNELS_ELEMENTWISE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_ELEMENTWISE_INL_HPP_
+#undef INLAY_KERNELS_ELEMENTWISE_INL_HPP_
+#else
+#define INLAY_KERNELS_ELEMENTWISE_INL_HPP_
+#endif
+
+#include "inlay/kernels/float_lanes-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace detail {
+
+// exp(x) = 2^n (1 + p(b)) with b = x - n ln 2 in [-ln 2 / 2, ln 2 / 2]: returns p(b), which is e^b - 1, and n as
+// 12582912 + n (the integer sits in the low mantissa bits). The polynomial of degree 5 was fitted for the least relative
+// error in float32. Relative error of the whole: at most 1.9e-7, 1.6 units in the last place.
+HWY_INLINE Lanes16 ExpReduced16(const Lanes16& x, Lanes16& shifted) {
+  const Lanes16 shift = Set16(12582912.0f);
+  shifted = MulAdd16(x, Set16(1.44269504f), shift);
+  const Lanes16 n = Sub16(shifted, shift);
+  // ln 2 in two parts: n times the first is exact.
+  const Lanes16 b = MulAdd16(n, Set16(-1.42860677e-6f), MulAdd16(n, Set16(-0.693145752f), x));
+  const Lanes16 square = Mul16(b, b);
+  const Lanes16 high = MulAdd16(Set16(0x1.0e4020p-7f), b, Set16(0x1.573e2ep-5f));
+  const Lanes16 middle = MulAdd16(Set16(0x1.555e66p-3f), b, Set16(0x1.fffdb6p-2f));
+  return MulAdd16(MulAdd16(high, square, middle), square, Mul16(Set16(0x1.ffffecp-1f), b));
+}
+
+}  // namespace detail
+
+// e^x for x <= 0; below -87.3 the result stays at e^-87.3 (1.2e-38). NaN stays NaN.
+HWY_INLINE Lanes16 ExpNegative16(const Lanes16& x) {
+  Lanes16 shifted;
+  const Lanes16 p = detail::ExpReduced16(Max16(Set16(-87.3f), x), shifted);
+  const Lanes16 power = PowerOfTwo16(shifted);
+  return MulAdd16(power, p, power);
+}
+
+// e^x for any x: infinity above 88.8, smaller than the least normal number below -87.4, 0 below -104. NaN stays NaN.
+HWY_INLINE Lanes16 Exp16(const Lanes16& x) {
+  Lanes16 shifted;
+  const Lanes16 p = detail::ExpReduced16(Max16(Set16(-105.0f), Min16(Set16(90.0f), x)), shifted);
+  // Two factors: 2^n alone is no float for n = 128 or n < -126.
+  const Lanes16 shift = Set16(12582912.0f);
+  const Lanes16 half = MulAdd16(Sub16(shifted, shift), Set16(0.5f), shift);
+  const Lanes16 rest = Add16(Sub16(shifted, half), shift);
+  const Lanes16 power = PowerOfTwo16(half);
+  return Mul16(MulAdd16(power, p, power), PowerOfTwo16(rest));
+}
+
+// 1 / (1 + e^-x), without overflow for any x.
+HWY_INLINE Lanes16 Sigmoid16(const Lanes16& x) {
+  const Lanes16 one = Set16(1.0f);
+  const Lanes16 e = ExpNegative16(Sub16(Set16(0.0f), Abs16(x)));
+  return Div16(IfNegative16(x, e, one), Add16(one, e));
+}
+
+// Calls f(index, count) for 16 elements at a time; count is below 16 only in the last call.
+template <class F>
+HWY_INLINE void ForEach16(std::size_t n, F f) {
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) f(i, std::size_t{16});
+  if (i < n) f(i, n - i);
+}
+HWY_INLINE Lanes16 LoadUpTo16(const float* from, std::size_t count) {
+  return HWY_LIKELY(count == 16) ? Load16(from) : LoadPart16(from, count);
+}
+HWY_INLINE void StoreUpTo16(const Lanes16& value, float* to, std::size_t count) {
+  if (HWY_LIKELY(count == 16)) {
+    Store16(value, to);
+  } else {
+    StorePart16(value, to, count);
+  }
+}
+
+// Sum of squares of n values: four groups of 16 lanes by index modulo 64, then (0 + 1) + (2 + 3), then the lanes.
+inline float SumOfSquares(const float* x, std::size_t n) {
+  Lanes16 sum0 = Set16(0.0f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+  std::size_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const Lanes16 a = Load16(x + i), b = Load16(x + i + 16), c = Load16(x + i + 32), e = Load16(x + i + 48);
+    sum0 = MulAdd16(a, a, sum0);
+    sum1 = MulAdd16(b, b, sum1);
+    sum2 = MulAdd16(c, c, sum2);
+    sum3 = MulAdd16(e, e, sum3);
+  }
+  for (; i < n; i += 16) {
+    const Lanes16 a = LoadUpTo16(x + i, n - i < 16 ? n - i : 16);
+    sum0 = MulAdd16(a, a, sum0);
+  }
+  return Sum16(Add16(Add16(sum0, sum1), Add16(sum2, sum3)));
+}
+
+// out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]. out may be x.
+// Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", https://arxiv.org/abs/1910.07467.
+inline void RmsNorm(const float* x, const float* weight, std::size_t n, float epsilon, float* out) {
+  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
+  const Lanes16 scale = Set16(1.0f / std::sqrt(mean + epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(Mul16(LoadUpTo16(x + i, count), scale), LoadUpTo16(weight + i, count)), out + i, count);
+  });
+}
+
+// sum[i] += x[i].
+inline void AddResidual(const float* x, std::size_t n, float* sum) {
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Add16(LoadUpTo16(sum + i, count), LoadUpTo16(x + i, count)), sum + i, count);
+  });
+}
+
+// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + e^-x). out may be gate or up.
+// Source: Shazeer 2020, "GLU Variants Improve Transformer", https://arxiv.org/abs/2002.05202.
+inline void SiluMultiply(const float* gate, const float* up, std::size_t n, float* out) {
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 x = LoadUpTo16(gate + i, count);
+    StoreUpTo16(Mul16(Mul16(x, Sigmoid16(x)), LoadUpTo16(up + i, count)), out + i, count);
+  });
+}
+
+// out[i] = e^x[i]. out may be x.
+inline void Exp(const float* x, std::size_t n, float* out) {
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Exp16(LoadUpTo16(x + i, count)), out + i, count);
+  });
+}
+
+// The largest of n >= 1 values. What it gives when there are NaNs is not specified.
+inline float Largest(const float* x, std::size_t n) {
+  Lanes16 largest = Set16(x[0]);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 value = count == 16 ? Load16(x + i) : KeepRange16(LoadPart16(x + i, count), 0, count, x[0]);
+    largest = Max16(largest, value);
+  });
+  return Largest16(largest);
+}
+
+// x[i] = e^(x[i] - largest) / sum, in place, n >= 1; the probabilities sum to 1 within rounding.
+inline void Softmax(float* x, std::size_t n) {
+  const Lanes16 largest = Set16(Largest(x, n));
+  Lanes16 sum = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 e = ExpNegative16(Sub16(LoadUpTo16(x + i, count), largest));
+    sum = Add16(sum, count == 16 ? e : KeepRange16(e, 0, count, 0.0f));
+    StoreUpTo16(e, x + i, count);
+  });
+  const Lanes16 scale = Set16(1.0f / Sum16(sum));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), x + i, count);
+  });
+}
+
+// Rotates one head in place by a table of RopeTable (rope.hpp): the first 2 * half values; the rest stays.
+// Pairs: elements 2 i and 2 i + 1 turn together (the order of Llama models in GGUF files and llama2.c checkpoints).
+inline void RotatePairs(const float* cos_sin, std::size_t half, float* x) {
+  ForEach16(2 * half, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(ComplexMul16(LoadUpTo16(x + i, count), LoadUpTo16(cos_sin + i, count)), x + i, count);
+  });
+}
+// Halves: elements i and i + half turn together (the order of most later families).
+inline void RotateHalves(const float* cos_sin, std::size_t half, float* x) {
+  ForEach16(half, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    alignas(64) float lower[32] = {};
+    for (std::size_t j = 0; j < count; ++j) {
+      lower[2 * j] = x[i + j];
+      lower[2 * j + 1] = x[i + j + half];
+    }
+    alignas(64) float turned[32];
+    Store16(ComplexMul16(Load16(lower), LoadUpTo16(cos_sin + 2 * i, 2 * count < 16 ? 2 * count : 16)), turned);
+    if (count > 8) {
+      Store16(ComplexMul16(Load16(lower + 16), LoadUpTo16(cos_sin + 2 * i + 16, 2 * count - 16)), turned + 16);
+    }
+    for (std::size_t j = 0; j < count; ++j) {
+      x[i + j] = turned[2 * j];
+      x[i + j + half] = turned[2 * j + 1];
+    }
+  });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
