@@ -138,17 +138,18 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
 
 // The configuration of a llama2.c checkpoint (version 0: float32, adjacent rotary pairs, base 10000, epsilon 1e-5).
 inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
+  const Llama2cDims& dims = file.dims();
   ModelConfig config;
-  config.dim = file.dim();
-  config.layers = file.layers();
-  config.heads = file.heads();
-  config.kv_heads = file.kv_heads();
-  config.head_dim = file.dim() / file.heads();
-  config.ffn_dim = file.ffn_dim();
-  config.vocab = file.vocab();
-  config.context = file.context();
+  config.dim = dims.dim;
+  config.layers = dims.layers;
+  config.heads = dims.heads;
+  config.kv_heads = dims.kv_heads;
+  config.head_dim = dims.head_dim();
+  config.ffn_dim = dims.ffn_dim;
+  config.vocab = dims.vocab;
+  config.context = dims.context;
   config.rope_dim = config.head_dim;
-  config.tied_embeddings = file.tied_embeddings();
+  config.tied_embeddings = dims.tied_embeddings;
   INLAY_CHECK_OK(Validate(config));
   return config;
 }
@@ -161,17 +162,17 @@ inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoin
     std::span<const float> values;
     switch (id.role) {
       case TensorRole::kTokenEmbedding: values = file.token_embedding(); break;
-      case TensorRole::kOutputNorm: values = file.output_norm(); break;
-      case TensorRole::kOutput: values = file.output(); break;
+      case TensorRole::kOutputNorm: values = file.final_norm(); break;
+      case TensorRole::kOutput: values = file.classifier(); break;
       case TensorRole::kAttentionNorm: values = file.attention_norm(id.layer); break;
-      case TensorRole::kQuery: values = file.query(id.layer); break;
-      case TensorRole::kKey: values = file.key(id.layer); break;
-      case TensorRole::kValue: values = file.value(id.layer); break;
-      case TensorRole::kAttentionOutput: values = file.attention_output(id.layer); break;
+      case TensorRole::kQuery: values = file.wq(id.layer); break;
+      case TensorRole::kKey: values = file.wk(id.layer); break;
+      case TensorRole::kValue: values = file.wv(id.layer); break;
+      case TensorRole::kAttentionOutput: values = file.wo(id.layer); break;
       case TensorRole::kFfnNorm: values = file.ffn_norm(id.layer); break;
-      case TensorRole::kGate: values = file.gate(id.layer); break;
-      case TensorRole::kUp: values = file.up(id.layer); break;
-      case TensorRole::kDown: values = file.down(id.layer); break;
+      case TensorRole::kGate: values = file.w1(id.layer); break;
+      case TensorRole::kUp: values = file.w3(id.layer); break;
+      case TensorRole::kDown: values = file.w2(id.layer); break;
       case TensorRole::kRopeFactors:
       case TensorRole::kRouter: break;
     }

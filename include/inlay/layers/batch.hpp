@@ -1,0 +1,40 @@
+// What one forward pass works on: the new tokens of one or more sequences, each with its own cache.
+#ifndef INLAY_LAYERS_BATCH_HPP_
+#define INLAY_LAYERS_BATCH_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "inlay/core/macros.hpp"
+#include "inlay/core/token.hpp"
+#include "inlay/layers/kv_cache.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Whose logits a pass computes.
+enum class Outputs : std::uint8_t {
+  kNone,  // only the cache is filled
+  kLast,  // the last token of the sequence
+  kAll,   // every token
+};
+
+// The next tokens of one sequence. They take the positions from cache->length() on. Does not own.
+struct SequenceInput {
+  KvCache* cache = nullptr;
+  std::span<const TokenId> tokens;
+  Outputs outputs = Outputs::kLast;
+};
+
+constexpr std::size_t OutputCount(const SequenceInput& sequence) {
+  switch (sequence.outputs) {
+    case Outputs::kNone: return 0;
+    case Outputs::kLast: return sequence.tokens.empty() ? 0 : 1;
+    case Outputs::kAll: return sequence.tokens.size();
+  }
+  return 0;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_LAYERS_BATCH_HPP_

@@ -1,0 +1,100 @@
+// The working memory of one forward pass: every intermediate result has its place before the pass starts.
+#ifndef INLAY_LAYERS_SCRATCH_HPP_
+#define INLAY_LAYERS_SCRATCH_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/kernels/activations.hpp"
+#include "inlay/kernels/attention.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// What decides the size of the working memory.
+struct ScratchShape {
+  std::size_t tokens = 1;   // most tokens of one pass
+  std::size_t outputs = 1;  // most positions of one pass whose logits are computed
+  std::size_t context = 1;  // most positions of a cache that a pass attends to
+  ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
+};
+
+// Mixture of experts only.
+struct ExpertScratch {
+  float* scores = nullptr;             // [tokens, experts]: the router's output
+  std::uint32_t* chosen = nullptr;     // [tokens, experts_per_token], ascending
+  float* weights = nullptr;            // [tokens, experts_per_token]
+  std::uint32_t* members = nullptr;    // [tokens]: the tokens of the expert at work
+  float* member_weights = nullptr;     // [tokens]
+  Activations input;                   // [tokens, dim]
+  float* output = nullptr;             // [tokens, dim]
+};
+
+struct Scratch {
+  ScratchShape shape;
+  float* residual = nullptr;        // [tokens, dim]
+  Activations normalized;           // [tokens, dim]
+  float* query = nullptr;           // [tokens, q_dim]
+  float* key = nullptr;             // [tokens, kv_dim]
+  float* value = nullptr;           // [tokens, kv_dim]
+  Activations mixed;                // [tokens, q_dim]: attention's output
+  Activations hidden;               // [tokens, ffn_dim]: silu(gate) * up
+  float* up = nullptr;              // [tokens, ffn_dim]
+  float* rotations = nullptr;       // [tokens, rope_dim]: cos, sin per pair
+  float* frequencies = nullptr;     // [rope_dim / 2]: radians per position, filled once
+  std::span<std::byte> attention;   // see AttentionScratchBytes
+  float* logits = nullptr;          // [outputs, vocab]
+  ExpertScratch experts;
+
+  // Takes everything from an arena, or counts it.
+  template <class Memory>
+  static constexpr Result<Scratch> Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape);
+};
+
+template <class Memory>
+constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape) {
+  Scratch scratch;
+  scratch.shape = shape;
+  const auto floats = [&memory](float*& to, std::size_t count) -> Result<void> {
+    INLAY_ASSIGN_OR_RETURN(const std::span<float> values, memory.template Allocate<float>(count, "scratch"));
+    to = values.data();
+    return {};
+  };
+  const std::size_t tokens = shape.tokens;
+  INLAY_CHECK_OK(floats(scratch.residual, tokens * config.dim));
+  INLAY_ASSIGN_OR_RETURN(scratch.normalized, MakeActivations(memory, shape.kinds, tokens, config.dim));
+  INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
+  INLAY_CHECK_OK(floats(scratch.key, tokens * config.kv_dim()));
+  INLAY_CHECK_OK(floats(scratch.value, tokens * config.kv_dim()));
+  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, config.q_dim()));
+  INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.ffn_dim));
+  INLAY_CHECK_OK(floats(scratch.up, tokens * config.ffn_dim));
+  INLAY_CHECK_OK(floats(scratch.rotations, tokens * config.rope_dim));
+  INLAY_CHECK_OK(floats(scratch.frequencies, config.rope_dim / 2));
+  INLAY_ASSIGN_OR_RETURN(
+      scratch.attention,
+      memory.template Allocate<std::byte>(AttentionScratchBytes(config.heads, config.head_dim, shape.context), "scratch"));
+  INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
+  if (config.experts != 0) {
+    ExpertScratch& experts = scratch.experts;
+    const std::size_t choices = tokens * config.experts_per_token;
+    INLAY_CHECK_OK(floats(experts.scores, tokens * config.experts));
+    INLAY_ASSIGN_OR_RETURN(const auto chosen, memory.template Allocate<std::uint32_t>(choices, "scratch"));
+    INLAY_CHECK_OK(floats(experts.weights, choices));
+    INLAY_ASSIGN_OR_RETURN(const auto members, memory.template Allocate<std::uint32_t>(tokens, "scratch"));
+    INLAY_CHECK_OK(floats(experts.member_weights, tokens));
+    INLAY_ASSIGN_OR_RETURN(experts.input, MakeActivations(memory, shape.kinds, tokens, config.dim));
+    INLAY_CHECK_OK(floats(experts.output, tokens * config.dim));
+    experts.chosen = chosen.data();
+    experts.members = members.data();
+  }
+  return scratch;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_LAYERS_SCRATCH_HPP_

@@ -1,0 +1,254 @@
+// A model: weights and the forward pass over them. Model<kConfig, Formats> has its dimensions compiled in; AnyModel
+// takes them from a file. Both are the same code.
+#ifndef INLAY_MODEL_MODEL_HPP_
+#define INLAY_MODEL_MODEL_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/config/spec.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/executor.hpp"
+#include "inlay/core/finite.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/core/token.hpp"
+#include "inlay/formats/weight_type.hpp"
+#include "inlay/layers/batch.hpp"
+#include "inlay/layers/kv_cache.hpp"
+#include "inlay/model/forward-inl.hpp"
+#include "inlay/model/memory_plan.hpp"
+#include "inlay/model/workspace.hpp"
+#include "inlay/weights/packed_weights.hpp"
+#include "inlay/weights/recipes.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Logits of some positions: [rows, vocab]. Valid until the workspace is used again.
+struct LogitsView {
+  const float* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t vocab = 0;
+
+  std::span<const float> row(std::size_t index) const { return {data + index * vocab, vocab}; }
+};
+
+namespace detail {
+
+// The first field in which a file's model differs from the one compiled in. The trained context is no dimension of any
+// tensor and may differ.
+inline Result<void> RequireSameModel(const ModelConfig& compiled, const ModelConfig& file) {
+  const auto same = [](std::string_view field, auto expected, auto found) -> Result<void> {
+    if (expected == found) return {};
+    if constexpr (std::is_integral_v<decltype(expected)>) {
+      return Fail(ErrorCode::kMismatch, field, "the file has ", found, ", this model type is compiled for ", expected);
+    } else {
+      return Fail(ErrorCode::kMismatch, field, "differs from what this model type is compiled for");
+    }
+  };
+  INLAY_CHECK_OK(same("architecture", compiled.architecture, file.architecture));
+  INLAY_CHECK_OK(same("dim", compiled.dim, file.dim));
+  INLAY_CHECK_OK(same("layers", compiled.layers, file.layers));
+  INLAY_CHECK_OK(same("heads", compiled.heads, file.heads));
+  INLAY_CHECK_OK(same("kv_heads", compiled.kv_heads, file.kv_heads));
+  INLAY_CHECK_OK(same("head_dim", compiled.head_dim, file.head_dim));
+  INLAY_CHECK_OK(same("ffn_dim", compiled.ffn_dim, file.ffn_dim));
+  INLAY_CHECK_OK(same("vocab", compiled.vocab, file.vocab));
+  INLAY_CHECK_OK(same("rope_dim", compiled.rope_dim, file.rope_dim));
+  INLAY_CHECK_OK(same("window", compiled.window, file.window));
+  INLAY_CHECK_OK(same("experts", compiled.experts, file.experts));
+  INLAY_CHECK_OK(same("experts_per_token", compiled.experts_per_token, file.experts_per_token));
+  ModelConfig rest = file;
+  rest.context = compiled.context;
+  return same("rope_base, rope_scale, rope_scaling, norm_epsilon or tied_embeddings", compiled, rest);
+}
+
+// Memory for the table of layers: inside a static model, handed over by the caller for a dynamic one.
+template <class Spec>
+struct LayerTable {
+  std::span<LayerWeights> entries;
+  std::span<LayerWeights> span() { return entries; }
+  std::span<const LayerWeights> span() const { return entries; }
+};
+template <ModelConfig kConfig>
+struct LayerTable<StaticSpec<kConfig>> {
+  std::array<LayerWeights, kConfig.layers> entries{};
+  std::span<LayerWeights> span() { return entries; }
+  std::span<const LayerWeights> span() const { return entries; }
+};
+
+}  // namespace detail
+
+// Weights bound to a forward pass. Views the packed buffer; owns nothing on the heap. Const members may be called from
+// several threads at once, each with its own workspace and caches.
+template <class SpecType, class FormatListType>
+class BasicModel {
+ public:
+  using Spec = SpecType;
+  using FormatList = FormatListType;
+  static constexpr bool kIsStatic = Spec::kIsStatic;
+
+  // The representations of activations that any format of the list multiplies with.
+  static constexpr ActivationKinds kKinds = [] {
+    ActivationKinds kinds = kActivationFloat;
+    for (const WeightType type : FormatList::kList) kinds |= ActivationKindOf(type);
+    return kinds;
+  }();
+
+  // Binds packed weights (weights/packed_file.hpp, weights/pack.hpp), which must outlive the model.
+  // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
+  // keeps its table of layers in `table` (config.layers entries, outliving the model); a static one needs none.
+  // Errors: kMismatch (config or sizes), kUnsupported (a type outside FormatList). Cost: the number of tensors.
+  static Result<BasicModel> Create(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+                                   std::span<LayerWeights> table = {}) {
+    INLAY_CHECK_OK(Validate(config));
+    BasicModel model(config);
+    if constexpr (kIsStatic) {
+      INLAY_CHECK_OK(detail::RequireSameModel(Spec::config(), config));
+    } else {
+      if (table.size() < config.layers) {
+        return Fail(ErrorCode::kInvalidArgument, "table", "needs ", config.layers, " entries, has ", table.size());
+      }
+      model.layers_.entries = table.first(config.layers);
+    }
+    if (types.size() != TensorCount(config)) {
+      return Fail(ErrorCode::kMismatch, "tensor types", types.size(), " entries, the model has ", TensorCount(config));
+    }
+    INLAY_CHECK_OK(CheckFormats<FormatList>(config, types));
+    INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
+    model.weights_.layers = {};  // the table moves with the model: see weights()
+    model.weights_bytes_ = packed.size();
+    return model;
+  }
+
+  const ModelConfig& config() const { return spec_.config(); }
+
+  // Bytes of a model and a session, known to the compiler. The weights are those of FormatList as a recipe (weights/
+  // recipes.hpp). An option that no session could have does not compile.
+  static constexpr MemoryPlan Plan(const SessionOptions& options)
+    requires kIsStatic
+  {
+    MemoryPlan plan = *PlanSession(Spec::config(), options);
+    plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
+      return RecipeType<FormatList>(Spec::config(), id);
+    });
+    return plan;
+  }
+
+  // The same for the weights that were opened.
+  Result<MemoryPlan> PlanFor(const SessionOptions& options) const {
+    INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options));
+    plan.weights = weights_bytes_;
+    return plan;
+  }
+
+  // Takes plan.kv_cache and plan.scratch bytes from the arena.
+  Result<KvCache> NewCache(const SessionOptions& options, Arena& arena) const {
+    INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
+    return KvCache::Create(arena, config(), options.kv, options.ContextFor(config()));
+  }
+  Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kKinds));
+    return Workspace::Create(arena, config(), shape, weights_.rope_factors);
+  }
+
+  // Runs the new tokens of all sequences, appends them to their caches, and returns the logits asked for, sequence by
+  // sequence. The logits of a token depend on nothing but the tokens before it in its own sequence: neither on how a
+  // prompt was cut into passes, nor on other sequences, nor on the executor, to the last bit.
+  // Errors leave every cache as it was: kInvalidArgument (token id), kContextFull, kTooLarge (beyond the workspace),
+  // kNonFinite (weights or activations overflowed). No allocation; the only locks are the executor's.
+  Result<LogitsView> Forward(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
+    const Scratch& scratch = workspace.scratch();
+    std::size_t tokens = 0, outputs = 0;
+    for (const SequenceInput& sequence : sequences) {
+      INLAY_CHECK_OK(CheckSequence(sequence, scratch));
+      tokens += sequence.tokens.size();
+      outputs += OutputCount(sequence);
+    }
+    if (tokens > scratch.shape.tokens) {
+      return Fail(ErrorCode::kTooLarge, "tokens", tokens, " in one pass, the workspace is made for ", scratch.shape.tokens);
+    }
+    if (outputs > scratch.shape.outputs) {
+      return Fail(ErrorCode::kTooLarge, "outputs", outputs, " in one pass, the workspace is made for ",
+                  scratch.shape.outputs);
+    }
+    LogitsView logits{scratch.logits, outputs, config().vocab};
+    if (tokens == 0) return logits;
+    HWY_NAMESPACE::ForwardPass<FormatList>(spec_, weights(), sequences, tokens, scratch, executor);
+    for (std::size_t i = 0; i < outputs * logits.vocab; ++i) {
+      if (!IsFinite(scratch.logits[i])) {
+        return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
+                    " has no finite score; the weights hold NaN or infinity, or overflow");
+      }
+    }
+    for (const SequenceInput& sequence : sequences) sequence.cache->Advance(sequence.tokens.size());
+    return logits;
+  }
+
+  // Pointers to every tensor.
+  ModelWeights weights() const {
+    ModelWeights weights = weights_;
+    weights.layers = layers_.span();
+    return weights;
+  }
+
+ private:
+  explicit BasicModel(const ModelConfig& config) : spec_(MakeSpec(config)) {}
+
+  static Spec MakeSpec([[maybe_unused]] const ModelConfig& config) {
+    if constexpr (kIsStatic) {
+      return Spec{};
+    } else {
+      return Spec(config);
+    }
+  }
+
+  static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options) {
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kKinds));
+    MemoryPlan plan;
+    MemoryCounter cache_bytes, scratch_bytes;
+    INLAY_CHECK_OK(KvCache::Create(cache_bytes, config, options.kv, shape.context));
+    INLAY_CHECK_OK(Scratch::Create(scratch_bytes, config, shape));
+    plan.kv_cache = cache_bytes.used();
+    plan.scratch = scratch_bytes.used();
+    return plan;
+  }
+
+  Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
+    if (sequence.cache == nullptr) return Fail(ErrorCode::kInvalidArgument, "cache", "is null");
+    if (sequence.cache->context() > scratch.shape.context) {
+      return Fail(ErrorCode::kTooLarge, "cache", "has ", sequence.cache->context(), " positions, the workspace is made for ",
+                  scratch.shape.context);
+    }
+    if (sequence.tokens.size() > sequence.cache->remaining()) {
+      return Fail(ErrorCode::kContextFull, "tokens", sequence.tokens.size(), " new tokens, ", sequence.cache->remaining(),
+                  " of ", sequence.cache->context(), " positions left");
+    }
+    for (const TokenId token : sequence.tokens) {
+      if (token < 0 || static_cast<std::uint32_t>(token) >= config().vocab) {
+        return Fail(ErrorCode::kInvalidArgument, "token id", token, " is not in a vocabulary of ", config().vocab);
+      }
+    }
+    return {};
+  }
+
+  [[no_unique_address]] Spec spec_;
+  ModelWeights weights_;
+  detail::LayerTable<Spec> layers_;
+  std::size_t weights_bytes_ = 0;
+};
+
+// A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>.
+template <ModelConfig kConfig, class FormatList>
+using Model = BasicModel<StaticSpec<kConfig>, FormatList>;
+
+// Any model of a supported architecture, in any supported weight type.
+using AnyModel = BasicModel<DynamicSpec, AllFormats>;
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_MODEL_MODEL_HPP_

@@ -1,0 +1,122 @@
+// Rewrites the tensors of a file into the packed weights buffer, once, in parallel, into memory of the caller.
+#ifndef INLAY_WEIGHTS_PACK_HPP_
+#define INLAY_WEIGHTS_PACK_HPP_
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <span>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/executor.hpp"
+#include "inlay/core/finite.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/formats/codec.hpp"
+#include "inlay/kernels/pack.hpp"
+#include "inlay/weights/packed_weights.hpp"
+#include "inlay/weights/weight_source.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Called between tensors with bytes written so far and in total; false stops the work (kCancelled).
+using PackProgress = FunctionRef<bool(std::size_t done, std::size_t total)>;
+
+// The type of each tensor as it will be packed: a matrix's own, F32 for vectors. `types` has one entry per source.
+inline void ListTypes(std::span<const SourceTensor> sources, std::span<WeightType> types) {
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    types[i] = IsVector(TensorAt(i).role) ? WeightType::kF32 : sources[i].type;
+  }
+}
+
+namespace detail {
+
+// Whether `rows` rows of `cols` values decode to finite numbers. Decodes piece by piece into a fixed buffer: a row is
+// made of independent blocks.
+inline bool RowsAreFinite(WeightType type, const std::byte* data, std::size_t rows, std::size_t cols) {
+  constexpr std::size_t kPiece = 256;
+  std::array<float, kPiece> values;
+  const std::size_t row_bytes = RowBytes(type, cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < cols; c += kPiece) {
+      const std::size_t count = std::min(kPiece, cols - c);
+      DecodeRow(type, data + r * row_bytes + RowBytes(type, c), count, values.data());
+      if (!std::all_of(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(count), IsFinite)) return false;
+    }
+  }
+  return true;
+}
+
+// Packs one matrix of [rows, cols]; false when check_finite found a row with NaN or infinity. The padding after the
+// last tile is zeroed, so that equal models give equal bytes.
+inline bool PackMatrix(const SourceTensor& source, std::size_t rows, std::size_t cols, std::span<std::byte> out,
+                       bool check_finite, ExecutorRef executor) {
+  const std::size_t row_bytes = RowBytes(source.type, cols);
+  const std::size_t tile_bytes = PackedTileBytes(source.type, cols);
+  const std::size_t tiles = DivideUp(rows, kRowTile);
+  constexpr std::size_t kTilesPerTask = 4;
+  std::atomic<bool> finite{true};
+  executor.Run(DivideUp(tiles, kTilesPerTask), [&](std::size_t task) {
+    const std::size_t end = std::min(tiles, (task + 1) * kTilesPerTask);
+    for (std::size_t tile = task * kTilesPerTask; tile < end; ++tile) {
+      const std::size_t row = tile * kRowTile;
+      const std::size_t valid = std::min(kRowTile, rows - row);
+      std::byte* to = out.data() + tile * tile_bytes;
+      PackTile(source.type, source.data + row * row_bytes, row_bytes, valid, cols, to);
+      if (check_finite && !RowsAreFinite(source.type, source.data + row * row_bytes, valid, cols)) {
+        finite.store(false, std::memory_order_relaxed);
+      }
+    }
+  });
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(tiles * tile_bytes), out.end(), std::byte{0});
+  return finite.load();
+}
+
+}  // namespace detail
+
+// Fills `out` (PackedWeightsBytes(config, types) bytes) from `sources`. With check_finite, a scale or value that is NaN
+// or infinite is an error that names the tensor. On any error the content of `out` is unspecified.
+// Cost: reads and writes every weight once; check_finite decodes them too.
+inline Result<void> PackWeights(const ModelConfig& config, std::span<const SourceTensor> sources, bool check_finite,
+                                std::span<std::byte> out, ExecutorRef executor, PackProgress progress) {
+  if (sources.size() != TensorCount(config)) {
+    return Fail(ErrorCode::kInvalidArgument, "sources", sources.size(), " entries, the model has ", TensorCount(config));
+  }
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role)) continue;
+    const TensorShape shape = ShapeOf(config, id.role);
+    const WeightType type = IsVector(id.role) ? WeightType::kF32 : sources[i].type;
+    const std::size_t bytes = PackedTensorBytes(config, id.role, type);
+    if (bytes > out.size() - at) {
+      return Fail(ErrorCode::kOutOfMemory, "packed weights", "the buffer has only ", out.size(), " bytes");
+    }
+    const std::span<std::byte> to = out.subspan(at, bytes);
+    bool finite = true;
+    if (IsVector(id.role)) {
+      std::fill(to.begin(), to.end(), std::byte{0});
+      DecodeRow(sources[i].type, sources[i].data, shape.cols, reinterpret_cast<float*>(to.data()));
+      finite = !check_finite || detail::RowsAreFinite(sources[i].type, sources[i].data, 1, shape.cols);
+    } else {
+      const std::size_t stride = bytes / shape.count;
+      const std::size_t source_stride = shape.rows * RowBytes(type, shape.cols);
+      for (std::size_t n = 0; n < shape.count; ++n) {
+        const SourceTensor matrix{sources[i].data + n * source_stride, type};
+        finite &= detail::PackMatrix(matrix, shape.rows, shape.cols, to.subspan(n * stride, stride), check_finite, executor);
+      }
+    }
+    if (!finite) {
+      return Fail(ErrorCode::kNonFinite, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
+                  "holds NaN or infinity");
+    }
+    at += bytes;
+    if (!progress(at, out.size())) return Fail(ErrorCode::kCancelled, "pack", "stopped by the caller");
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_PACK_HPP_
