@@ -24,8 +24,8 @@ inline std::filesystem::path FixturePath(const std::string& name) {
 }
 
 // Says that a test did nothing; the harness shows it as skipped, not as passed.
-inline void Skip(const std::string& test) {
-  BOOST_TEST_MESSAGE("skipped: " << test << " (no fixtures)");
+inline void Skip(const std::string& test, const std::string& reason = "no fixtures") {
+  BOOST_TEST_MESSAGE("skipped: " << test << " (" << reason << ")");
   BOOST_TEST(true);
 }
 
