@@ -21,13 +21,19 @@ INLAY_BEGIN_NAMESPACE
 // Takes the file's bytes, in order. An error ends the writing and is passed on.
 using ByteSink = FunctionRef<Result<void>(std::span<const std::byte>)>;
 
-// A tensor to be written. dims[0] is the length of a row; `bytes` the size of its data.
+// A tensor to be written. dims[0] is the length of a row; dims from n_dims on are 1; `bytes` is the size of its data.
 struct GgufTensorEntry {
   std::string_view name;
   std::uint32_t type_id = 0;
   std::uint32_t n_dims = 1;
   std::array<std::uint64_t, kGgufMaxDims> dims = {1, 1, 1, 1};
   std::uint64_t bytes = 0;
+
+  // A matrix of `rows` rows (or, of one row, a vector); cols is a multiple of the type's block_values.
+  static constexpr GgufTensorEntry Matrix(std::string_view name, WeightType type, std::size_t rows, std::size_t cols) {
+    return {name, static_cast<std::uint32_t>(type), rows == 1 ? 1u : 2u, {cols, rows, 1, 1},
+            std::uint64_t{RowBytes(type, cols)} * rows};
+  }
 };
 
 // Use, each step returning a Result:
@@ -36,26 +42,22 @@ struct GgufTensorEntry {
 //   writer->EndMetadata();
 //   writer->Append(bytes), any pieces, the data of all tensors in their order
 //   writer->Finish();
-// The callable behind `sink` and the tensor entries must outlive the writer. GgufFile opens what was written, provided
-// that keys and names are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument.
+// The sink and the tensor entries must outlive the writer. GgufFile opens what was written, provided that keys and names
+// are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument; after an error of the sink
+// the file is incomplete and the writer is of no further use.
 class GgufWriter {
  public:
   // Writes the header. `general.alignment` is written by the writer itself where it is not the default of 32, and is not
-  // part of metadata_count.
-  static Result<GgufWriter> Begin(ByteSink sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
+  // part of metadata_count. `sink` is a ByteSink or anything that converts to one; a temporary does not bind.
+  template <class Sink>
+  static Result<GgufWriter> Begin(Sink& sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
                                   std::size_t alignment = kGgufDefaultAlignment) {
     if (!std::has_single_bit(alignment) || alignment < kGgufMinAlignment || alignment > kGgufMaxAlignment) {
       return Fail(ErrorCode::kInvalidArgument, kGgufAlignmentKey, "is ", alignment, ", must be a power of two from ",
                   kGgufMinAlignment, " to ", kGgufMaxAlignment);
     }
-    for (const GgufTensorEntry& entry : tensors) {
-      INLAY_CHECK_OK(CheckName(entry.name));
-      if (entry.n_dims == 0 || entry.n_dims > kGgufMaxDims || entry.bytes == 0) {
-        return Fail(ErrorCode::kInvalidArgument, entry.name, "a tensor has 1 to ", kGgufMaxDims,
-                    " dimensions and is not empty");
-      }
-    }
-    GgufWriter writer(sink, metadata_count, tensors, alignment);
+    for (const GgufTensorEntry& entry : tensors) INLAY_CHECK_OK(CheckEntry(entry));
+    GgufWriter writer(ByteSink(sink), metadata_count, tensors, alignment);
     const bool own_key = alignment != kGgufDefaultAlignment;
     INLAY_CHECK_OK(writer.WriteNumber(kGgufMagic));
     INLAY_CHECK_OK(writer.WriteNumber(std::uint32_t{3}));
@@ -167,6 +169,26 @@ class GgufWriter {
     if (name.empty() || name.size() > kGgufMaxNameBytes || !detail::IsPlainUtf8(name)) {
       return Fail(ErrorCode::kInvalidArgument, "GGUF key or tensor name", "must be 1 to ", kGgufMaxNameBytes,
                   " bytes of UTF-8 without NUL");
+    }
+    return {};
+  }
+
+  static Result<void> CheckEntry(const GgufTensorEntry& entry) {
+    INLAY_CHECK_OK(CheckName(entry.name));
+    const auto refuse = [&](std::string_view why) { return Fail(ErrorCode::kInvalidArgument, entry.name, why); };
+    if (entry.n_dims == 0 || entry.n_dims > kGgufMaxDims) return refuse("a tensor has 1 to 4 dimensions");
+    std::uint64_t values = 1;
+    for (std::uint32_t d = 0; d < kGgufMaxDims; ++d) {
+      if (entry.dims[d] == 0 || (d >= entry.n_dims && entry.dims[d] != 1)) return refuse("a dimension is out of range");
+      if (!CheckedMultiply(values, entry.dims[d], values)) return refuse("its dimensions do not fit 64 bits");
+    }
+    if (entry.bytes == 0) return refuse("a tensor is not empty");
+    const WeightTypeInfo* type = FindWeightType(entry.type_id);
+    if (type == nullptr) return {};
+    std::uint64_t bytes = 0;
+    if (entry.dims[0] % type->block_values != 0) return refuse("its rows are not whole blocks");
+    if (!CheckedMultiply(values / type->block_values, type->block_bytes, bytes) || bytes != entry.bytes) {
+      return refuse("its bytes are not what its type and dimensions take");
     }
     return {};
   }
