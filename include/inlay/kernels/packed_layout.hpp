@@ -1,11 +1,21 @@
 // Where every byte of a packed weight matrix is: constexpr arithmetic only, no SIMD.
 //
-// Layout id "R8C4-1". A matrix of [rows, cols] is cut into groups of 8 rows; a group holds all of its columns, groups
-// follow each other. Rows are padded with zeros to a multiple of 16 (kRowTile), so that a target with 16 lanes always
-// finds a second group. Inside a group, quantised types interleave the 8 rows by 4 consecutive columns: 32 bytes hold 8
-// rows x 4 columns (or, for nibbles, two of those). Float types interleave the 16 rows of two groups column by column:
-// 16 values hold 16 rows x 1 column (R16C1).
-// Quantised columns are padded to whole blocks by the format itself; float columns are stored as they are.
+// Layout id "R16C4-1". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
+// rows; a tile holds all of its columns, tiles follow each other without gaps. A tile of a quantised type is a sequence of
+// blocks of 16 rows x block_values columns; a block is its header (what the 16 file blocks have besides their levels),
+// then the levels, 32 columns at a time. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
+// vector load is as many rows as the vector has 32-bit lanes, and each lane multiplies with the same 4 activations.
+//   headers  Q8_0, Q4_0, Q5_0   f16 d[16]
+//            Q4_1, Q5_1         f16 d[16], f16 m[16]
+//            Q4_K, Q5_K         f16 d[16], f16 dmin[16], words[3][16]: the 12 bytes of 6-bit scales and mins of each row,
+//                               with mins 1 and 2, and mins 5 and 6, exchanged (kernels want neighbours in even bytes)
+//            Q6_K               f16 d[16], i8 scale[16 groups][16]
+//   levels   Q8_0    word c (0..7): columns 4c .. 4c+3, signed
+//            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
+//            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
+//            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
+// Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column.
+// Packing changes no bit and no size: a packed matrix is as large as in its file, but for the padding rows.
 #ifndef INLAY_KERNELS_PACKED_LAYOUT_HPP_
 #define INLAY_KERNELS_PACKED_LAYOUT_HPP_
 
@@ -19,36 +29,53 @@
 
 INLAY_BEGIN_NAMESPACE
 
-inline constexpr std::string_view kPackedLayoutId = "R8C4-1";
+inline constexpr std::string_view kPackedLayoutId = "R16C4-1";
 
 // Rows that kernels process together and work is cut at.
 inline constexpr std::size_t kRowTile = 16;
-// Rows of one interleaved group of a quantised type.
-inline constexpr std::size_t kRowGroup = 8;
+// Bytes of one word of every row of a tile.
+inline constexpr std::size_t kWordBytes = 4 * kRowTile;
 
-// Bytes of one packed block of 8 rows x block_values columns (quantised types).
-constexpr std::size_t PackedBlockBytes(WeightType type) {
+// Bits of a level; 0 for float types.
+constexpr int LevelBits(WeightType type) {
   switch (type) {
-    case WeightType::kQ8_0: return 8 * 2 + 8 * 32;             // f16 d[8]; i8 q[8 k-groups][8 rows][4]
-    case WeightType::kQ4_0: return 8 * 2 + 8 * 16;             // f16 d[8]; nibbles[4][32]
-    case WeightType::kQ4_1: return 8 * 4 + 8 * 16;             // f16 d[8], m[8]; nibbles[4][32]
-    case WeightType::kQ5_0: return 8 * 2 + 8 * 16 + 8 * 4;     // f16 d[8]; nibbles[4][32]; high bits[32]
-    case WeightType::kQ5_1: return 8 * 4 + 8 * 16 + 8 * 4;     // f16 d[8], m[8]; nibbles[4][32]; high bits[32]
-    case WeightType::kQ4_K: return 8 * 4 + 128 + 8 * 128;      // f16 d[8], dmin[8]; u8 scale[8][8], min[4][8][2]; nibbles
-    case WeightType::kQ5_K: return 8 * 4 + 128 + 8 * 128 + 8 * 32;  // ... and 32 bytes of high bits per 32 columns
-    case WeightType::kQ6_K: return 8 * 2 + 128 + 8 * 128 + 8 * 64;  // f16 d[8]; i8 scale[16][8]; nibbles; 2-bit planes
+    case WeightType::kQ8_0: return 8;
+    case WeightType::kQ4_0:
+    case WeightType::kQ4_1:
+    case WeightType::kQ4_K: return 4;
+    case WeightType::kQ5_0:
+    case WeightType::kQ5_1:
+    case WeightType::kQ5_K: return 5;
+    case WeightType::kQ6_K: return 6;
     default: return 0;
   }
 }
 
-// Bytes of one packed tile of kRowTile rows x cols.
-constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) {
-  const WeightTypeInfo& info = Info(type);
-  if (info.block_values == 1) return kRowTile * cols * info.block_bytes;
-  return 2 * (cols / info.block_values) * PackedBlockBytes(type);
+// What is subtracted from a stored level: value = scale * (level - offset).
+constexpr int LevelOffset(WeightType type) {
+  switch (type) {
+    case WeightType::kQ4_0: return 8;
+    case WeightType::kQ5_0: return 16;
+    case WeightType::kQ6_K: return 32;
+    default: return 0;
+  }
 }
 
-// Bytes of a packed matrix. Tiles follow each other without gaps; matrices start at multiples of 64 in a buffer.
+// Bytes of the levels of 16 rows x 32 columns.
+constexpr std::size_t PackedLevelBytes(WeightType type) {
+  return kWordBytes * static_cast<std::size_t>(LevelBits(type));
+}
+
+// Bytes of one packed block of 16 rows x block_values columns, and of its header (quantised types).
+constexpr std::size_t PackedBlockBytes(WeightType type) { return kRowTile * Info(type).block_bytes; }
+constexpr std::size_t PackedHeaderBytes(WeightType type) {
+  return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
+}
+
+// Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.
+constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) { return kRowTile * RowBytes(type, cols); }
+
+// Bytes of a packed matrix. Matrices start at multiples of 64 in a buffer.
 constexpr std::size_t PackedBytes(WeightType type, std::size_t rows, std::size_t cols) {
   return DivideUp(rows, kRowTile) * PackedTileBytes(type, cols);
 }

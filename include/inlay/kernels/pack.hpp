@@ -1,0 +1,238 @@
+// Weights from the file's row-major blocks to the packed layout and back: exact in both directions. Plain C++, apart from
+// the kernels because packing tools and embedding look-ups need no SIMD.
+#ifndef INLAY_KERNELS_PACK_HPP_
+#define INLAY_KERNELS_PACK_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "inlay/core/macros.hpp"
+#include "inlay/formats/blocks.hpp"
+#include "inlay/formats/codec.hpp"
+#include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/packed_layout.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// Reads and writes the levels of one file block. Get: the stored (unsigned) level of value i. Put: into a zeroed block.
+template <class Block>
+struct BlockLevels;
+
+// Bit `shift` and up of a byte.
+constexpr void PutBits(std::uint8_t& byte, int level, int shift) {
+  byte = static_cast<std::uint8_t>(byte | level << shift);
+}
+
+template <>
+struct BlockLevels<BlockQ8_0> {
+  static int Get(const BlockQ8_0& block, std::size_t i) { return static_cast<std::uint8_t>(block.qs[i]); }
+  static void Put(BlockQ8_0& block, std::size_t i, int level) { block.qs[i] = static_cast<std::int8_t>(level); }
+};
+
+template <class Block>
+struct FourBitLevels {
+  static int Get(const Block& block, std::size_t i) { return block.qs[i % 16] >> (i / 16 * 4) & 15; }
+  static void Put(Block& block, std::size_t i, int level) {
+    PutBits(block.qs[i % 16], level & 15, static_cast<int>(i / 16 * 4));
+  }
+};
+template <>
+struct BlockLevels<BlockQ4_0> : FourBitLevels<BlockQ4_0> {};
+template <>
+struct BlockLevels<BlockQ4_1> : FourBitLevels<BlockQ4_1> {};
+
+template <class Block>
+struct FiveBitLevels {
+  static int Get(const Block& block, std::size_t i) {
+    return FourBitLevels<Block>::Get(block, i) | (block.qh[i / 8] >> (i % 8) & 1) << 4;
+  }
+  static void Put(Block& block, std::size_t i, int level) {
+    FourBitLevels<Block>::Put(block, i, level);
+    PutBits(block.qh[i / 8], level >> 4, static_cast<int>(i % 8));
+  }
+};
+template <>
+struct BlockLevels<BlockQ5_0> : FiveBitLevels<BlockQ5_0> {};
+template <>
+struct BlockLevels<BlockQ5_1> : FiveBitLevels<BlockQ5_1> {};
+
+// 64 values per 32 bytes: the first 32 in the low nibbles.
+template <>
+struct BlockLevels<BlockQ4_K> {
+  static int Get(const BlockQ4_K& block, std::size_t i) {
+    return block.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
+  }
+  static void Put(BlockQ4_K& block, std::size_t i, int level) {
+    PutBits(block.qs[i / 64 * 32 + i % 32], level, static_cast<int>(i / 32 % 2 * 4));
+  }
+};
+template <>
+struct BlockLevels<BlockQ5_K> {
+  static int Get(const BlockQ5_K& block, std::size_t i) {
+    return (block.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (block.qh[i % 32] >> (i / 32) & 1) << 4;
+  }
+  static void Put(BlockQ5_K& block, std::size_t i, int level) {
+    PutBits(block.qs[i / 64 * 32 + i % 32], level & 15, static_cast<int>(i / 32 % 2 * 4));
+    PutBits(block.qh[i % 32], level >> 4, static_cast<int>(i / 32));
+  }
+};
+template <>
+struct BlockLevels<BlockQ6_K> {
+  static int Get(const BlockQ6_K& block, std::size_t i) {
+    return (block.ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15) |
+           (block.qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3) << 4;
+  }
+  static void Put(BlockQ6_K& block, std::size_t i, int level) {
+    PutBits(block.ql[i / 128 * 64 + i % 64], level & 15, static_cast<int>(i / 64 % 2 * 4));
+    PutBits(block.qh[i / 128 * 32 + i % 32], level >> 4, static_cast<int>(i / 32 % 4 * 2));
+  }
+};
+
+// The 12 bytes of scales and mins with mins 1 and 2, and 5 and 6, exchanged; its own inverse. Min i (0..3) is in bits 0..5
+// of byte 4 + i; min 4 + i has its low nibble in the high nibble of byte 8 + i, and its upper bits in bits 6, 7 of byte
+// 4 + i.
+inline void ExchangeMins(std::uint8_t* scales) {
+  const std::uint8_t one = scales[5], low = scales[9];
+  scales[5] = scales[6];
+  scales[6] = one;
+  scales[9] = static_cast<std::uint8_t>((scales[9] & 0x0F) | (scales[10] & 0xF0));
+  scales[10] = static_cast<std::uint8_t>((scales[10] & 0x0F) | (low & 0xF0));
+}
+
+// Headers: every field of Block but its levels, for row `lane` (0..15) of a packed block.
+template <class Block>
+void PackHeader(const Block& block, std::byte* header, std::size_t lane) {
+  std::memcpy(header + 2 * lane, &block.d, 2);
+  if constexpr (requires { block.m; }) std::memcpy(header + 32 + 2 * lane, &block.m, 2);
+  if constexpr (requires { block.dmin; }) {
+    std::memcpy(header + 32 + 2 * lane, &block.dmin, 2);
+    std::uint8_t scales[12];
+    std::memcpy(scales, block.scales, 12);
+    ExchangeMins(scales);
+    for (std::size_t i = 0; i < 3; ++i) std::memcpy(header + 64 + i * kWordBytes + 4 * lane, scales + 4 * i, 4);
+  } else if constexpr (requires { block.scales; }) {
+    for (std::size_t i = 0; i < 16; ++i) std::memcpy(header + 32 + i * kRowTile + lane, block.scales + i, 1);
+  }
+}
+template <class Block>
+void UnpackHeader(const std::byte* header, std::size_t lane, Block& block) {
+  std::memcpy(&block.d, header + 2 * lane, 2);
+  if constexpr (requires { block.m; }) std::memcpy(&block.m, header + 32 + 2 * lane, 2);
+  if constexpr (requires { block.dmin; }) {
+    std::memcpy(&block.dmin, header + 32 + 2 * lane, 2);
+    for (std::size_t i = 0; i < 3; ++i) std::memcpy(block.scales + 4 * i, header + 64 + i * kWordBytes + 4 * lane, 4);
+    ExchangeMins(block.scales);
+  } else if constexpr (requires { block.scales; }) {
+    for (std::size_t i = 0; i < 16; ++i) std::memcpy(block.scales + i, header + 32 + i * kRowTile + lane, 1);
+  }
+}
+
+// Value i (0 .. 31) of row `lane`: its bytes in the level words of 16 rows x 32 columns.
+inline std::size_t PackedByte(std::size_t word, std::size_t lane, std::size_t i) {
+  return word * kWordBytes + 4 * lane + i % 4;
+}
+template <int kBits>
+void PutPackedLevel(std::uint8_t* levels, std::size_t lane, std::size_t i, int level) {
+  const std::size_t group = i / 4;  // of 4 columns
+  if constexpr (kBits == 8) {
+    levels[PackedByte(group, lane, i)] = static_cast<std::uint8_t>(level);
+  } else {
+    PutBits(levels[PackedByte(group % 4, lane, i)], level & 15, static_cast<int>(group / 4 * 4));
+    if constexpr (kBits == 5) PutBits(levels[PackedByte(4, lane, i)], level >> 4, static_cast<int>(group));
+    if constexpr (kBits == 6) {
+      PutBits(levels[PackedByte(4 + group / 4, lane, i)], level >> 4, static_cast<int>(group % 4 * 2));
+    }
+  }
+}
+template <int kBits>
+int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) {
+  const std::size_t group = i / 4;
+  if constexpr (kBits == 8) return levels[PackedByte(group, lane, i)];
+  int level = levels[PackedByte(group % 4, lane, i)] >> (group / 4 * 4) & 15;
+  if constexpr (kBits == 5) level |= (levels[PackedByte(4, lane, i)] >> group & 1) << 4;
+  if constexpr (kBits == 6) level |= (levels[PackedByte(4 + group / 4, lane, i)] >> (group % 4 * 2) & 3) << 4;
+  return level;
+}
+
+template <WeightType kType>
+void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols, std::byte* tile) {
+  if constexpr (Info(kType).block_values == 1) {
+    constexpr std::size_t kSize = Info(kType).block_bytes;
+    for (std::size_t lane = 0; lane < valid_rows; ++lane) {
+      for (std::size_t k = 0; k < cols; ++k) {
+        std::memcpy(tile + (k * kRowTile + lane) * kSize, rows + lane * row_bytes + k * kSize, kSize);
+      }
+    }
+  } else {
+    using Block = typename Codec<kType>::Block;
+    constexpr std::size_t kValues = Info(kType).block_values;
+    for (std::size_t b = 0; b < cols / kValues; ++b) {
+      std::byte* packed = tile + b * PackedBlockBytes(kType);
+      auto* levels = reinterpret_cast<std::uint8_t*>(packed + PackedHeaderBytes(kType));
+      for (std::size_t lane = 0; lane < valid_rows; ++lane) {
+        Block block;
+        std::memcpy(&block, rows + lane * row_bytes + b * sizeof(Block), sizeof(Block));
+        PackHeader(block, packed, lane);
+        for (std::size_t i = 0; i < kValues; ++i) {
+          PutPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32,
+                                           BlockLevels<Block>::Get(block, i));
+        }
+      }
+    }
+  }
+}
+
+template <WeightType kType>
+void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, float* out) {
+  const std::byte* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
+  const std::size_t lane = row % kRowTile;
+  if constexpr (Info(kType).block_values == 1) {
+    typename Codec<kType>::Block value;
+    for (std::size_t k = 0; k < cols; ++k) {
+      std::memcpy(&value, tile + (k * kRowTile + lane) * sizeof(value), sizeof(value));
+      Codec<kType>::Decode(value, out + k);
+    }
+  } else {
+    using Block = typename Codec<kType>::Block;
+    constexpr std::size_t kValues = Info(kType).block_values;
+    for (std::size_t b = 0; b < cols / kValues; ++b) {
+      const std::byte* source = tile + b * PackedBlockBytes(kType);
+      const auto* levels = reinterpret_cast<const std::uint8_t*>(source + PackedHeaderBytes(kType));
+      Block block{};
+      UnpackHeader(source, lane, block);
+      for (std::size_t i = 0; i < kValues; ++i) {
+        BlockLevels<Block>::Put(
+            block, i, GetPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32));
+      }
+      Codec<kType>::Decode(block, out + b * kValues);
+    }
+  }
+}
+
+}  // namespace detail
+
+// Packs one tile: `valid_rows` (1 .. 16) rows of `cols` values, `row_bytes` apart and of any alignment, into the
+// PackedTileBytes(type, cols) bytes at `tile`; rows beyond are zeros. `cols` is a multiple of the type's block_values and
+// the type one of AllFormats. Does not overlap. Tiles are independent of each other: pack them in parallel.
+inline void PackTile(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
+                     std::size_t cols, std::byte* tile) {
+  std::memset(tile, 0, PackedTileBytes(type, cols));
+  detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
+    detail::PackTileAs<kType>(rows, row_bytes, valid_rows, cols, tile);
+  });
+}
+
+// Decodes row `row` of a packed matrix: `cols` floats, to the bit those of DecodeRow on the row in the file. For embedding
+// look-ups. Cost: a few ns per value, scalar.
+// Only the types of FormatList are compiled in.
+template <class FormatList = AllFormats>
+void UnpackRow(WeightType type, const std::byte* packed, std::size_t cols, std::size_t row, float* out) {
+  detail::ForType(type, FormatList{}, [&]<WeightType kType>() { detail::UnpackRowAs<kType>(packed, cols, row, out); });
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_KERNELS_PACK_HPP_
