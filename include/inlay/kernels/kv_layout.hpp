@@ -2,10 +2,11 @@
 //
 // Per layer and key/value head, for `capacity` positions (a multiple of 64, kKvChunk):
 //   F32, F16, BF16  keys   [capacity / 16][head_dim][16]      16 positions side by side: a query times 16 keys at once
-//                   values [capacity][head_dim]
+//                   values [capacity][head_dim16]
 //   Q8              keys   int8 [capacity / 16][head_dim4 / 4][16][4], float scale [capacity]
-//                   values int8 [capacity][head_dim4],                 float scale [capacity]
-// head_dim4 is head_dim rounded up to a multiple of 4; the padding is zero.
+//                   values int8 [capacity][head_dim16],                float scale [capacity]
+// head_dim4 and head_dim16 are head_dim rounded up to a multiple of 4 and 16; the padding is zero. Scales start at the same
+// offset for keys and values (KvScaleOffset).
 #ifndef INLAY_KERNELS_KV_LAYOUT_HPP_
 #define INLAY_KERNELS_KV_LAYOUT_HPP_
 
@@ -17,21 +18,33 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// Positions that attention processes as one step of the online softmax, aligned to absolute positions.
+// Positions that attention processes as one step, aligned to absolute positions; capacities are multiples of it.
 inline constexpr std::size_t kKvChunk = 64;
 // Positions whose partial results are merged in order: the unit of parallel work when one token attends to a long
 // context. Prefill uses the same spans, so both give the same bits.
 inline constexpr std::size_t kKvSpan = 512;
 
+// The widest head that a cache can hold.
+inline constexpr std::size_t kMaxKvHeadDim = 512;
+
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
+
+// Elements from one position's value to the next.
+constexpr std::size_t KvValueStride(std::size_t head_dim) { return RoundUp(head_dim, 16); }
+
+// Q8: bytes before the scales.
+constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) {
+  return capacity * KvValueStride(head_dim);
+}
 
 // Bytes of the keys (or of the values: both take the same) of one layer and head; a multiple of 64.
 constexpr std::size_t KvHeadBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
+  const std::size_t elements = capacity * KvValueStride(head_dim);
   switch (type) {
-    case KvType::kF32: return RoundUp(capacity * head_dim * 4, 64);
+    case KvType::kF32: return elements * 4;
     case KvType::kF16:
-    case KvType::kBF16: return RoundUp(capacity * head_dim * 2, 64);
-    case KvType::kQ8: return RoundUp(capacity * RoundUp(head_dim, 4), 64) + capacity * 4;
+    case KvType::kBF16: return elements * 2;
+    case KvType::kQ8: return elements + capacity * 4;
   }
   return 0;
 }

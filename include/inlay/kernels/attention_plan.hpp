@@ -1,0 +1,60 @@
+// What attention needs to know and how much memory it takes: constexpr arithmetic only, no SIMD.
+#ifndef INLAY_KERNELS_ATTENTION_PLAN_HPP_
+#define INLAY_KERNELS_ATTENTION_PLAN_HPP_
+
+#include <algorithm>
+#include <cstddef>
+
+#include "inlay/core/checked.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/kernels/kv_layout.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// What one key/value head of attention computes. Later variants (soft-capped logits, attention sinks) become fields here.
+struct AttentionShape {
+  std::size_t group = 1;     // query heads that share the key/value head
+  std::size_t capacity = 0;  // positions of the cache, a multiple of kKvChunk
+  std::size_t window = 0;    // a query at position p sees keys p - window + 1 .. p; 0: all from 0
+  float scale = 1.0f;        // factor on every dot product, usually 1 / sqrt(head_dim)
+
+  // First position that a query at `position` sees.
+  constexpr std::size_t First(std::size_t position) const {
+    return window == 0 || position < window ? 0 : position + 1 - window;
+  }
+};
+
+// The spans that a query at `position` reads: [begin, end) in units of kKvSpan.
+struct SpanRange {
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  constexpr std::size_t size() const { return end - begin; }
+};
+constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t position) {
+  return {shape.First(position) / kKvSpan, position / kKvSpan + 1};
+}
+
+// The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
+// the values weighted by e^(score - largest), padded to head_dim16.
+constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + KvValueStride(head_dim); }
+
+// Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
+constexpr std::size_t AttentionPartialFloats(std::size_t head_dim, std::size_t group, std::size_t spans) {
+  return spans * group * PartialStride(head_dim);
+}
+
+// Queries (token and head) that go through a span together: enough to pay for reading keys and values from the second
+// level cache, few enough that their scores stay there too.
+inline constexpr std::size_t kAttentionRows = 24;
+// Floats from one query's scores to the next; not a power of two, which would map all rows to the same cache sets.
+inline constexpr std::size_t kAttentionScoreStride = kKvSpan + 16;
+
+// Floats of working memory that one call of AttendTokens or AttendSpan needs; concurrent calls need one each. It starts at
+// a multiple of 64 bytes.
+constexpr std::size_t AttentionScratchFloats(std::size_t head_dim) {
+  return kAttentionRows * (2 * PartialStride(head_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_KERNELS_ATTENTION_PLAN_HPP_
