@@ -1,0 +1,3 @@
+#include "consumer.hpp"
+
+Outcome ComputeInSecond() { return Compute(); }

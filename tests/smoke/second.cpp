@@ -1,0 +1,18 @@
+// The second translation unit of the smoke test.
+#include <array>
+#include <cstddef>
+
+#include "inlay/core/arena.hpp"
+#include "inlay/core/thread_pool.hpp"
+#include "inlay/formats/codec.hpp"
+
+float SumOfDecodedRow(inlay::WeightType type) {
+  std::array<float, 256> row = {};
+  row.fill(1.0f);
+  std::array<std::byte, 1024> encoded = {};
+  inlay::EncodeRow(type, row.data(), row.size(), encoded.data());
+  inlay::DecodeRow(type, encoded.data(), row.size(), row.data());
+  float sum = 0.0f;
+  for (const float value : row) sum += value;
+  return sum;
+}

@@ -1,0 +1,56 @@
+// The library in a program without exceptions, run-time type information or a test framework: every part is used once,
+// and the exit status says whether it gave what it should. Its second translation unit uses the same parts, as most
+// programs do that include a header in more than one place.
+#include <array>
+#include <cstddef>
+#include <cstdio>
+#include <span>
+
+#include "inlay/core/arena.hpp"
+#include "inlay/core/thread_pool.hpp"
+#include "inlay/formats/codec.hpp"
+
+float SumOfDecodedRow(inlay::WeightType type);  // second.cpp
+
+namespace {
+
+int g_failures = 0;
+
+void Expect(bool condition, const char* what) {
+  if (condition) return;
+  std::printf("failed: %s\n", what);
+  ++g_failures;
+}
+
+struct alignas(inlay::kAlignment) Memory {
+  std::array<std::byte, 4096> bytes;
+};
+
+}  // namespace
+
+int main() {
+  static Memory memory;
+  auto arena = inlay::Arena::Create(memory.bytes);
+  Expect(arena.has_value(), "an arena over aligned memory");
+  const auto values = arena->Allocate<float>(256, "values");
+  Expect(values.has_value(), "256 floats of 4096 bytes");
+  Expect(!arena->Allocate<float>(1024, "more").has_value(), "no more than there is");
+
+  inlay::ThreadPool pool(2);
+  pool.Run(values->size(), [&](std::size_t i) { (*values)[i] = static_cast<float>(i); });
+  Expect((*values)[255] == 255.0f, "every task ran");
+
+  for (const inlay::WeightType type : inlay::AllFormats::kList) {
+    std::array<float, 256> row = {};
+    row.fill(1.0f);
+    std::array<std::byte, 1024> encoded = {};
+    inlay::EncodeRow(type, row.data(), row.size(), encoded.data());
+    std::array<float, 256> decoded = {};
+    inlay::DecodeRow(type, encoded.data(), decoded.size(), decoded.data());
+    float sum = 0.0f;
+    for (const float value : decoded) sum += value;
+    Expect(sum > 250.0f && sum < 262.0f, "a row of ones survives encoding");
+    Expect(sum == SumOfDecodedRow(type), "both translation units compute the same");
+  }
+  return g_failures == 0 ? 0 : 1;
+}
