@@ -722,8 +722,10 @@ class GgufFile {
 
   // Uses the memory of the name index, which is put in order afterwards.
   Result<void> CheckOverlaps() {
-    detail::SortIndices(tensor_by_name_,
-                        [this](std::uint32_t a, std::uint32_t b) { return tensor(a).offset < tensor(b).offset; });
+    detail::SortIndices(tensor_by_name_, [this](std::uint32_t a, std::uint32_t b) {
+      const std::uint64_t a_offset = tensor(a).offset, b_offset = tensor(b).offset;
+      return a_offset < b_offset || (a_offset == b_offset && a < b);
+    });
     for (std::size_t i = 1; i < tensor_count(); ++i) {
       const GgufTensor before = tensor(tensor_by_name_[i - 1]);
       const GgufTensor after = tensor(tensor_by_name_[i]);
