@@ -1,6 +1,6 @@
 // Attention of the query heads that share one key/value head: storing keys and values, scores, softmax, weighted values.
 //
-// One algorithm for prefill and decode. A query goes through the positions it sees in spans of 512 (kKvSpan): scores of
+// One algorithm for prefill and decode. A query goes through the positions it sees in spans (kKvSpan): scores of
 // the whole span, its largest, exponentials, weighted values. The partial results of spans are merged in order. Every
 // score is one chain over head_dim, every output element one chain over the positions of a span, sums of exponentials run
 // over 16 lanes; nothing depends on how many queries or spans are computed together. So tokens one by one, in blocks of
@@ -21,7 +21,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/float16.hpp"
 #include "inlay/formats/kv_type.hpp"
-#include "inlay/kernels/attention_plan.hpp"
+#include "inlay/kernels/attention.hpp"
 #include "inlay/kernels/kv_layout.hpp"
 
 #if defined(INLAY_KERNELS_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -399,15 +399,15 @@ inline void FinishPartial(const float* partial, std::size_t head_dim, float* out
   });
 }
 
-// The parts of AttentionScratchFloats.
+// The parts of the working memory of one call.
 struct AttentionScratch {
-  AttentionScratch(float* scratch, std::size_t head_dim)
-      : partials(scratch),
-        merged(partials + kAttentionRows * PartialStride(head_dim)),
-        scores(merged + kAttentionRows * PartialStride(head_dim)),
-        queries(scores + kAttentionRows * kAttentionScoreStride),
-        scales(queries + kAttentionRows * RoundUp(head_dim, 16)),
-        sums(reinterpret_cast<std::int32_t*>(scales + kAttentionRows)) {}
+  AttentionScratch(std::byte* memory, std::size_t head_dim)
+      : partials(reinterpret_cast<float*>(memory)),
+        merged(partials + AttentionRows(head_dim) * PartialStride(head_dim)),
+        scores(merged + AttentionRows(head_dim) * PartialStride(head_dim)),
+        queries(scores + AttentionRows(head_dim) * kAttentionScoreStride),
+        scales(queries + AttentionRows(head_dim) * RoundUp(head_dim, 16)),
+        sums(reinterpret_cast<std::int32_t*>(scales + AttentionRows(head_dim))) {}
   float* partials;
   float* merged;
   float* scores;
@@ -464,18 +464,18 @@ inline Queries PrepareQueries(const float* queries, std::size_t stride, std::siz
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
 //   first_position  absolute position of token 0: token t is at first_position + t and sees keys up to its own
 //   out           head h of token t goes to out + t * out_stride + h * head_dim
-//   scratch       AttentionScratchFloats(head_dim) floats, for this call alone
+//   scratch       AttentionScratchBytes(head_dim) bytes at a multiple of 64, for this call alone
 // Any split of tokens over calls gives the same bits, and so does AttendSpan with MergeSpans.
 template <KvType kType, Extent HeadDim>
 void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
                   const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
-                  std::size_t token_end, float* out, std::size_t out_stride, float* scratch) {
+                  std::size_t token_end, float* out, std::size_t out_stride, std::byte* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
   const std::size_t partial_stride = PartialStride(head_dim);
   const std::size_t row_end = token_end * shape.group;
-  for (std::size_t row = token_begin * shape.group; row < row_end; row += kAttentionRows) {
-    const std::size_t rows = std::min(kAttentionRows, row_end - row);
+  for (std::size_t row = token_begin * shape.group; row < row_end; row += AttentionRows(head_dim)) {
+    const std::size_t rows = std::min(AttentionRows(head_dim), row_end - row);
     const detail::Queries prepared =
         detail::PrepareQueries<kType>(queries, query_stride, shape.group, head_dim, row, rows, memory);
     const detail::QueryPositions sees{shape, first_position, row};
@@ -513,11 +513,11 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
 // AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(head_dim)] is written.
 template <KvType kType, Extent HeadDim>
 void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
+                const float* query, std::size_t position, std::size_t span, float* partials, std::byte* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
-  for (std::size_t row = 0; row < shape.group; row += kAttentionRows) {
-    const std::size_t rows = std::min(kAttentionRows, shape.group - row);
+  for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {
+    const std::size_t rows = std::min(AttentionRows(head_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
     detail::AttendRows<kType>(kv, prepared, detail::QueryPositions{shape, position, row}, rows, span * kKvSpan,
                               memory.scores, partials + row * PartialStride(head_dim));

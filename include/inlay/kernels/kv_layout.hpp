@@ -22,7 +22,7 @@ INLAY_BEGIN_NAMESPACE
 inline constexpr std::size_t kKvChunk = 64;
 // Positions whose partial results are merged in order: the unit of parallel work when one token attends to a long
 // context. Prefill uses the same spans, so both give the same bits.
-inline constexpr std::size_t kKvSpan = 512;
+inline constexpr std::size_t kKvSpan = 256;
 
 // The widest head that a cache can hold.
 inline constexpr std::size_t kMaxKvHeadDim = 512;
