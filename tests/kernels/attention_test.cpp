@@ -57,7 +57,7 @@ struct Case {
     // All ones are NaN in every float type: what is not stored must not matter.
     key_cache.assign(inlay::KvHeadBytes(type, width, shape.capacity), std::byte{garbage});
     value_cache.assign(key_cache.size(), std::byte{garbage});
-    scratch.resize(inlay::AttentionScratchBytes(width) / sizeof(float), NAN);
+    scratch.resize(inlay::AttentionScratchFloats(width), NAN);
   }
 
   std::size_t query_stride() const { return shape.group * head_dim + 3; }
@@ -79,7 +79,7 @@ struct Case {
   void Attend(HeadDim width, std::size_t begin, std::size_t end, std::vector<float>& out) {
     WithType(type, [&](auto t) {
       target::AttendTokens<t.value>(shape, key_cache.data(), value_cache.data(), width, queries.data(), query_stride(),
-                                    first_position, begin, end, out.data(), out_stride(), reinterpret_cast<std::byte*>(scratch.data()));
+                                    first_position, begin, end, out.data(), out_stride(), scratch.data());
     });
   }
 
@@ -246,14 +246,14 @@ BOOST_AUTO_TEST_CASE(SpansMergedInOrderGiveTheSameBits) {
             Case c(type, head_dim, group, position, 1, window, 6);
             const auto expected = c.Whole();
             const auto spans = inlay::AttentionSpans(c.shape, position);
-            std::vector<float> partials(spans.size() * group * inlay::PartialStride(head_dim), NAN);
+            std::vector<float> partials(inlay::AttentionPartialFloats(head_dim, group, spans.size()), NAN);
             // Last span first: the order of the work must not matter.
             for (std::size_t s = spans.size(); s-- > 0;) {
               WithType(type, [&](auto t) {
                 target::AttendSpan<t.value>(c.shape, c.key_cache.data(), c.value_cache.data(),
                                             inlay::DynamicExtent{head_dim}, c.queries.data(), position, spans.begin + s,
                                             partials.data() + s * group * inlay::PartialStride(head_dim),
-                                            reinterpret_cast<std::byte*>(c.scratch.data()));
+                                            c.scratch.data());
               });
             }
             std::vector<float> out(expected.size(), 77.0f);

@@ -21,7 +21,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/float16.hpp"
 #include "inlay/formats/kv_type.hpp"
-#include "inlay/kernels/attention.hpp"
+#include "inlay/kernels/attention_plan.hpp"
 #include "inlay/kernels/kv_layout.hpp"
 
 #if defined(INLAY_KERNELS_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -401,8 +401,8 @@ inline void FinishPartial(const float* partial, std::size_t head_dim, float* out
 
 // The parts of the working memory of one call.
 struct AttentionScratch {
-  AttentionScratch(std::byte* memory, std::size_t head_dim)
-      : partials(reinterpret_cast<float*>(memory)),
+  AttentionScratch(float* memory, std::size_t head_dim)
+      : partials(memory),
         merged(partials + AttentionRows(head_dim) * PartialStride(head_dim)),
         scores(merged + AttentionRows(head_dim) * PartialStride(head_dim)),
         queries(scores + AttentionRows(head_dim) * kAttentionScoreStride),
@@ -464,12 +464,12 @@ inline Queries PrepareQueries(const float* queries, std::size_t stride, std::siz
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
 //   first_position  absolute position of token 0: token t is at first_position + t and sees keys up to its own
 //   out           head h of token t goes to out + t * out_stride + h * head_dim
-//   scratch       AttentionScratchBytes(head_dim) bytes at a multiple of 64, for this call alone
+//   scratch       AttentionScratchFloats(head_dim) floats at a multiple of 64 bytes, for this call alone
 // Any split of tokens over calls gives the same bits, and so does AttendSpan with MergeSpans.
 template <KvType kType, Extent HeadDim>
 void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
                   const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
-                  std::size_t token_end, float* out, std::size_t out_stride, std::byte* scratch) {
+                  std::size_t token_end, float* out, std::size_t out_stride, float* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
   const std::size_t partial_stride = PartialStride(head_dim);
@@ -513,7 +513,7 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
 // AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(head_dim)] is written.
 template <KvType kType, Extent HeadDim>
 void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                const float* query, std::size_t position, std::size_t span, float* partials, std::byte* scratch) {
+                const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
   for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {

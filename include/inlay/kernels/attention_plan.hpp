@@ -1,6 +1,6 @@
 // What attention needs to know and how much memory it takes: constexpr arithmetic only, no SIMD.
-#ifndef INLAY_KERNELS_ATTENTION_HPP_
-#define INLAY_KERNELS_ATTENTION_HPP_
+#ifndef INLAY_KERNELS_ATTENTION_PLAN_HPP_
+#define INLAY_KERNELS_ATTENTION_PLAN_HPP_
 
 #include <algorithm>
 #include <cstddef>
@@ -38,10 +38,9 @@ constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t posi
 // the values weighted by e^(score - largest), padded to head_dim16.
 constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + KvValueStride(head_dim); }
 
-// Bytes that hold the partial results of one token's `heads` query heads over a context of `context` positions:
-// [kv_heads][spans][group][PartialStride], for contexts so long that their spans are spread over threads.
-constexpr std::size_t AttentionPartialBytes(std::size_t heads, std::size_t head_dim, std::size_t context) {
-  return DivideUp(context, kKvSpan) * heads * PartialStride(head_dim) * sizeof(float);
+// Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
+constexpr std::size_t AttentionPartialFloats(std::size_t head_dim, std::size_t group, std::size_t spans) {
+  return spans * group * PartialStride(head_dim);
 }
 
 // Floats from one query's scores to the next; not a power of two, which would map all rows to the same cache sets.
@@ -51,13 +50,13 @@ inline constexpr std::size_t kAttentionScoreStride = kKvSpan + 16;
 // level cache, few enough that scores and results stay in the first one. A multiple of the register tile's 6.
 constexpr std::size_t AttentionRows(std::size_t head_dim) { return head_dim <= 64 ? 18 : head_dim <= 128 ? 12 : 6; }
 
-// Bytes of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64; calls that run at the same time
-// need one each. At most 44 KiB: small enough for a thread's stack.
-constexpr std::size_t AttentionScratchBytes(std::size_t head_dim) {
+// Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
+// same time need one each. At most 44 KiB.
+constexpr std::size_t AttentionScratchFloats(std::size_t head_dim) {
   return AttentionRows(head_dim) *
-         (2 * PartialStride(head_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16) * sizeof(float);
+         (2 * PartialStride(head_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
 }
 
 INLAY_END_NAMESPACE
 
-#endif  // INLAY_KERNELS_ATTENTION_HPP_
+#endif  // INLAY_KERNELS_ATTENTION_PLAN_HPP_
