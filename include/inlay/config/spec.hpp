@@ -42,6 +42,7 @@ struct StaticSpec {
   static constexpr auto dim() { return detail::ColumnsExtent<kConfig.dim>(); }
   static constexpr auto q_dim() { return detail::ColumnsExtent<kConfig.q_dim()>(); }
   static constexpr auto ffn_dim() { return detail::ColumnsExtent<kConfig.ffn_dim>(); }
+  static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -55,6 +56,7 @@ class DynamicSpec {
   constexpr DynamicExtent dim() const { return {config_.dim}; }
   constexpr DynamicExtent q_dim() const { return {config_.q_dim()}; }
   constexpr DynamicExtent ffn_dim() const { return {config_.ffn_dim}; }
+  constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
 
  private:
   ModelConfig config_;

@@ -11,7 +11,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/kernels/activations.hpp"
-#include "inlay/kernels/attention.hpp"
+#include "inlay/kernels/attention_plan.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -20,6 +20,7 @@ struct ScratchShape {
   std::size_t tokens = 1;   // most tokens of one pass
   std::size_t outputs = 1;  // most positions of one pass whose logits are computed
   std::size_t context = 1;  // most positions of a cache that a pass attends to
+  std::size_t threads = 1;  // most threads that attend at once
   ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
 };
 
@@ -46,7 +47,9 @@ struct Scratch {
   float* up = nullptr;              // [tokens, ffn_dim]
   float* rotations = nullptr;       // [tokens, rope_dim]: cos, sin per pair
   float* frequencies = nullptr;     // [rope_dim / 2]: radians per position, filled once
-  std::span<std::byte> attention;   // see AttentionScratchBytes
+  std::size_t head_dim = 0;         // decides where a thread's part of `attention` starts
+  float* attention = nullptr;       // [threads, AttentionScratchFloats(head_dim)]
+  float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(head_dim)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
   ExpertScratch experts;
 
@@ -75,9 +78,13 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   INLAY_CHECK_OK(floats(scratch.up, tokens * config.ffn_dim));
   INLAY_CHECK_OK(floats(scratch.rotations, tokens * config.rope_dim));
   INLAY_CHECK_OK(floats(scratch.frequencies, config.rope_dim / 2));
-  INLAY_ASSIGN_OR_RETURN(
-      scratch.attention,
-      memory.template Allocate<std::byte>(AttentionScratchBytes(config.heads, config.head_dim, shape.context), "scratch"));
+  scratch.head_dim = config.head_dim;
+  INLAY_CHECK_OK(floats(scratch.attention, shape.threads * AttentionScratchFloats(config.head_dim)));
+  const std::size_t spans = DivideUp(shape.context, kKvSpan);
+  if (spans > 1) {
+    INLAY_CHECK_OK(floats(scratch.partials,
+                          config.kv_heads * AttentionPartialFloats(config.head_dim, config.group(), spans)));
+  }
   INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
   if (config.experts != 0) {
     ExpertScratch& experts = scratch.experts;

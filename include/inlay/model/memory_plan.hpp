@@ -20,6 +20,7 @@ struct SessionOptions {
   std::size_t context = 0;  // positions of the cache; 0: the model's trained context
   std::size_t batch = 128;  // most tokens of one pass; longer prompts are fed in pieces, with the same result
   std::size_t outputs = 1;  // most positions of one pass whose logits are kept (batch: all of them)
+  std::size_t threads = 4;  // most threads that attend at once; an executor with more is used by everything else
   KvType kv = KvType::kF16;
 
   constexpr std::size_t ContextFor(const ModelConfig& config) const { return context == 0 ? config.context : context; }
@@ -45,11 +46,15 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   if (options.batch == 0 || options.batch > 65536) {
     return Fail(ErrorCode::kInvalidArgument, "batch", "must be 1 .. 65536");
   }
+  if (options.threads == 0 || options.threads > 1024) {
+    return Fail(ErrorCode::kInvalidArgument, "threads", "must be 1 .. 1024");
+  }
   if (options.outputs == 0) return Fail(ErrorCode::kInvalidArgument, "outputs", "must be at least 1");
   ScratchShape shape;
   shape.tokens = std::min(options.batch, context);
   shape.outputs = std::min(options.outputs, shape.tokens);
   shape.context = context;
+  shape.threads = options.threads;
   shape.kinds = kinds;
   return shape;
 }

@@ -46,9 +46,16 @@ inline Result<float> GgufNumber(const GgufFile& file, std::string_view architect
 
 }  // namespace detail
 
+// What a configuration takes from the presence and shape of tensors instead of keys.
+struct TensorFacts {
+  std::uint32_t vocab = 0;
+  bool tied_embeddings = false;
+  bool rope_factors = false;
+};
+
 // Reads and validates the hyperparameters of a GGUF file. Errors name the key. kUnsupported: another architecture, or a
 // feature of this one that the library does not run (named), so that no file is run wrongly.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
+inline Result<ModelConfig> ReadConfig(const GgufFile& file, const TensorFacts& facts) {
   INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
   if (architecture != Name(Architecture::kLlama)) {
     return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of: llama");
@@ -77,11 +84,11 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   INLAY_ASSIGN_OR_RETURN(config.norm_epsilon,
                          detail::GgufNumber(file, architecture, "attention.layer_norm_rms_epsilon", 1e-5f));
 
-  if (file.FindTensor("rope_freqs.weight")) config.rope_scaling = RopeScaling::kFactors;
+  if (facts.rope_factors) config.rope_scaling = RopeScaling::kFactors;
   if (file.Find("llama.rope.scaling.type")) {
     INLAY_ASSIGN_OR_RETURN(const std::string_view scaling, file.GetString("llama.rope.scaling.type"));
     if (scaling == "linear") {
-      if (config.rope_scaling == RopeScaling::kFactors) {
+      if (facts.rope_factors) {
         return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "linear together with rope_freqs.weight");
       }
       config.rope_scaling = RopeScaling::kLinear;
@@ -90,16 +97,24 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
       return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "\"", scaling, "\" is not one of: none, linear");
     }
   }
+  config.vocab = facts.vocab;
+  config.tied_embeddings = facts.tied_embeddings;
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
 
+// The same for a file whose tensors are stored one by one.
+inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   const std::optional<GgufTensor> embedding = file.FindTensor("token_embd.weight");
   if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
   if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
     return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
   }
-  config.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
-  config.tied_embeddings = !file.FindTensor("output.weight");
-  INLAY_CHECK_OK(Validate(config));
-  return config;
+  TensorFacts facts;
+  facts.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
+  facts.tied_embeddings = !file.FindTensor("output.weight");
+  facts.rope_factors = file.FindTensor("rope_freqs.weight").has_value();
+  return ReadConfig(file, facts);
 }
 
 // Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration

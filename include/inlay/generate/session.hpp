@@ -1,0 +1,96 @@
+// A session: one sequence of a model, token by token. Owns nothing: all memory comes from the caller, once.
+#ifndef INLAY_GENERATE_SESSION_HPP_
+#define INLAY_GENERATE_SESSION_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "inlay/core/arena.hpp"
+#include "inlay/core/executor.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/core/token.hpp"
+#include "inlay/model/model.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// Told after each pass over a prompt: tokens done and in total; false stops (kCancelled).
+using PrefillProgress = FunctionRef<bool(std::size_t done, std::size_t total)>;
+
+// One sequence: what has been read and written so far, and the logits of what comes next. Not thread-safe; several
+// sessions may share a model. Movable as a view of its memory.
+template <class ModelType>
+class Session {
+ public:
+  // Bytes that Create takes from the memory handed over, exactly.
+  static Result<std::size_t> MemoryBytes(const ModelType& model, const SessionOptions& options) {
+    INLAY_ASSIGN_OR_RETURN(const MemoryPlan plan, model.PlanFor(options));
+    return plan.session();
+  }
+
+  // `model` and `memory` outlive the session. kOutOfMemory when memory.size() < MemoryBytes; the memory must start at a
+  // multiple of 64 bytes. Nothing is allocated, here or later.
+  static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(memory));
+    Session session(model);
+    INLAY_ASSIGN_OR_RETURN(session.cache_, model.NewCache(options, arena));
+    INLAY_ASSIGN_OR_RETURN(session.workspace_, model.NewWorkspace(options, arena));
+    return session;
+  }
+
+  const ModelType& model() const { return *model_; }
+  std::size_t length() const { return cache_.length(); }        // tokens so far
+  std::size_t remaining() const { return cache_.remaining(); }  // positions left
+
+  // Reads tokens and makes the logits of the token after them ready. Long inputs go through in pieces; the result does not
+  // depend on the pieces. On any error, also kCancelled, the session is as it was before the call, but without logits.
+  Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor, PrefillProgress progress) {
+    const std::size_t start = length();
+    logits_ = {};
+    if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
+    if (tokens.size() > remaining()) {
+      return Fail(ErrorCode::kContextFull, "tokens", tokens.size(), " tokens, ", remaining(), " of ", cache_.context(),
+                  " positions left");
+    }
+    for (std::size_t done = 0; done < tokens.size();) {
+      const std::size_t count = std::min(workspace_.batch(), tokens.size() - done);
+      const bool last = done + count == tokens.size();
+      const SequenceInput input{&cache_, tokens.subspan(done, count), last ? Outputs::kLast : Outputs::kNone};
+      const Result<LogitsView> logits = model_->Forward({&input, 1}, workspace_, executor);
+      done += count;
+      const bool stop = logits && !progress(done, tokens.size());
+      if (!logits || stop) {
+        cache_.Truncate(start);
+        if (!logits) return logits.error();
+        return Fail(ErrorCode::kCancelled, "prompt", "stopped by the caller after ", done, " tokens");
+      }
+      logits_ = *logits;
+    }
+    return {};
+  }
+  Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor) {
+    return Append(tokens, executor, [](std::size_t, std::size_t) { return true; });
+  }
+
+  // Logits of the next token, [vocab]; empty before the first Append and after an error. Valid until the next call.
+  std::span<const float> logits() const { return logits_.rows == 0 ? std::span<const float>() : logits_.row(0); }
+
+  // Forgets everything from position `length` on. The logits are gone: Append at least one token to have them again.
+  void Truncate(std::size_t length) {
+    cache_.Truncate(length);
+    logits_ = {};
+  }
+
+ private:
+  explicit Session(const ModelType& model) : model_(&model) {}
+
+  const ModelType* model_;
+  KvCache cache_;
+  Workspace workspace_;
+  LogitsView logits_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_GENERATE_SESSION_HPP_

@@ -1,0 +1,190 @@
+// The packed model file: a valid GGUF file that opens with zero copy.
+//
+// It holds the metadata of the file it was made from (tokenizer, hyperparameters), the keys below, and one I8 tensor
+// "inlay.weights" of 64-byte alignment: the packed weights buffer. Any GGUF inspector can list it; only inlay runs it.
+//   inlay.layout           string   id of the packed layout (kernels/packed_layout.hpp)
+//   inlay.tensor_types     u8[]     GGUF type id of each tensor, by tensor number (weights/tensor_roles.hpp)
+//   inlay.vocab_size       u32      rows of the embedding table
+//   inlay.tied_embeddings  bool     the output matrix is the embedding table
+//   inlay.rope_factors     bool     the buffer holds rotary factors
+//   inlay.sha256           string   of the tensor's bytes, 64 lower-case hexadecimal digits
+#ifndef INLAY_WEIGHTS_PACKED_FILE_HPP_
+#define INLAY_WEIGHTS_PACKED_FILE_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/executor.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/files/gguf.hpp"
+#include "inlay/files/gguf_writer.hpp"
+#include "inlay/files/sha256.hpp"
+#include "inlay/kernels/packed_layout.hpp"
+#include "inlay/weights/packed_weights.hpp"
+#include "inlay/weights/weight_source.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+inline constexpr std::string_view kPackedTensorName = "inlay.weights";
+inline constexpr std::string_view kPackedKeyPrefix = "inlay.";
+
+namespace detail {
+constexpr std::array<char, 64> HexDigits(const Sha256Digest& digest) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::array<char, 64> text{};
+  for (std::size_t i = 0; i < digest.size(); ++i) {
+    const unsigned byte = static_cast<unsigned>(digest[i]);
+    text[2 * i] = kDigits[byte >> 4];
+    text[2 * i + 1] = kDigits[byte & 15];
+  }
+  return text;
+}
+}  // namespace detail
+
+// What a packed file holds, as views into it.
+class PackedFile {
+ public:
+  static bool IsPacked(const GgufFile& file) { return file.Find("inlay.layout").has_value(); }
+
+  // Checks everything but the hash. kUnsupported for another layout; kMismatch when sizes contradict the configuration.
+  static Result<PackedFile> Open(const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const std::string_view layout, file.GetString("inlay.layout"));
+    if (layout != kPackedLayoutId) {
+      return Fail(ErrorCode::kUnsupported, "inlay.layout", "\"", layout, "\"; this version reads \"", kPackedLayoutId,
+                  "\": pack the model again from its original file");
+    }
+    TensorFacts facts;
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t vocab, file.GetUnsigned("inlay.vocab_size", kMaxDimension));
+    facts.vocab = static_cast<std::uint32_t>(vocab);
+    INLAY_ASSIGN_OR_RETURN(facts.tied_embeddings, file.GetBool("inlay.tied_embeddings"));
+    INLAY_ASSIGN_OR_RETURN(facts.rope_factors, file.GetBool("inlay.rope_factors"));
+    PackedFile packed;
+    INLAY_ASSIGN_OR_RETURN(packed.config_, ReadConfig(file, facts));
+
+    INLAY_ASSIGN_OR_RETURN(const GgufArray types, file.GetArray("inlay.tensor_types", GgufType::kU8));
+    if (types.count != TensorCount(packed.config_)) {
+      return Fail(ErrorCode::kMismatch, "inlay.tensor_types", types.count, " entries, the configuration needs ",
+                  TensorCount(packed.config_));
+    }
+    for (std::uint64_t i = 0; i < types.count; ++i) {
+      if (FindWeightType(std::uint32_t{types.at<std::uint8_t>(i)}) == nullptr) {
+        return Fail(ErrorCode::kUnsupported, "inlay.tensor_types", "type ", types.at<std::uint8_t>(i), " is not known");
+      }
+    }
+    // One byte each, and every value was just found to be an enumerator.
+    packed.types_ = {reinterpret_cast<const WeightType*>(types.bytes.data()), static_cast<std::size_t>(types.count)};
+
+    const std::optional<GgufTensor> tensor = file.FindTensor(kPackedTensorName);
+    if (!tensor || file.tensor_count() != 1) {
+      return Fail(ErrorCode::kMissing, kPackedTensorName, "a packed file holds exactly this one tensor");
+    }
+    if (tensor->type == nullptr || tensor->type->type != WeightType::kI8) {
+      return FailAt(ErrorCode::kMismatch, tensor->offset, kPackedTensorName, "must have type I8");
+    }
+    packed.weights_ = tensor->data;
+    packed.offset_ = tensor->offset;
+    INLAY_ASSIGN_OR_RETURN(packed.sha256_, file.GetString("inlay.sha256"));
+    return packed;
+  }
+
+  const ModelConfig& config() const { return config_; }
+  TensorTypes types() const { return types_; }
+  std::span<const std::byte> weights() const { return weights_; }
+
+  // Hashes the weights and compares: kBadFile when a bit has changed since the file was written. Cost: one pass over all
+  // bytes (about 2 s per GB).
+  Result<void> Verify() const {
+    const std::array<char, 64> found = detail::HexDigits(Sha256::Of(weights_));
+    if (sha256_ == std::string_view(found.data(), found.size())) return {};
+    return FailAt(ErrorCode::kBadFile, offset_, kPackedTensorName, "the bytes do not have the SHA-256 in inlay.sha256");
+  }
+
+ private:
+  ModelConfig config_;
+  TensorTypes types_;
+  std::span<const std::byte> weights_;
+  std::string_view sha256_;
+  std::uint64_t offset_ = 0;
+};
+
+// Where the metadata of a packed file comes from: `count` values written by `put`. For a GGUF source, CopiedMetadata.
+struct MetadataSource {
+  std::size_t count = 0;
+  FunctionRef<Result<void>(GgufWriter&)> put;
+};
+
+// Values of a GGUF file that a packed file takes over: all but the alignment and keys of our own.
+inline bool IsCopied(const GgufValue& value) {
+  return value.key != kGgufAlignmentKey && !value.key.starts_with(kPackedKeyPrefix);
+}
+inline std::size_t CopiedMetadataCount(const GgufFile& file) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < file.metadata_count(); ++i) count += IsCopied(file.metadata(i)) ? 1 : 0;
+  return count;
+}
+inline Result<void> CopyMetadata(const GgufFile& file, GgufWriter& writer) {
+  for (std::size_t i = 0; i < file.metadata_count(); ++i) {
+    const GgufValue value = file.metadata(i);
+    if (IsCopied(value)) INLAY_CHECK_OK(writer.Copy(value));
+  }
+  return {};
+}
+
+// Writes a packed file: `packed` is what PackWeights made for `config` and `types`.
+inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+                                    const MetadataSource& metadata, ByteSink sink) {
+  if (packed.size() != PackedWeightsBytes(config, types)) {
+    return Fail(ErrorCode::kInvalidArgument, "packed weights", "size does not match configuration and types");
+  }
+  GgufTensorEntry tensor;
+  tensor.name = kPackedTensorName;
+  tensor.type_id = static_cast<std::uint32_t>(WeightType::kI8);
+  tensor.dims[0] = packed.size();
+  tensor.bytes = packed.size();
+  constexpr std::size_t kOwnKeys = 6;
+  INLAY_ASSIGN_OR_RETURN(GgufWriter writer,
+                         GgufWriter::Begin(sink, metadata.count + kOwnKeys, std::span(&tensor, 1), kAlignment));
+  INLAY_CHECK_OK(metadata.put(writer));
+  const std::array<char, 64> digest = detail::HexDigits(Sha256::Of(packed));
+  INLAY_CHECK_OK(writer.Put("inlay.layout", kPackedLayoutId));
+  INLAY_CHECK_OK(writer.PutArray("inlay.tensor_types",
+                                 std::span(reinterpret_cast<const std::uint8_t*>(types.data()), types.size())));
+  INLAY_CHECK_OK(writer.Put("inlay.vocab_size", config.vocab));
+  INLAY_CHECK_OK(writer.Put("inlay.tied_embeddings", config.tied_embeddings));
+  INLAY_CHECK_OK(writer.Put("inlay.rope_factors", config.rope_scaling == RopeScaling::kFactors));
+  INLAY_CHECK_OK(writer.Put("inlay.sha256", std::string_view(digest.data(), digest.size())));
+  INLAY_CHECK_OK(writer.EndMetadata());
+  INLAY_CHECK_OK(writer.Append(packed));
+  return writer.Finish();
+}
+
+// The hyperparameters of a configuration as GGUF metadata of the llama family, for files made from something else than
+// GGUF. With ReadConfig, round trip (tied embeddings, vocabulary and rotary factors are facts of the tensors).
+inline constexpr std::size_t kConfigMetadataCount = 14;
+inline Result<void> PutConfig(const ModelConfig& c, std::string_view name, GgufWriter& writer) {
+  INLAY_CHECK_OK(writer.Put("general.architecture", Name(c.architecture)));
+  INLAY_CHECK_OK(writer.Put("general.name", name));
+  INLAY_CHECK_OK(writer.Put("llama.vocab_size", c.vocab));
+  INLAY_CHECK_OK(writer.Put("llama.context_length", c.context));
+  INLAY_CHECK_OK(writer.Put("llama.embedding_length", c.dim));
+  INLAY_CHECK_OK(writer.Put("llama.block_count", c.layers));
+  INLAY_CHECK_OK(writer.Put("llama.feed_forward_length", c.ffn_dim));
+  INLAY_CHECK_OK(writer.Put("llama.attention.head_count", c.heads));
+  INLAY_CHECK_OK(writer.Put("llama.attention.head_count_kv", c.kv_heads));
+  INLAY_CHECK_OK(writer.Put("llama.attention.key_length", c.head_dim));
+  INLAY_CHECK_OK(writer.Put("llama.attention.value_length", c.head_dim));
+  INLAY_CHECK_OK(writer.Put("llama.attention.layer_norm_rms_epsilon", c.norm_epsilon));
+  INLAY_CHECK_OK(writer.Put("llama.rope.dimension_count", c.rope_dim));
+  return writer.Put("llama.rope.freq_base", c.rope_base);
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_PACKED_FILE_HPP_
