@@ -193,7 +193,7 @@ HWY_INLINE Lanes16 ComplexMul16(const Lanes16& x, const Lanes16& turn) {
 // Reductions fold the upper half of the lanes onto the lower one until one is left.
 template <class Combine>
 HWY_INLINE float Fold16(const Lanes16& value, Combine combine) {
-  const hn::Full128<float> quad;
+  [[maybe_unused]] const hn::Full128<float> quad;
 #if HWY_MAX_BYTES == 64
   const hn::Half<FloatTag> half;
   const auto eight = combine(hn::LowerHalf(half, value.vector[0]), hn::UpperHalf(half, value.vector[0]));
