@@ -16,7 +16,6 @@ import sys
 
 from source_tree import INCLUDE_LINE, ROOT, headers
 
-CONDITION = re.compile(r"^\s*#\s*(if|ifdef|ifndef|endif)\b")
 BANNER = """// inlay, all of it in one file. Generated from include/ by tools/amalgamate.py: do not edit.
 // SPDX-License-Identifier: Apache-2.0
 """
@@ -52,17 +51,11 @@ def ordered(include_directory):
 
 def body(include_directory, header):
     """A header's lines without its includes of the library's own headers."""
-    lines, depth, skipped_blank = [], 0, False
-    for number, line in enumerate((include_directory / header).read_text(encoding="utf-8").splitlines(), 1):
+    lines, skipped_blank = [], False
+    for line in (include_directory / header).read_text(encoding="utf-8").splitlines():
         match = INCLUDE_LINE.match(line)
         if match and match.group(1) == '"':
-            # The guard is one level. An include that depends on a further condition cannot be moved to the top.
-            if depth > 1:
-                sys.exit(f'{header}:{number}: an include of "{match.group(2)}" under a condition cannot be amalgamated')
-            continue
-        condition = CONDITION.match(line)
-        if condition:
-            depth += -1 if condition.group(1) == "endif" else 1
+            continue  # already above, whatever condition it stands under
         blank = not line.strip()
         if blank and skipped_blank:
             continue

@@ -129,9 +129,11 @@ class Amalgamate(Tree):
         run = subprocess.run([COMPILER, "-fsyntax-only", "-x", "c++", "-"], input=text, text=True)
         self.assertEqual(run.returncode, 0)
 
-    def test_refuses_what_it_cannot_do(self):
-        self.header("inlay/x.hpp", "")
-        self.header("inlay/y.hpp", '#if defined(Z)\n#include "inlay/x.hpp"\n#endif')
+    def test_refuses_circles_and_missing_headers(self):
+        self.header("inlay/x.hpp", '#include "inlay/y.hpp"')
+        with self.assertRaises(SystemExit):
+            amalgamate.amalgamate(self.root)
+        self.header("inlay/y.hpp", '#include "inlay/x.hpp"')
         with self.assertRaises(SystemExit):
             amalgamate.amalgamate(self.root)
 
