@@ -23,6 +23,7 @@
 namespace {
 
 using inlay::WeightType;
+using Counts = std::initializer_list<std::size_t>;
 namespace target = inlay::HWY_NAMESPACE;
 
 constexpr WeightType kQuantized[] = {WeightType::kQ8_0, WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ5_0,
@@ -204,14 +205,14 @@ BOOST_AUTO_TEST_CASE(every_shape_gives_the_bits_of_the_plain_loops) {
   unsigned seed = 0;
   for (const WeightType type : kQuantized) {
     const std::size_t block = inlay::Info(type).block_values;
-    for (const std::size_t rows : {1, 7, 8, 9, 16, 17, 33}) {
-      for (const std::size_t tokens : {1, 2, 3, 5}) {
+    for (const std::size_t rows : Counts{1, 7, 8, 9, 16, 17, 33}) {
+      for (const std::size_t tokens : Counts{1, 2, 3, 5}) {
         RequireExact(Problem(type, rows, block * (1 + seed % 4), tokens, seed));
         ++seed;
       }
     }
     for (std::size_t tokens = 1; tokens <= 17; ++tokens) RequireExact(Problem(type, 20, 512, tokens, ++seed));
-    for (const std::size_t tokens : {31, 32, 33, 67, 130}) RequireExact(Problem(type, 33, 768, tokens, ++seed));
+    for (const std::size_t tokens : Counts{31, 32, 33, 67, 130}) RequireExact(Problem(type, 33, 768, tokens, ++seed));
   }
 }
 
@@ -221,7 +222,7 @@ BOOST_AUTO_TEST_CASE(extreme_levels_scales_and_activations_are_exact) {
     const std::size_t block_bytes = inlay::Info(type).block_bytes;
     for (const int byte : {0x00, 0x7F, 0x80, 0xFF}) {
       for (int signs = 0; signs < 4; ++signs) {
-        for (const std::size_t tokens : {1, 9, 40}) {
+        for (const std::size_t tokens : Counts{1, 9, 40}) {
           Problem problem(type, 17, 512, tokens, 5);
           problem.ForBlocks([&](std::byte* block) {
             std::memset(block, byte, block_bytes);
@@ -333,7 +334,7 @@ BOOST_AUTO_TEST_CASE(any_split_of_tokens_and_rows_gives_the_same_bits) {
 
 BOOST_AUTO_TEST_CASE(writes_only_the_rows_and_tokens_asked_for) {
   for (const WeightType type : kQuantized) {
-    for (const std::size_t tokens : {5, 40}) {
+    for (const std::size_t tokens : Counts{5, 40}) {
       const Problem problem(type, 21, 256, tokens, 41);
       const std::size_t stride = 40;
       std::vector<float> out(tokens * stride, kUntouched);
@@ -351,7 +352,7 @@ BOOST_AUTO_TEST_CASE(writes_only_the_rows_and_tokens_asked_for) {
 
 BOOST_AUTO_TEST_CASE(accumulates_the_complete_sum) {
   for (const WeightType type : kQuantized) {
-    for (const std::size_t tokens : {1, 6, 35}) {
+    for (const std::size_t tokens : Counts{1, 6, 35}) {
       const Problem problem(type, 18, 512, tokens, 43);
       std::vector<float> out(tokens * problem.rows, 0.5f);
       target::MatMul<inlay::AllFormats>(type, problem.packed.bytes().data(), problem.rows, inlay::DynamicExtent{512},
@@ -367,7 +368,7 @@ BOOST_AUTO_TEST_CASE(accumulates_the_complete_sum) {
 
 BOOST_AUTO_TEST_CASE(static_extents_give_the_bits_of_dynamic_ones) {
   for (const WeightType type : kQuantized) {
-    for (const std::size_t tokens : {1, 5}) {
+    for (const std::size_t tokens : Counts{1, 5}) {
       const Problem problem(type, 33, 512, tokens, 47);
       const std::vector<float> expected = problem.Multiply();
       std::vector<float> got(expected.size());

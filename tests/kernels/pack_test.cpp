@@ -12,6 +12,7 @@
 namespace {
 
 using inlay::WeightType;
+using Counts = std::initializer_list<std::size_t>;
 
 // Every bit random: all levels, scales and mins that a file can hold. Scales may be NaN or infinite, so compare bits.
 std::vector<std::byte> RandomRows(std::size_t bytes, unsigned seed) {
@@ -43,7 +44,7 @@ BOOST_AUTO_TEST_CASE(unpacked_rows_are_decoded_rows_bit_for_bit) {
     const std::vector<std::size_t> widths =
         block == 1 ? std::vector<std::size_t>{1, 3, 64, 260} : std::vector<std::size_t>{block, 3 * block, 8 * block};
     for (const std::size_t cols : widths) {
-      for (const std::size_t rows : {1, 7, 8, 9, 16, 17, 33}) {
+      for (const std::size_t rows : Counts{1, 7, 8, 9, 16, 17, 33}) {
         const std::size_t row_bytes = inlay::RowBytes(type, cols);
         // One byte in front: rows in a file have no alignment. (2 for float rows, whose alignment GGUF guarantees, too.)
         const std::vector<std::byte> file = RandomRows(1 + rows * row_bytes, static_cast<unsigned>(rows + 100 * cols));

@@ -110,7 +110,7 @@ BOOST_AUTO_TEST_CASE(not_finite_values_come_through_in_the_scale) {
   const float infinity = std::numeric_limits<float>::infinity();
   for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN(),
                           -std::numeric_limits<float>::quiet_NaN()}) {
-    for (const std::size_t at : {0u, 17u, 255u}) {
+    for (const std::size_t at : {std::size_t{0}, std::size_t{17}, std::size_t{255}}) {
       Storage storage(kBoth, 1, 256);
       const inlay::Activations& x = storage.x;
       for (std::size_t k = 0; k < 256; ++k) x.values[k] = static_cast<float>(k);
