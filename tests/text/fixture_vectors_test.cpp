@@ -105,8 +105,7 @@ std::vector<TokenId> Encode(const inlay::Tokenizer& tokenizer, std::string_view 
                             bool parse_special) {
   std::vector<std::byte> scratch(inlay::Tokenizer::EncodeScratchBytes(text.size()));
   std::vector<TokenId> ids(inlay::Tokenizer::MaxTokens(text.size()));
-  const auto count =
-      tokenizer.Encode(text, {.add_special = add_special, .parse_special = parse_special}, scratch, ids);
+  const auto count = tokenizer.Encode(text, {.add_special = add_special, .parse_special = parse_special}, scratch, ids);
   BOOST_REQUIRE_MESSAGE(count, Why(count));
   ids.resize(*count);
   return ids;
@@ -185,7 +184,7 @@ void CheckPieces(const std::string& name) {
   const struct {
     int reference;
     inlay::TokenAttributes ours;
-  } kinds[] = {{1, inlay::kTokenUnknown},      {2, inlay::kTokenUnused}, {4, inlay::kTokenNormal},
+  } kinds[] = {{1, inlay::kTokenUnknown},      {2, inlay::kTokenUnused},       {4, inlay::kTokenNormal},
                {8, inlay::kTokenControl},      {16, inlay::kTokenUserDefined}, {32, inlay::kTokenByte},
                {256, inlay::kTokenStripsRight}};
   for (const Json& token : facts["pieces"]) {

@@ -67,10 +67,13 @@ constexpr std::int32_t OrderedBits(float value) {
 }
 
 // e^x for x <= 0, relative error below 4e-7; all below -87 is e^-87 (1.6e-38). Own arithmetic, because libraries differ
-// in the last bits, and without a branch, so that loops over a vocabulary vectorise. Cody and Waite's reduction, then
-// the Taylor polynomial of degree 6.
+// in the last bits, and without a branch or a comparison of floats (which may trap), so that loops over a vocabulary
+// vectorise. Cody and Waite's reduction, then the Taylor polynomial of degree 6.
 inline float ExpOfNegative(float x) {
-  const float clamped = x > -87.0f ? x : -87.0f;
+  // Among negative floats the bits, taken as an unsigned number, grow with the magnitude.
+  constexpr std::uint32_t kLeast = std::bit_cast<std::uint32_t>(-87.0f);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+  const float clamped = std::bit_cast<float>(bits < kLeast ? bits : kLeast);
   const std::int32_t exponent = static_cast<std::int32_t>(clamped * 1.44269504f - 0.5f);
   const float n = static_cast<float>(exponent);
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -122,8 +125,8 @@ class Sampler {
   static constexpr std::size_t MemoryBytes(const SamplerOptions& options, std::size_t vocab) {
     std::size_t bytes = ArenaBytes<Candidate>(CandidateCount(options, vocab));
     if (options.penalizes()) {
-      bytes += ArenaBytes<float>(vocab) + ArenaBytes<std::uint32_t>(vocab) +
-               ArenaBytes<TokenId>(options.penalty_window);
+      bytes +=
+          ArenaBytes<float>(vocab) + ArenaBytes<std::uint32_t>(vocab) + ArenaBytes<TokenId>(options.penalty_window);
     }
     return bytes;
   }
@@ -285,8 +288,8 @@ class Sampler {
       const std::size_t id = static_cast<std::size_t>(window_[i]);
       const float repetition = options_.repetition_penalty;
       const float scaled = logits[id] > 0.0f ? logits[id] / repetition : logits[id] * repetition;
-      const float lowered = scaled - static_cast<float>(counts_[id]) * options_.frequency_penalty -
-                            options_.presence_penalty;
+      const float lowered =
+          scaled - static_cast<float>(counts_[id]) * options_.frequency_penalty - options_.presence_penalty;
       constexpr float kMax = std::numeric_limits<float>::max();
       penalized_[id] = lowered > kMax ? kMax : lowered < -kMax ? -kMax : lowered;
     }
@@ -427,10 +430,10 @@ class Sampler {
   SamplerOptions options_;
   std::size_t vocab_;
   Pcg32 random_;
-  std::span<Candidate> candidates_;     // [top_k] or [vocab], empty where no list is needed
-  std::span<float> penalized_;          // [vocab], empty without penalties, as the next two
-  std::span<std::uint32_t> counts_;     // [vocab], occurrences in the window
-  std::span<TokenId> window_;           // [penalty_window], a ring
+  std::span<Candidate> candidates_;  // [top_k] or [vocab], empty where no list is needed
+  std::span<float> penalized_;       // [vocab], empty without penalties, as the next two
+  std::span<std::uint32_t> counts_;  // [vocab], occurrences in the window
+  std::span<TokenId> window_;        // [penalty_window], a ring
   std::size_t window_size_ = 0;
   std::size_t window_next_ = 0;
 };

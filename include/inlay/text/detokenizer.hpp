@@ -52,8 +52,7 @@ class Detokenizer {
     // What was returned last time makes room; what was held back then is the beginning now.
     std::memmove(buffer_.data(), buffer_.data() + returned_, held_);
     returned_ = 0;
-    INLAY_ASSIGN_OR_RETURN(std::size_t size,
-                           tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
+    INLAY_ASSIGN_OR_RETURN(std::size_t size, tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
     const bool strip = strip_next_ && size != 0 && buffer_[held_] == ' ';
     if (strip) std::memmove(buffer_.data() + held_, buffer_.data() + held_ + 1, --size);
     strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos();
@@ -90,7 +89,7 @@ class Detokenizer {
 
   const Tokenizer* tokenizer_;
   DetokenizeOptions options_;
-  std::span<char> buffer_;      // [what was returned | what is held back | room]
+  std::span<char> buffer_;  // [what was returned | what is held back | room]
   std::size_t returned_ = 0;
   std::size_t held_ = 0;
   bool strip_next_ = false;

@@ -1,10 +1,11 @@
-// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined spelling
-// is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled becomes bytes.
-// Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
+// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined
+// spelling is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled
+// becomes bytes. Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
 #ifndef INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
 #define INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -28,11 +29,11 @@ class SentencePieceBpe {
   // Scratch bytes that are enough for every text of `text_bytes`. A text of ordinary words needs only what its longest
   // word needs.
   static constexpr std::size_t ScratchBytes(std::size_t text_bytes) {
-    return (text_bytes + 1) * kBytesPerSymbol + alignof(Symbol);
+    return (text_bytes + 1) * kBytesPerSymbol + alignof(Pair);
   }
 
-  // Appends the tokens of `text` to `out`. `space_prefix`: as if the text began with one more space. `offset` is added to
-  // the places that errors name.
+  // Appends the tokens of `text` to `out`. `space_prefix`: as if the text began with one more space. `offset` is added
+  // to the places that errors name.
   // Bytes that are no valid UTF-8, and characters without a piece, become byte tokens, so that nothing is lost; without
   // byte tokens, a valid character becomes the unknown token.
   // kMissing: a character has neither piece nor bytes nor unknown token. kOutOfMemory: scratch too small. kTooLarge: a
@@ -62,11 +63,22 @@ class SentencePieceBpe {
   };
   // Two neighbours that can become one. Stale when either has changed since: then the sizes do not add up.
   struct Pair {
-    float score;
-    std::int32_t left;
+    std::uint64_t rank;  // the best first: the score above, below it the place, turned round
     std::uint32_t size;
     TokenId id;
+
+    std::int32_t left() const { return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank)); }
   };
+  // The order of merging: the better score, then the place further left. One integer, because the queue's comparisons
+  // are most of the work; a type, because a function's address is not inlined.
+  struct Worse {
+    bool operator()(const Pair& a, const Pair& b) const { return a.rank < b.rank; }
+  };
+  static std::uint64_t Rank(float score, std::int32_t left) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(score == 0.0f ? 0.0f : score);
+    const std::uint32_t ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+    return std::uint64_t{ordered} << 32 | ~static_cast<std::uint32_t>(left);
+  }
   static constexpr std::int32_t kNone = -1;
   static constexpr std::int32_t kMerged = -2;
   // A source byte becomes at most three (an escaped space) and one symbol. The queue starts with fewer pairs than there
@@ -102,15 +114,15 @@ class SentencePieceBpe {
     const std::size_t most = word.size() + 1;
     void* memory = scratch.data();
     std::size_t room = scratch.size();
-    if (std::align(alignof(Symbol), most * kBytesPerSymbol, memory, room) == nullptr) {
+    if (std::align(alignof(Pair), most * kBytesPerSymbol, memory, room) == nullptr) {
       return FailAt(ErrorCode::kOutOfMemory, offset, "scratch", "a stretch of ", word.size(), " bytes needs ",
                     ScratchBytes(word.size()), ", there are ", scratch.size());
     }
     std::byte* next = static_cast<std::byte*>(memory);
-    symbols_ = {reinterpret_cast<Symbol*>(next), most};
-    next += symbols_.size_bytes();
     pairs_ = {reinterpret_cast<Pair*>(next), 2 * most};
     next += pairs_.size_bytes();
+    symbols_ = {reinterpret_cast<Symbol*>(next), most};
+    next += symbols_.size_bytes();
     char* text = reinterpret_cast<char*>(next);
 
     std::size_t size = 0;
@@ -134,12 +146,12 @@ class SentencePieceBpe {
     for (std::int32_t left = 0; left + 1 < count; ++left) {
       if (MakePair(left)) ++pair_count_;
     }
-    std::make_heap(pairs_.begin(), PairsEnd(), Worse);
+    std::make_heap(pairs_.begin(), PairsEnd(), Worse());
     return {};
   }
 
-  // By the first byte alone, as llama.cpp does it: an invalid sequence takes along bytes that follow. But never a space,
-  // which would come back as the bytes of its escape.
+  // By the first byte alone, as llama.cpp does it: an invalid sequence takes along bytes that follow. But never a
+  // space, which would come back as the bytes of its escape.
   std::size_t CharacterSize(std::size_t at) const {
     const std::size_t size = std::min(Utf8SizeByLead(text_[at]), text_.size() - at);
     for (std::size_t i = 1; i < size; ++i) {
@@ -150,17 +162,17 @@ class SentencePieceBpe {
 
   void Merge() {
     while (pair_count_ != 0) {
-      std::pop_heap(pairs_.begin(), PairsEnd(), Worse);
+      std::pop_heap(pairs_.begin(), PairsEnd(), Worse());
       const Pair pair = pairs_[--pair_count_];
-      Symbol& left = At(pair.left);
+      Symbol& left = At(pair.left());
       if (left.next < 0 || End(left.next) - left.start != pair.size) continue;
       Symbol& right = At(left.next);
       left.id = pair.id;
       left.next = right.next;
       right.next = kMerged;
-      if (left.next != kNone) At(left.next).previous = pair.left;
+      if (left.next != kNone) At(left.next).previous = pair.left();
       if (left.previous != kNone) Push(left.previous);
-      Push(pair.left);
+      Push(pair.left());
     }
   }
 
@@ -188,16 +200,12 @@ class SentencePieceBpe {
     }
     const TokenId unknown = vocabulary_.special().unknown;
     if (unknown == kNoToken || !IsValidUtf8(text)) {
-      return FailAt(ErrorCode::kMissing, offset, "text", "the vocabulary has no tokens for bytes, and in the word here is ",
+      return FailAt(ErrorCode::kMissing, offset, "text",
+                    "the vocabulary has no tokens for bytes, and in the word here is ",
                     unknown == kNoToken ? "a character that it does not know" : "text that is not valid UTF-8");
     }
     out.Push(unknown);
     return {};
-  }
-
-  // The order of merging: the better score, then the place further left.
-  static bool Worse(const Pair& a, const Pair& b) {
-    return a.score < b.score || (a.score == b.score && a.left > b.left);
   }
 
   // Writes the pair of `left` and its neighbour behind the queue; false when they are no piece together.
@@ -206,13 +214,13 @@ class SentencePieceBpe {
     const std::uint32_t size = End(symbol.next) - symbol.start;
     const TokenId id = vocabulary_.FindText(text_.substr(symbol.start, size));
     if (id == kNoToken) return false;
-    pairs_[pair_count_] = {vocabulary_.Score(id), left, size, id};
+    pairs_[pair_count_] = {Rank(vocabulary_.Score(id), left), size, id};
     return true;
   }
   void Push(std::int32_t left) {
     if (At(left).next == kNone || !MakePair(left)) return;
     ++pair_count_;
-    std::push_heap(pairs_.begin(), PairsEnd(), Worse);
+    std::push_heap(pairs_.begin(), PairsEnd(), Worse());
   }
 
   Symbol& At(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
@@ -224,9 +232,9 @@ class SentencePieceBpe {
   std::span<Pair>::iterator PairsEnd() const { return pairs_.begin() + static_cast<std::ptrdiff_t>(pair_count_); }
 
   const Vocabulary& vocabulary_;
-  std::string_view text_;       // the word, escaped
+  std::string_view text_;  // the word, escaped
   std::span<Symbol> symbols_;
-  std::span<Pair> pairs_;       // a heap of pair_count_, the best in front
+  std::span<Pair> pairs_;  // a heap of pair_count_, the best in front
   std::size_t pair_count_ = 0;
 };
 

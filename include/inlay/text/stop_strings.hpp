@@ -26,9 +26,9 @@ struct StopResult {
   bool stopped() const { return stop != kNone; }
 };
 
-// Passes text on and holds back bytes that may begin a stop string until it is clear whether they do. The stop string that
-// is complete first counts; of several that end at the same byte, the longest. How the text is cut into pieces does not
-// change the outcome. Time: linear in text times number of stop strings (Knuth, Morris and Pratt, 1977).
+// Passes text on and holds back bytes that may begin a stop string until it is clear whether they do. The stop string
+// that is complete first counts; of several that end at the same byte, the longest. How the text is cut into pieces
+// does not change the outcome. Time: linear in text times number of stop strings (Knuth, Morris and Pratt, 1977).
 class StopMatcher {
  public:
   // The arena bytes that Create takes.
@@ -64,7 +64,8 @@ class StopMatcher {
   }
 
   // Takes the next piece of text; returns what may be shown now. The text is valid until the next call. After a stop
-  // nothing more is taken until Reset: the result is that stop again, with no text. kTooLarge: more than max_chunk bytes at once; nothing changes then.
+  // nothing more is taken until Reset: the result is that stop again, with no text. kTooLarge: more than max_chunk
+  // bytes at once; nothing changes then.
   Result<StopResult> Feed(std::string_view text) {
     std::memmove(buffer_.data(), buffer_.data() + returned_, held_);
     returned_ = 0;

@@ -1,5 +1,5 @@
-// Text to tokens and back, whatever the algorithm of the vocabulary: reads vocabularies from files, finds special tokens
-// in text, hands the rest to the algorithm.
+// Text to tokens and back, whatever the algorithm of the vocabulary: reads vocabularies from files, finds special
+// tokens in text, hands the rest to the algorithm.
 #ifndef INLAY_TEXT_TOKENIZER_HPP_
 #define INLAY_TEXT_TOKENIZER_HPP_
 
@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -36,8 +37,8 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
-// Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small and
-// cheap to copy.
+// Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small
+// and cheap to copy.
 class Tokenizer {
  public:
   // --- opening ---
@@ -57,8 +58,8 @@ class Tokenizer {
   static Result<Tokenizer> FromGguf(const GgufFile& file, Arena& arena) {
     INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString("tokenizer.ggml.model"));
     if (model != "llama") {
-      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"", model,
-                    "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
+      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"",
+                    model, "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
     }
     INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
     const std::size_t count = static_cast<std::size_t>(pieces.count);
@@ -86,9 +87,9 @@ class Tokenizer {
     return Complete(file, vocabulary, special, arena);
   }
 
-  // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's number.
-  // Token 0 is unknown, 1 begins and 2 ends a sequence; 1 also ends generation. Errors: those of Llama2cTokenizer::Open,
-  // and those of FromGguf about tokens.
+  // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's
+  // number. Token 0 is unknown, 1 begins and 2 ends a sequence; 1 also ends generation. Errors: those of
+  // Llama2cTokenizer::Open, and those of FromGguf about tokens.
   static Result<Tokenizer> FromLlama2c(std::span<const std::byte> tokenizer_bin, std::size_t vocab, Arena& arena) {
     INLAY_ASSIGN_OR_RETURN(const Llama2cTokenizer file, Llama2cTokenizer::Open(tokenizer_bin, vocab));
     const std::string_view text(reinterpret_cast<const char*>(tokenizer_bin.data()), tokenizer_bin.size());
@@ -119,10 +120,10 @@ class Tokenizer {
   // beginning and after each special token.
   static constexpr std::size_t MaxTokens(std::size_t text_bytes) { return 2 * text_bytes + 3; }
 
-  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids are
-  // those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the longest.
-  // kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of them.
-  // kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
+  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids
+  // are those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the
+  // longest. kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of
+  // them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
   // Time as the algorithm's (see sentencepiece_bpe.hpp), constant stack, no allocation.
   Result<std::size_t> Encode(std::string_view text, const EncodeOptions& options, std::span<std::byte> scratch,
                              std::span<TokenId> out) const {
@@ -156,9 +157,9 @@ class Tokenizer {
 
   // --- tokens to text ---
 
-  // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token is
-  // its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused ones
-  // are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
+  // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token
+  // is its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused
+  // ones are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
   // kInvalidArgument: no such token. kTooLarge: `out` is too small (max_piece_bytes() is always enough).
   Result<std::size_t> Decode(TokenId id, std::span<char> out, bool special = false) const {
     if (!vocabulary_.Contains(id)) {
@@ -280,11 +281,12 @@ class Tokenizer {
   static Result<Tokenizer> Complete(const GgufFile& file, Vocabulary& vocabulary, SpecialTokens special, Arena& arena) {
     // Files seldom list all tokens that end a turn; these spellings do so in every model that has them. llama.cpp takes
     // them for control tokens even where the file does not.
+    // clang-format off
     constexpr std::string_view kEndings[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>",         "<end_of_turn>", "<|endoftext|>",        "<|end_of_text|>",
-        "<EOT>",      "_<EOT>",     "[EOT]",           "[EOS]",         "<end_of_utterance>",   "</s>",
-        "<eos>",      "<turn|>",    "<|tool_response>", "<|eom_id|>",    "<|return|>",           "<|call|>",
-        "<|flush|>",  "<|calls|>",  "[e~[",            "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
+        "[EOT]", "[EOS]", "<end_of_utterance>", "</s>", "<eos>", "<turn|>", "<|tool_response>", "<|eom_id|>",
+        "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "[e~["};
+    // clang-format on
     constexpr std::size_t kTurnEndings = 9;  // the first of them that exists ends a turn when no key says which does
     for (std::size_t i = 0; i < std::size(kEndings); ++i) {
       const TokenId id = vocabulary.Find(kEndings[i]);
@@ -304,15 +306,16 @@ class Tokenizer {
     INLAY_CHECK_OK(vocabulary.Finish(special, kSpaceMark, arena));
 
     Tokenizer tokenizer(vocabulary);
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_,
-                           ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
+    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_, ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
     INLAY_ASSIGN_OR_RETURN(tokenizer.add_eos_, ReadFlag(file, "tokenizer.ggml.add_eos_token", false));
     INLAY_ASSIGN_OR_RETURN(tokenizer.add_space_prefix_, ReadFlag(file, "tokenizer.ggml.add_space_prefix", true));
     if (tokenizer.add_bos_ && special.bos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id", "needed, as tokenizer.ggml.add_bos_token is true");
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id",
+                  "needed, as tokenizer.ggml.add_bos_token is true");
     }
     if (tokenizer.add_eos_ && special.eos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id", "needed, as tokenizer.ggml.add_eos_token is true");
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id",
+                  "needed, as tokenizer.ggml.add_eos_token is true");
     }
     return tokenizer;
   }

@@ -22,33 +22,33 @@ INLAY_BEGIN_NAMESPACE
 
 // What a token is; a token may be several things at once (a set of bits).
 using TokenAttributes = std::uint16_t;
-inline constexpr TokenAttributes kTokenUnknown = 1;          // stands for text the vocabulary cannot spell
-inline constexpr TokenAttributes kTokenUnused = 2;           // reserved by the model's author, prints nothing
-inline constexpr TokenAttributes kTokenNormal = 4;           // a piece of text
-inline constexpr TokenAttributes kTokenControl = 8;          // steers the model; read from text only when asked to
-inline constexpr TokenAttributes kTokenUserDefined = 16;     // found in text before the algorithm sees the rest
-inline constexpr TokenAttributes kTokenByte = 32;            // one byte, written <0xHH>
-inline constexpr TokenAttributes kTokenStripsRight = 64;     // white space after it in the text belongs to it
-inline constexpr TokenAttributes kTokenEndsGeneration = 128; // the model has finished when it chooses this
+inline constexpr TokenAttributes kTokenUnknown = 1;           // stands for text the vocabulary cannot spell
+inline constexpr TokenAttributes kTokenUnused = 2;            // reserved by the model's author, prints nothing
+inline constexpr TokenAttributes kTokenNormal = 4;            // a piece of text
+inline constexpr TokenAttributes kTokenControl = 8;           // steers the model; read from text only when asked to
+inline constexpr TokenAttributes kTokenUserDefined = 16;      // found in text before the algorithm sees the rest
+inline constexpr TokenAttributes kTokenByte = 32;             // one byte, written <0xHH>
+inline constexpr TokenAttributes kTokenStripsRight = 64;      // white space after it in the text belongs to it
+inline constexpr TokenAttributes kTokenEndsGeneration = 128;  // the model has finished when it chooses this
 
 // The U+2581 that SentencePiece vocabularies write for a space.
 inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 // The ids with a meaning of their own; kNoToken where the vocabulary has none.
 struct SpecialTokens {
-  TokenId bos = kNoToken;        // begins a sequence
-  TokenId eos = kNoToken;        // ends a sequence
-  TokenId eot = kNoToken;        // ends a turn of a conversation
-  TokenId eom = kNoToken;        // ends a message that expects a tool's answer
+  TokenId bos = kNoToken;  // begins a sequence
+  TokenId eos = kNoToken;  // ends a sequence
+  TokenId eot = kNoToken;  // ends a turn of a conversation
+  TokenId eom = kNoToken;  // ends a message that expects a tool's answer
   TokenId unknown = kNoToken;
   TokenId separator = kNoToken;
   TokenId padding = kNoToken;
   TokenId mask = kNoToken;
 };
 
-// Pieces are views into memory of the caller (usually the mapped file), which must outlive the vocabulary; tables live in
-// the arena. Filled once: Create, Add for every id in order, Finish. After that it is immutable and any number of threads
-// may read it.
+// Pieces are views into memory of the caller (usually the mapped file), which must outlive the vocabulary; tables live
+// in the arena. Filled once: Create, Add for every id in order, Finish. After that it is immutable and any number of
+// threads may read it.
 class Vocabulary {
  public:
   // Longer pieces are refused: tables store lengths in 16 bits, and looking a text up costs its length.
@@ -59,8 +59,8 @@ class Vocabulary {
     return ArenaBytes<Entry>(count) + ArenaBytes<Slot>(SlotCount(count)) + ArenaBytes<TokenId>(count);
   }
 
-  // `text` is the memory that all pieces lie in. kBadFile: no tokens. kTooLarge: more than 2^31 - 1 tokens, or more than
-  // 4 GiB of text. kOutOfMemory: arena too small.
+  // `text` is the memory that all pieces lie in. kBadFile: no tokens. kTooLarge: more than 2^31 - 1 tokens, or more
+  // than 4 GiB of text. kOutOfMemory: arena too small.
   static Result<Vocabulary> Create(std::string_view text, std::size_t count, Arena& arena) {
     if (count == 0) return Fail(ErrorCode::kBadFile, "vocabulary", "has no tokens");
     if (count > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) {
@@ -78,15 +78,15 @@ class Vocabulary {
     return vocabulary;
   }
 
-  // The next token. `piece` lies within the text given to Create (or is empty); `offset` is where it stands in its file,
-  // for errors. A piece with kTokenByte must be written <0xHH>.
+  // The next token. `piece` lies within the text given to Create (or is empty); `offset` is where it stands in its
+  // file, for errors. A piece with kTokenByte must be written <0xHH>.
   // kTooLarge: piece too long. kNonFinite: score. kBadFile: a malformed or repeated byte token, or a piece that an
   // earlier token has as well.
   Result<void> Add(std::string_view piece, float score, TokenAttributes attributes, std::uint64_t offset) {
     const TokenId id = static_cast<TokenId>(size_);
     if (piece.size() > kMaxPieceBytes) {
-      return FailAt(ErrorCode::kTooLarge, offset, "vocabulary", "token ", id, " has ", piece.size(),
-                    " bytes; at most ", kMaxPieceBytes, " are allowed");
+      return FailAt(ErrorCode::kTooLarge, offset, "vocabulary", "token ", id, " has ", piece.size(), " bytes; at most ",
+                    kMaxPieceBytes, " are allowed");
     }
     if (!IsFinite(score)) {
       return FailAt(ErrorCode::kNonFinite, offset, "vocabulary", "the score of token ", id, " is NaN or infinite");
@@ -98,13 +98,15 @@ class Vocabulary {
       }
       TokenId& slot = bytes_[static_cast<std::size_t>(value)];
       if (slot != kNoToken) {
-        return FailAt(ErrorCode::kBadFile, offset, "vocabulary", "byte tokens ", slot, " and ", id, " are the same byte");
+        return FailAt(ErrorCode::kBadFile, offset, "vocabulary", "byte tokens ", slot, " and ", id,
+                      " are the same byte");
       }
       slot = id;
     }
     INLAY_ASSERT(size_ < entries_.size());
     const std::size_t start = piece.empty() ? 0 : static_cast<std::size_t>(piece.data() - text_.data());
-    entries_[size_++] = {static_cast<std::uint32_t>(start), static_cast<std::uint16_t>(piece.size()), attributes, score};
+    entries_[size_++] = {static_cast<std::uint32_t>(start), static_cast<std::uint16_t>(piece.size()), attributes,
+                         score};
     max_piece_bytes_ = std::max(max_piece_bytes_, piece.size());
     // An empty piece has an id (files use them as padding) but no text leads to it.
     return piece.empty() ? Result<void>() : Insert(id, offset);
@@ -184,15 +186,18 @@ class Vocabulary {
     if (piece.size() != 6 || piece.substr(0, 3) != "<0x" || piece[5] != '>') return -1;
     int value = 0;
     for (const char c : piece.substr(3, 2)) {
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                               : -1;
       if (digit < 0) return -1;
       value = value * 16 + digit;
     }
     return value;
   }
 
-  // The token spelled exactly `piece`, of any kind; kNoToken when there is none. Constant time in the vocabulary's size.
+  // The token spelled exactly `piece`, of any kind; kNoToken when there is none. Constant time in the vocabulary's
+  // size.
   TokenId Find(std::string_view piece) const {
     if (piece.empty() || piece.size() > max_piece_bytes_) return kNoToken;
     const std::uint32_t hash = Hash(piece);
@@ -280,27 +285,34 @@ class Vocabulary {
   // By the bits: std::isfinite means nothing under -ffast-math.
   static bool IsFinite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
 
-  // Multiply and fold, eight bytes at a time. Only this process sees the values, so byte order does not matter.
+  // Multiply and fold, eight bytes at a time, the last ones overlapping. Only this process sees the values, so byte
+  // order does not matter.
   static std::uint32_t Hash(std::string_view piece) {
-    std::uint64_t hash = piece.size() * 0x9E3779B97F4A7C15ULL;
-    std::size_t at = 0;
-    for (; at + 8 <= piece.size(); at += 8) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, piece.data() + at, 8);
-      hash = Fold(hash ^ word);
+    const char* bytes = piece.data();
+    const std::size_t size = piece.size();
+    std::uint64_t hash = size * kHashFactor;
+    if (size >= 8) {
+      for (std::size_t at = 0; at + 8 < size; at += 8) hash = Fold(hash ^ Load<std::uint64_t>(bytes + at));
+      hash ^= Load<std::uint64_t>(bytes + size - 8);
+    } else if (size >= 4) {
+      hash ^= std::uint64_t{Load<std::uint32_t>(bytes)} << 32 | Load<std::uint32_t>(bytes + size - 4);
+    } else {
+      const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<std::uint8_t>(bytes[i])}; };
+      hash ^= byte(0) << 16 | byte(size / 2) << 8 | byte(size - 1);
     }
-    std::uint64_t word = 0;
-    for (std::size_t i = 0; at + i < piece.size(); ++i) {
-      word |= std::uint64_t{static_cast<std::uint8_t>(piece[at + i])} << (8 * i);
-    }
-    hash = Fold(hash ^ word);
-    return static_cast<std::uint32_t>(hash >> 32);
+    return static_cast<std::uint32_t>((Fold(hash) * kHashFactor) >> 32);
   }
-  static std::uint64_t Fold(std::uint64_t value) {
-    value *= 0xD6E8FEB86659FD93ULL;
-    value ^= value >> 32;
-    return value * 0xD6E8FEB86659FD93ULL;
+  template <class Word>
+  static Word Load(const char* from) {
+    Word word = 0;
+    std::memcpy(&word, from, sizeof(word));
+    return word;
   }
+  static constexpr std::uint64_t Fold(std::uint64_t value) {
+    value *= kHashFactor;
+    return value ^ (value >> 32);
+  }
+  static constexpr std::uint64_t kHashFactor = 0xD6E8FEB86659FD93ULL;
 
   Result<void> Insert(TokenId id, std::uint64_t offset) {
     const std::string_view piece = Piece(id);
@@ -341,12 +353,12 @@ class Vocabulary {
   }
 
   std::string_view text_;
-  std::span<Entry> entries_;     // [size]
-  std::span<Slot> slots_;        // open addressing, a power of two, at most half full
-  std::span<TokenId> matched_;   // the tokens found in text before the rest is tokenised, by piece
+  std::span<Entry> entries_;    // [size]
+  std::span<Slot> slots_;       // open addressing, a power of two, at most half full
+  std::span<TokenId> matched_;  // the tokens found in text before the rest is tokenised, by piece
   std::array<TokenId, 256> bytes_{};
-  ByteSet free_starts_;          // first bytes of user-defined tokens
-  ByteSet consented_starts_;     // first bytes of control and unknown tokens
+  ByteSet free_starts_;       // first bytes of user-defined tokens
+  ByteSet consented_starts_;  // first bytes of control and unknown tokens
   std::string_view space_ = kSpaceMark;
   SpecialTokens special_;
   std::size_t size_ = 0;
