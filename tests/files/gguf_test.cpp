@@ -62,7 +62,8 @@ class Opened {
 };
 
 // The error must have the code, name the field and point to the byte; the detail must contain the words.
-void ExpectError(const Bytes& bytes, ErrorCode code, std::string_view field, std::uint64_t offset, std::string_view words) {
+void ExpectError(const Bytes& bytes, ErrorCode code, std::string_view field, std::uint64_t offset,
+                 std::string_view words) {
   const Opened opened(bytes);
   BOOST_REQUIRE_MESSAGE(!opened.ok(), "opened, but " << words << " was expected");
   const inlay::Error& error = opened.error();
@@ -218,7 +219,8 @@ BOOST_AUTO_TEST_CASE(GettersSayWhatIsMissingOrOfAnotherType) {
   expect(file->GetUnsigned("a.f32"), ErrorCode::kMismatch, "a.f32");
   expect(file->GetUnsigned("a.bool"), ErrorCode::kMismatch, "a.bool");
   expect(file->GetUnsigned("b.i32s"), ErrorCode::kMismatch, "b.i32s");
-  for (const std::string_view key : {"a.i8", "a.i16", "a.i64"}) expect(file->GetUnsigned(key), ErrorCode::kMismatch, key);
+  for (const std::string_view key : {"a.i8", "a.i16", "a.i64"})
+    expect(file->GetUnsigned(key), ErrorCode::kMismatch, key);
   expect(file->GetUnsigned("a.u16", 59999), ErrorCode::kMismatch, "a.u16");
   BOOST_TEST(*file->GetUnsigned("a.u16", 60000) == 60000u);
   expect(file->GetFloat("a.u32"), ErrorCode::kMismatch, "a.u32");
@@ -291,7 +293,8 @@ BOOST_AUTO_TEST_CASE(EveryFlippedBitGivesAFileOrAnError) {
 
 // Bad input 3.
 BOOST_AUTO_TEST_CASE(CountsBeyondTheFileAreRefusedBeforeMemoryIsTaken) {
-  for (const std::uint64_t count : {3ull, 1ull << 31, 1ull << 32, (1ull << 60) + 1, 1ull << 63, ~0ull, ~0ull / 14 + 2}) {
+  for (const std::uint64_t count :
+       {3ull, 1ull << 31, 1ull << 32, (1ull << 60) + 1, 1ull << 63, ~0ull, ~0ull / 14 + 2}) {
     Bytes bytes;
     bytes.Header(0, count).Zeros(40);
     ExpectError(bytes, ErrorCode::kTruncated, "metadata count", 16, "cannot hold as many");
@@ -329,16 +332,18 @@ BOOST_AUTO_TEST_CASE(KeysAreUniquePlainText) {
   ExpectError(with_key("").Zeros(8), ErrorCode::kBadFile, "metadata key 0", kHeaderBytes, "empty");
   using namespace std::string_view_literals;
   // NUL, a lone continuation, overlong forms, surrogates, beyond U+10FFFF, cut off, bad continuation.
-  for (const std::string_view bad : {"a\0b"sv, "\x80"sv, "a\xC0\xAF"sv, "\xC1\xBF"sv, "\xE0\x9F\xBF"sv, "\xED\xA0\x80"sv,
-                                     "\xF0\x8F\xBF\xBF"sv, "\xF4\x90\x80\x80"sv, "\xF5\x80\x80\x80"sv, "\xFF"sv, "\xC3"sv,
-                                     "\xE2\x82"sv, "\xF0\x9F\x98"sv, "\xC3\x28"sv, "\xE2\x82\x28"sv, "\xF0\x9F\x98\x28"sv}) {
+  for (const std::string_view bad :
+       {"a\0b"sv, "\x80"sv, "a\xC0\xAF"sv, "\xC1\xBF"sv, "\xE0\x9F\xBF"sv, "\xED\xA0\x80"sv, "\xF0\x8F\xBF\xBF"sv,
+        "\xF4\x90\x80\x80"sv, "\xF5\x80\x80\x80"sv, "\xFF"sv, "\xC3"sv, "\xE2\x82"sv, "\xF0\x9F\x98"sv, "\xC3\x28"sv,
+        "\xE2\x82\x28"sv, "\xF0\x9F\x98\x28"sv}) {
     ExpectError(with_key(bad), ErrorCode::kBadFile, "metadata key 0", kHeaderBytes, "UTF-8");
     Bytes tensor;
     tensor.Header(1, 0).Tensor(bad, {1}, kF32, 0).PadTo(32).F32(1);
     ExpectError(tensor, ErrorCode::kBadFile, "tensor 0", kHeaderBytes, "UTF-8");
   }
-  for (const std::string_view good : {"a"sv, "\x7F"sv, "\xC2\x80"sv, "\xDF\xBF"sv, "\xE0\xA0\x80"sv, "\xED\x9F\xBF"sv,
-                                      "\xEE\x80\x80"sv, "\xF0\x90\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv, "a\xE2\x82\xAC"sv}) {
+  for (const std::string_view good :
+       {"a"sv, "\x7F"sv, "\xC2\x80"sv, "\xDF\xBF"sv, "\xE0\xA0\x80"sv, "\xED\x9F\xBF"sv, "\xEE\x80\x80"sv,
+        "\xF0\x90\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv, "a\xE2\x82\xAC"sv}) {
     const Opened file(with_key(good));
     BOOST_REQUIRE(file.ok());
     BOOST_TEST(*file->GetUnsigned(good) == 1u);
@@ -354,8 +359,10 @@ BOOST_AUTO_TEST_CASE(KeysAreUniquePlainText) {
 // Bad input 6, and the other types.
 BOOST_AUTO_TEST_CASE(UnknownTypesAndImpossibleArraysAreRefused) {
   for (const std::uint32_t type : {13u, 255u, 0x80000000u, 0xFFFFFFFFu}) {
-    ExpectError(OneValue(static_cast<GgufType>(type), Bytes().U64(0)), ErrorCode::kBadFile, "k", kOneValueType, "unknown type");
-    ExpectError(OneValue(GgufType::kArray, Bytes().U32(type).U64(0)), ErrorCode::kBadFile, "k", kOneValueAt, "unknown type");
+    ExpectError(OneValue(static_cast<GgufType>(type), Bytes().U64(0)), ErrorCode::kBadFile, "k", kOneValueType,
+                "unknown type");
+    ExpectError(OneValue(GgufType::kArray, Bytes().U32(type).U64(0)), ErrorCode::kBadFile, "k", kOneValueAt,
+                "unknown type");
   }
   const Bytes nested = Bytes().Type(GgufType::kArray).U64(1).Type(GgufType::kU8).U64(1).U8(1);
   ExpectError(OneValue(GgufType::kArray, nested), ErrorCode::kUnsupported, "k", kOneValueAt, "array of arrays");
@@ -398,13 +405,15 @@ BOOST_AUTO_TEST_CASE(AlignmentIsAPowerOfTwoInRange) {
 // Bad input 8.
 BOOST_AUTO_TEST_CASE(TensorsHaveOneToFourDimensionsAboveZero) {
   ExpectError(OneTensor({}, kF32, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims, "has 0 dimensions");
-  ExpectError(OneTensor({1, 1, 1, 1, 1}, kF32, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims, "has 5 dimensions");
+  ExpectError(OneTensor({1, 1, 1, 1, 1}, kF32, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims,
+              "has 5 dimensions");
   Bytes many;
   many.Header(1, 0).String("t").U32(0xFFFFFFFF).Zeros(64);
   ExpectError(many, ErrorCode::kBadFile, "tensor t", kTensorDims, "4294967295 dimensions");
   for (const std::uint32_t type : {kF32, kUnknownType}) {
     ExpectError(OneTensor({0}, type, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims + 4, "dimension 0 is 0");
-    ExpectError(OneTensor({32, 4, 0}, type, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims + 20, "dimension 2 is 0");
+    ExpectError(OneTensor({32, 4, 0}, type, 0, 64), ErrorCode::kBadFile, "tensor t", kTensorDims + 20,
+                "dimension 2 is 0");
   }
   const Opened four(OneTensor({1, 2, 3, 4}, kF32, 0, 96));
   BOOST_REQUIRE(four.ok());
@@ -423,11 +432,13 @@ BOOST_AUTO_TEST_CASE(SizesThatWrapAreRefused) {
   for (const std::uint64_t values : {1ull << 62, (1ull << 62) + 4, 1ull << 63}) {
     ExpectError(OneTensor({values}, kF32, 0, 64), ErrorCode::kTooLarge, "tensor t", kHeaderBytes, "64 bits");
   }
-  ExpectError(OneTensor({1ull << 61}, kF32, 0, 64), ErrorCode::kTruncated, "tensor t", kTensorDims + 16, "beyond the end");
+  ExpectError(OneTensor({1ull << 61}, kF32, 0, 64), ErrorCode::kTruncated, "tensor t", kTensorDims + 16,
+              "beyond the end");
 }
 
 BOOST_AUTO_TEST_CASE(RowsAreWholeBlocks) {
-  ExpectError(OneTensor({128, 2}, kQ4_K, 0, 144), ErrorCode::kBadFile, "tensor t", kHeaderBytes, "whole blocks of 256 (Q4_K)");
+  ExpectError(OneTensor({128, 2}, kQ4_K, 0, 144), ErrorCode::kBadFile, "tensor t", kHeaderBytes,
+              "whole blocks of 256 (Q4_K)");
 }
 
 // Bad input 10.
@@ -437,7 +448,8 @@ BOOST_AUTO_TEST_CASE(TensorDataIsAlignedInsideTheFileAndDisjoint) {
   BOOST_TEST(Opened(OneTensor({8}, kF32, 32, 64)).ok());
   for (const std::uint64_t offset : {64ull, 1ull << 62, 0ull - 32, 0ull - 64, 1ull << 63}) {
     for (const std::uint32_t type : {kF32, kUnknownType}) {
-      ExpectError(OneTensor({1}, type, offset, 64), ErrorCode::kTruncated, "tensor t", kTensorDims + 16, "beyond the end");
+      ExpectError(OneTensor({1}, type, offset, 64), ErrorCode::kTruncated, "tensor t", kTensorDims + 16,
+                  "beyond the end");
     }
   }
   struct Place {
@@ -463,7 +475,12 @@ BOOST_AUTO_TEST_CASE(TensorDataIsAlignedInsideTheFileAndDisjoint) {
 // Bad input 11.
 BOOST_AUTO_TEST_CASE(TensorNamesAreUniqueAndNotEmpty) {
   Bytes twice;
-  twice.Header(3, 0).Tensor("x", {1}, kF32, 0).Tensor("y", {1}, kF32, 32).Tensor("x", {1}, kF32, 64).PadTo(32).Zeros(96);
+  twice.Header(3, 0)
+      .Tensor("x", {1}, kF32, 0)
+      .Tensor("y", {1}, kF32, 32)
+      .Tensor("x", {1}, kF32, 64)
+      .PadTo(32)
+      .Zeros(96);
   ExpectError(twice, ErrorCode::kBadFile, "tensor x", kHeaderBytes + 66, "more than once");
   Bytes empty;
   empty.Header(1, 0).Tensor("", {1}, kF32, 0).PadTo(32).Zeros(32);

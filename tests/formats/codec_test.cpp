@@ -90,7 +90,9 @@ double SquaredNorm(const std::vector<float>& a) { return SquaredError(a, std::ve
 template <class Check>
 void ForEveryFormat(Check check) {
   for (const WeightTypeInfo& info : inlay::kWeightTypes) {
-    if (info.multiplies) BOOST_TEST_CONTEXT(info.name) { check(info); }
+    if (info.multiplies) BOOST_TEST_CONTEXT(info.name) {
+        check(info);
+      }
   }
 }
 
@@ -142,7 +144,8 @@ BOOST_AUTO_TEST_CASE(DecodesTheStoredFiguresBitForBit) {
       BOOST_REQUIRE(figure.values.size() == 8 * cols);
       const std::vector<float> decoded = Decode(figure.type, FromHex(figure.block), cols);
       for (std::size_t i = 0; i < cols; ++i) {
-        const auto bits = static_cast<std::uint32_t>(std::stoul(std::string(figure.values.substr(8 * i, 8)), nullptr, 16));
+        const auto bits =
+            static_cast<std::uint32_t>(std::stoul(std::string(figure.values.substr(8 * i, 8)), nullptr, 16));
         // A rational zero has no sign, a float's has.
         BOOST_REQUIRE_MESSAGE(Bits(decoded[i]) == bits || (bits == 0 && decoded[i] == 0.0f), "value " << i);
       }
@@ -196,8 +199,8 @@ BOOST_AUTO_TEST_CASE(ZerosStayZero) {
   });
 }
 
-// Zero blocks beside others, and one value alone in a block of zeros. Where a block has an offset, its zeros are a level
-// like any other and as exact as a binary16 scale.
+// Zero blocks beside others, and one value alone in a block of zeros. Where a block has an offset, its zeros are a
+// level like any other and as exact as a binary16 scale.
 BOOST_AUTO_TEST_CASE(SparseRowsKeepTheirZerosAndTheirSpike) {
   ForEveryFormat([](const WeightTypeInfo& info) {
     const bool offset = info.name.ends_with("_1") || info.type == WeightType::kQ4_K || info.type == WeightType::kQ5_K;
@@ -265,7 +268,7 @@ BOOST_AUTO_TEST_CASE(ErrorOfNormalValuesIsAsMeasured) {
   });
 }
 
-// No value is further off than half a step of its block's own scale (a scale search may cut the extreme value: 8 % of it).
+// No value is further off than one step of an even grid over its block (a scale search may cut the extreme value).
 BOOST_AUTO_TEST_CASE(NoValueIsFarOff) {
   ForEveryFormat([](const WeightTypeInfo& info) {
     const std::vector<float> row = NormalRow(256 * 64, 1.0f, 7);

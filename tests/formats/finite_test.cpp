@@ -22,10 +22,12 @@ struct ScalePlaces {
 };
 
 const std::vector<ScalePlaces> kPlaces = {
-    {WeightType::kF32, {0}, 0x7F800000, 4}, {WeightType::kF16, {0}, 0x7C00, 2},     {WeightType::kBF16, {0}, 0x7F80, 2},
-    {WeightType::kQ8_0, {0}, 0x7C00, 2},    {WeightType::kQ4_0, {0}, 0x7C00, 2},    {WeightType::kQ4_1, {0, 2}, 0x7C00, 2},
-    {WeightType::kQ5_0, {0}, 0x7C00, 2},    {WeightType::kQ5_1, {0, 2}, 0x7C00, 2}, {WeightType::kQ4_K, {0, 2}, 0x7C00, 2},
-    {WeightType::kQ5_K, {0, 2}, 0x7C00, 2}, {WeightType::kQ6_K, {208}, 0x7C00, 2}};
+    {WeightType::kF32, {0}, 0x7F800000, 4}, {WeightType::kF16, {0}, 0x7C00, 2},
+    {WeightType::kBF16, {0}, 0x7F80, 2},    {WeightType::kQ8_0, {0}, 0x7C00, 2},
+    {WeightType::kQ4_0, {0}, 0x7C00, 2},    {WeightType::kQ4_1, {0, 2}, 0x7C00, 2},
+    {WeightType::kQ5_0, {0}, 0x7C00, 2},    {WeightType::kQ5_1, {0, 2}, 0x7C00, 2},
+    {WeightType::kQ4_K, {0, 2}, 0x7C00, 2}, {WeightType::kQ5_K, {0, 2}, 0x7C00, 2},
+    {WeightType::kQ6_K, {208}, 0x7C00, 2}};
 
 }  // namespace
 
@@ -45,7 +47,8 @@ BOOST_AUTO_TEST_CASE(FindsEveryNonFiniteScaleWhereItIs) {
       }
       BOOST_TEST(inlay::FindNonFinite(places.type, data) == inlay::kAllFinite);
       for (const std::size_t offset : places.offsets) {
-        for (const std::uint32_t bad : {places.infinity, places.infinity + 1, places.infinity | 1u << (8 * places.bytes - 1)}) {
+        for (const std::uint32_t bad :
+             {places.infinity, places.infinity + 1, places.infinity | 1u << (8 * places.bytes - 1)}) {
           std::vector<std::byte> broken = data;
           std::memcpy(broken.data() + 3 * block + offset, &bad, places.bytes);
           BOOST_TEST(inlay::FindNonFinite(places.type, broken) == 3 * block + offset);

@@ -6,8 +6,10 @@
 using inlay::WeightType;
 
 // What GGUF says: number, name, values and bytes of a block.
-static_assert(inlay::FindWeightType(0u)->type == WeightType::kF32 && inlay::FindWeightType(1u)->type == WeightType::kF16);
-static_assert(inlay::FindWeightType(30u)->type == WeightType::kBF16 && inlay::FindWeightType(24u)->type == WeightType::kI8);
+static_assert(inlay::FindWeightType(0u)->type == WeightType::kF32 &&
+              inlay::FindWeightType(1u)->type == WeightType::kF16);
+static_assert(inlay::FindWeightType(30u)->type == WeightType::kBF16 &&
+              inlay::FindWeightType(24u)->type == WeightType::kI8);
 static_assert(inlay::FindWeightType(9u) == nullptr && inlay::FindWeightType(0xFFFFFFFFu) == nullptr);
 static_assert(inlay::FindWeightType("Q4_K")->type == WeightType::kQ4_K && inlay::FindWeightType("q4_k") == nullptr);
 static_assert(inlay::RowBytes(WeightType::kQ4_K, 512) == 288 && inlay::RowBytes(WeightType::kQ8_0, 64) == 68);

@@ -37,7 +37,8 @@ class Bytes {
   Bytes& Header(std::uint64_t tensors, std::uint64_t values, std::uint32_t version = 3) {
     return Raw("GGUF").U32(version).U64(tensors).U64(values);
   }
-  Bytes& Tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset) {
+  Bytes& Tensor(std::string_view name, const std::vector<std::uint64_t>& dims, std::uint32_t type,
+                std::uint64_t offset) {
     String(name).U32(static_cast<std::uint32_t>(dims.size()));
     for (const std::uint64_t dim : dims) U64(dim);
     return U32(type).U64(offset);

@@ -1,5 +1,5 @@
-// Reads every byte that an opened file offers, the way its users do: what tests of broken files and fuzz targets do after
-// a successful Open, so that a sanitizer sees any view that reaches outside.
+// Reads every byte that an opened file offers, the way its users do: what tests of broken files and fuzz targets do
+// after a successful Open, so that a sanitizer sees any view that reaches outside.
 #ifndef INLAY_TESTS_SUPPORT_TOUCH_HPP_
 #define INLAY_TESTS_SUPPORT_TOUCH_HPP_
 
@@ -59,7 +59,8 @@ inline bool Touch(const inlay::GgufFile& file, std::uint64_t& sum) {
 }
 
 inline std::uint64_t Touch(const inlay::Llama2cCheckpoint& checkpoint) {
-  std::uint64_t sum = Touch(checkpoint.token_embedding()) + Touch(checkpoint.final_norm()) + Touch(checkpoint.classifier());
+  std::uint64_t sum =
+      Touch(checkpoint.token_embedding()) + Touch(checkpoint.final_norm()) + Touch(checkpoint.classifier());
   for (std::size_t l = 0; l < checkpoint.dims().layers; ++l) {
     sum += Touch(checkpoint.attention_norm(l)) + Touch(checkpoint.wq(l)) + Touch(checkpoint.wk(l)) +
            Touch(checkpoint.wv(l)) + Touch(checkpoint.wo(l)) + Touch(checkpoint.ffn_norm(l)) + Touch(checkpoint.w1(l)) +

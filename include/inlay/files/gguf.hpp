@@ -1,6 +1,6 @@
-// Reads GGUF: metadata and tensors of a model file, as views into bytes that the caller has (mapped, in flash, in memory).
-// Everything is validated when the file is opened, so that access afterwards cannot fail on the file's account.
-// Source: the GGUF specification (ggml project), versions 2 and 3, little-endian.
+// Reads GGUF: metadata and tensors of a model file, as views into bytes that the caller has (mapped, in flash, in
+// memory). Everything is validated when the file is opened, so that access afterwards cannot fail on the file's
+// account. Source: the GGUF specification (ggml project), versions 2 and 3, little-endian.
 #ifndef INLAY_FILES_GGUF_HPP_
 #define INLAY_FILES_GGUF_HPP_
 
@@ -319,13 +319,13 @@ struct GgufValue {
 // One tensor. Views the file. Its values are dims[3] x dims[2] x dims[1] rows of dims[0] values each.
 struct GgufTensor {
   std::string_view name;
-  std::uint32_t type_id;                              // as stored
-  const WeightTypeInfo* type;                         // nullptr: a type that this library does not know
-  std::uint32_t n_dims;                               // 1 .. 4
-  std::array<std::uint64_t, kGgufMaxDims> dims;       // all >= 1; those from n_dims on are 1
-  std::uint64_t offset;                               // of the data in the file
-  std::span<const std::byte> data;                    // empty for an unknown type: its size is unknown
-  std::uint64_t record;                               // of the tensor's description in the file
+  std::uint32_t type_id;                         // as stored
+  const WeightTypeInfo* type;                    // nullptr: a type that this library does not know
+  std::uint32_t n_dims;                          // 1 .. 4
+  std::array<std::uint64_t, kGgufMaxDims> dims;  // all >= 1; those from n_dims on are 1
+  std::uint64_t offset;                          // of the data in the file
+  std::span<const std::byte> data;               // empty for an unknown type: its size is unknown
+  std::uint64_t record;                          // of the tensor's description in the file
 
   std::uint64_t cols() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -351,7 +351,7 @@ class GgufFile {
   // library does not know is no error here: it is listed with type == nullptr.
   //
   // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, a split file, a nested
-  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes). Cost: O(header bytes * log entries), constant stack.
+  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes). Cost: O(header bytes * log entries), no recursion.
   static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
     GgufFile opened;
     opened.file_ = file;
@@ -496,13 +496,15 @@ class GgufFile {
     }
     const std::uint32_t magic = detail::LoadAs<std::uint32_t>(file_.data());
     if (magic == __builtin_bswap32(kGgufMagic)) {
-      return FailAt(ErrorCode::kUnsupported, 0, "magic", "is that of a big-endian GGUF file; convert it to little-endian");
+      return FailAt(ErrorCode::kUnsupported, 0, "magic",
+                    "is that of a big-endian GGUF file; convert it to little-endian");
     }
     if (magic != kGgufMagic) return FailAt(ErrorCode::kBadFile, 0, "magic", "is not \"GGUF\"");
     version_ = detail::LoadAs<std::uint32_t>(file_.data() + 4);
     // Big-endian files mostly keep the magic as it is; the version shows it.
     if ((version_ & 0xFFFFu) == 0 && version_ != 0) {
-      return FailAt(ErrorCode::kUnsupported, 4, "version", "is that of a big-endian GGUF file; convert it to little-endian");
+      return FailAt(ErrorCode::kUnsupported, 4, "version",
+                    "is that of a big-endian GGUF file; convert it to little-endian");
     }
     if (version_ != 2 && version_ != 3) {
       return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version_, "; versions 2 and 3 are read");
@@ -519,7 +521,8 @@ class GgufFile {
     }
     INLAY_ASSIGN_OR_RETURN(value_records_,
                            index.Allocate<std::uint64_t>(static_cast<std::size_t>(values) + 1, "GGUF index"));
-    INLAY_ASSIGN_OR_RETURN(value_by_key_, index.Allocate<std::uint32_t>(static_cast<std::size_t>(values), "GGUF index"));
+    INLAY_ASSIGN_OR_RETURN(value_by_key_,
+                           index.Allocate<std::uint32_t>(static_cast<std::size_t>(values), "GGUF index"));
     INLAY_ASSIGN_OR_RETURN(tensor_records_,
                            index.Allocate<std::uint64_t>(static_cast<std::size_t>(tensors), "GGUF index"));
     INLAY_ASSIGN_OR_RETURN(tensor_by_name_,
@@ -599,7 +602,8 @@ class GgufFile {
       for (std::uint64_t i = 0; i < count; ++i) {
         const std::uint64_t at = reader.at();
         if (!reader.ReadString(text)) {
-          return FailAt(ErrorCode::kTruncated, at, key, "string ", i, " of ", count, " reaches beyond the end of the file");
+          return FailAt(ErrorCode::kTruncated, at, key, "string ", i, " of ", count,
+                        " reaches beyond the end of the file");
         }
       }
       return {};
@@ -701,8 +705,8 @@ class GgufFile {
     std::uint64_t bytes = 1;
     if (const WeightTypeInfo* type = FindWeightType(type_id)) {
       if (cols % type->block_values != 0) {
-        return FailAt(ErrorCode::kBadFile, record, field.view(), "its rows of ", cols, " values are not whole blocks of ",
-                      type->block_values, " (", type->name, ")");
+        return FailAt(ErrorCode::kBadFile, record, field.view(), "its rows of ", cols,
+                      " values are not whole blocks of ", type->block_values, " (", type->name, ")");
       }
       if (!CheckedMultiply(values / type->block_values, type->block_bytes, bytes)) {
         return FailAt(ErrorCode::kTooLarge, record, field.view(), "its size does not fit 64 bits");

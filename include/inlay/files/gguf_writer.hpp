@@ -31,7 +31,10 @@ struct GgufTensorEntry {
 
   // A matrix of `rows` rows (or, of one row, a vector); cols is a multiple of the type's block_values.
   static constexpr GgufTensorEntry Matrix(std::string_view name, WeightType type, std::size_t rows, std::size_t cols) {
-    return {name, static_cast<std::uint32_t>(type), rows == 1 ? 1u : 2u, {cols, rows, 1, 1},
+    return {name,
+            static_cast<std::uint32_t>(type),
+            rows == 1 ? 1u : 2u,
+            {cols, rows, 1, 1},
             std::uint64_t{RowBytes(type, cols)} * rows};
   }
 };
@@ -42,13 +45,13 @@ struct GgufTensorEntry {
 //   writer->EndMetadata();
 //   writer->Append(bytes), any pieces, the data of all tensors in their order
 //   writer->Finish();
-// The sink and the tensor entries must outlive the writer. GgufFile opens what was written, provided that keys and names
-// are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument; after an error of the sink
-// the file is incomplete and the writer is of no further use.
+// The sink and the tensor entries must outlive the writer. GgufFile opens what was written, provided that keys and
+// names are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument; after an error of
+// the sink the file is incomplete and the writer is of no further use.
 class GgufWriter {
  public:
-  // Writes the header. `general.alignment` is written by the writer itself where it is not the default of 32, and is not
-  // part of metadata_count. `sink` is a ByteSink or anything that converts to one; a temporary does not bind.
+  // Writes the header. `general.alignment` is written by the writer itself where it is not the default of 32, and is
+  // not part of metadata_count. `sink` is a ByteSink or anything that converts to one; a temporary does not bind.
   template <class Sink>
   static Result<GgufWriter> Begin(Sink& sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
                                   std::size_t alignment = kGgufDefaultAlignment) {
@@ -73,11 +76,10 @@ class GgufWriter {
 
   // An integer, float or bool; its type in the file is that of T.
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Result<void> Put(std::string_view key, T value) {
-    INLAY_CHECK_OK(BeginValue(key, GgufTypeOf<T>()));
-    return WriteNumber(value);
-  }
+    requires std::is_arithmetic_v<T> Result<void> Put(std::string_view key, T value) {
+      INLAY_CHECK_OK(BeginValue(key, GgufTypeOf<T>()));
+      return WriteNumber(value);
+    }
   Result<void> Put(std::string_view key, std::string_view value) {
     INLAY_CHECK_OK(BeginValue(key, GgufType::kString));
     return WriteString(value);
@@ -86,18 +88,17 @@ class GgufWriter {
   Result<void> Put(std::string_view key, const char* value) { return Put(key, std::string_view(value)); }
 
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Result<void> PutArray(std::string_view key, std::span<const T> values) {
-    INLAY_CHECK_OK(BeginArray(key, GgufTypeOf<T>(), values.size()));
-    return Write(std::as_bytes(values));
-  }
+    requires std::is_arithmetic_v<T> Result<void> PutArray(std::string_view key, std::span<const T> values) {
+      INLAY_CHECK_OK(BeginArray(key, GgufTypeOf<T>(), values.size()));
+      return Write(std::as_bytes(values));
+    }
   // An array of `count` strings: string(0) ... string(count - 1) are asked for in order.
   Result<void> PutStrings(std::string_view key, std::size_t count, FunctionRef<std::string_view(std::size_t)> string) {
     INLAY_CHECK_OK(BeginArray(key, GgufType::kString, count));
     for (std::size_t i = 0; i < count; ++i) INLAY_CHECK_OK(WriteString(string(i)));
     return {};
   }
-  // A value of another file, byte for byte. The file must be open and not be `general.alignment`, which the writer owns.
+  // A value of another file, byte for byte; any key but `general.alignment`, which the writer owns.
   Result<void> Copy(const GgufValue& value) {
     INLAY_CHECK_OK(BeginValue(value.key, value.type));
     return Write(value.encoded);
@@ -127,7 +128,8 @@ class GgufWriter {
 
   // The next bytes of tensor data. Pieces may cross from one tensor into the next; each tensor is padded when complete.
   Result<void> Append(std::span<const std::byte> bytes) {
-    if (phase_ != Phase::kData) return Fail(ErrorCode::kInvalidArgument, "GGUF writer", "call EndMetadata before Append");
+    if (phase_ != Phase::kData)
+      return Fail(ErrorCode::kInvalidArgument, "GGUF writer", "call EndMetadata before Append");
     while (!bytes.empty()) {
       if (tensor_ == tensors_.size()) {
         return Fail(ErrorCode::kInvalidArgument, "GGUF writer", bytes.size(), " bytes more than the tensors declared");
@@ -162,7 +164,8 @@ class GgufWriter {
  private:
   enum class Phase : std::uint8_t { kMetadata, kData, kFinished };
 
-  GgufWriter(ByteSink sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors, std::size_t alignment)
+  GgufWriter(ByteSink sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
+             std::size_t alignment)
       : sink_(sink), tensors_(tensors), alignment_(alignment), values_left_(metadata_count) {}
 
   static Result<void> CheckName(std::string_view name) {
@@ -239,8 +242,8 @@ class GgufWriter {
   std::uint64_t alignment_;
   std::uint64_t values_left_;
   std::uint64_t position_ = 0;
-  std::size_t tensor_ = 0;      // the tensor that Append writes
-  std::uint64_t written_ = 0;   // bytes of it that are written
+  std::size_t tensor_ = 0;     // the tensor that Append writes
+  std::uint64_t written_ = 0;  // bytes of it that are written
   Phase phase_ = Phase::kMetadata;
 };
 

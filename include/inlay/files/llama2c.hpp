@@ -35,8 +35,8 @@ struct Llama2cDims {
   std::uint32_t kv_dim() const { return head_dim() * kv_heads; }
 };
 
-// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The rotary
-// pairs of wq and wk are adjacent elements (2i, 2i + 1).
+// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The
+// rotary pairs of wq and wk are adjacent elements (2i, 2i + 1).
 class Llama2cCheckpoint {
  public:
   // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension that is zero,
@@ -63,17 +63,17 @@ class Llama2cCheckpoint {
 
   const Llama2cDims& dims() const { return dims_; }
 
-  std::span<const float> token_embedding() const { return All(kEmbedding); }                              // [vocab, dim]
-  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }    // [dim]
-  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                           // [dim, dim]
-  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                           // [kv_dim, dim]
-  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                           // [kv_dim, dim]
-  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                           // [dim, dim]
-  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }                // [dim]
-  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }            // gate [ffn_dim, dim]
-  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }            // down [dim, ffn_dim]
-  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }            // up [ffn_dim, dim]
-  std::span<const float> final_norm() const { return All(kFinalNorm); }                                   // [dim]
+  std::span<const float> token_embedding() const { return All(kEmbedding); }                            // [vocab, dim]
+  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }  // [dim]
+  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                         // [dim, dim]
+  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                         // [kv_dim, dim]
+  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                         // [kv_dim, dim]
+  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                         // [dim, dim]
+  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }              // [dim]
+  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }  // gate [ffn_dim, dim]
+  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }  // down [dim, ffn_dim]
+  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }  // up [ffn_dim, dim]
+  std::span<const float> final_norm() const { return All(kFinalNorm); }          // [dim]
   // [vocab, dim]; the embedding table itself when it is tied.
   std::span<const float> classifier() const { return dims_.tied_embeddings ? All(kEmbedding) : All(kClassifier); }
 
@@ -112,10 +112,10 @@ class Llama2cCheckpoint {
       std::string_view name;
       std::uint32_t Llama2cDims::*dim;
     };
-    constexpr Field kFields[] = {{"dim", &Llama2cDims::dim},           {"hidden_dim", &Llama2cDims::ffn_dim},
-                                 {"n_layers", &Llama2cDims::layers},   {"n_heads", &Llama2cDims::heads},
-                                 {"n_kv_heads", &Llama2cDims::kv_heads}, {"vocab_size", &Llama2cDims::vocab},
-                                 {"seq_len", &Llama2cDims::context}};
+    constexpr Field kFields[] = {
+        {"dim", &Llama2cDims::dim},        {"hidden_dim", &Llama2cDims::ffn_dim},  {"n_layers", &Llama2cDims::layers},
+        {"n_heads", &Llama2cDims::heads},  {"n_kv_heads", &Llama2cDims::kv_heads}, {"vocab_size", &Llama2cDims::vocab},
+        {"seq_len", &Llama2cDims::context}};
     const bool legacy = at == 0;
     dims_.tied_embeddings = true;
     for (const Field& field : kFields) {
@@ -179,28 +179,29 @@ class Llama2cCheckpoint {
     sizes_[kRotary] = version1 ? 0 : std::uint64_t{dims_.context} * dims_.head_dim();
     sizes_[kClassifier] = dims_.tied_embeddings ? 0 : vocab * dim;
 
-    constexpr std::array<Tensor, kTensors> kLegacyOrder = {kEmbedding, kAttentionNorm, kWq, kWk,        kWv,     kWo,
-                                                           kFfnNorm,   kW1,            kW2, kW3,        kFinalNorm,
-                                                           kRotary,    kClassifier};
-    constexpr std::array<Tensor, kTensors> kVersion1Order = {kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq,
-                                                             kWk,            kWv,      kWo,        kW1,        kW2,
-                                                             kW3,            kRotary,  kClassifier};
-    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
+    constexpr std::array<Tensor, kTensors> kLegacyOrder = {
+        kEmbedding, kAttentionNorm, kWq, kWk, kWv, kWo, kFfnNorm, kW1, kW2, kW3, kFinalNorm, kRotary, kClassifier};
+    constexpr std::array<Tensor, kTensors> kVersion1Order = {
+        kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq, kWk, kWv, kWo, kW1, kW2, kW3, kRotary, kClassifier};
+    std::uint64_t end = at;
+    for (std::size_t i = 0; i < kTensors; ++i) {
       std::uint64_t bytes = 0;
-      if (!CheckedMultiply(sizes_[tensor], PerLayer(tensor) ? dims_.layers : 1u, bytes) ||
-          !CheckedMultiply(bytes, sizeof(float), bytes)) {
-        return FailAt(ErrorCode::kTooLarge, at, "checkpoint", "the sizes that its header gives do not fit 64 bits");
+      if (!CheckedMultiply(sizes_[i], PerLayer(static_cast<Tensor>(i)) ? dims_.layers : 1u, bytes) ||
+          !CheckedMultiply(bytes, sizeof(float), bytes) || !CheckedAdd(end, bytes, end)) {
+        return FailAt(ErrorCode::kTooLarge, 0, "header", "the sizes that it gives do not fit 64 bits");
       }
-      if (bytes > file.size() - at) {
-        return FailAt(ErrorCode::kTruncated, at, "checkpoint", "its header asks for ", bytes, " bytes here, the file has ",
-                      file.size() - at);
-      }
-      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
-      at += bytes;
     }
-    if (at != file.size()) {
-      return FailAt(ErrorCode::kBadFile, at, "checkpoint", "the file goes on for ", file.size() - at,
-                    " bytes beyond what its header says");
+    if (end > file.size()) {
+      return FailAt(ErrorCode::kTruncated, file.size(), "checkpoint", "its header asks for ", end,
+                    " bytes, the file has ", file.size());
+    }
+    if (end < file.size()) {
+      return FailAt(ErrorCode::kBadFile, end, "checkpoint", "the file goes on for ", file.size() - end,
+                    " bytes beyond what its header asks for");
+    }
+    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
+      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
+      at += sizes_[tensor] * (PerLayer(tensor) ? dims_.layers : 1u) * sizeof(float);
     }
     return {};
   }
@@ -267,12 +268,13 @@ class Llama2cTokenizer {
     std::size_t left_ = 0;
   };
 
-  // The file does not say how many pieces it has: `vocab` comes from the checkpoint. The whole file is checked: kTruncated
-  // when it has fewer pieces, kBadFile when it has more bytes, or a length is negative or beyond the stated maximum;
-  // kNonFinite for a score that is NaN or infinite.
+  // The file does not say how many pieces it has: `vocab` comes from the checkpoint. The whole file is checked:
+  // kTruncated when it has fewer pieces, kBadFile when it has more bytes, or a length is negative or beyond the stated
+  // maximum; kNonFinite for a score that is NaN or infinite.
   static Result<Llama2cTokenizer> Open(std::span<const std::byte> file, std::size_t vocab) {
     std::int32_t longest = 0;
-    if (file.size() < sizeof(longest)) return FailAt(ErrorCode::kTruncated, file.size(), "max_token_length", "is cut off");
+    if (file.size() < sizeof(longest))
+      return FailAt(ErrorCode::kTruncated, file.size(), "max_token_length", "is cut off");
     std::memcpy(&longest, file.data(), sizeof(longest));
     if (longest <= 0) return FailAt(ErrorCode::kBadFile, 0, "max_token_length", "is ", longest, ", must be at least 1");
     if (vocab == 0) return Fail(ErrorCode::kInvalidArgument, "vocab", "must be at least 1");
@@ -288,18 +290,19 @@ class Llama2cTokenizer {
         return FailAt(ErrorCode::kNonFinite, at, field.view(), "its score is NaN or infinite");
       }
       if (length < 0 || length > longest) {
-        return FailAt(ErrorCode::kBadFile, at + sizeof(score), field.view(), "its length is ", length, ", must be 0 to ",
-                      longest);
+        return FailAt(ErrorCode::kBadFile, at + sizeof(score), field.view(), "its length is ", length,
+                      ", must be 0 to ", longest);
       }
       at += kPieceHeaderBytes;
       if (static_cast<std::size_t>(length) > file.size() - at) {
-        return FailAt(ErrorCode::kTruncated, at, field.view(), "its ", length, " bytes reach beyond the end of the file");
+        return FailAt(ErrorCode::kTruncated, at, field.view(), "its ", length,
+                      " bytes reach beyond the end of the file");
       }
       at += static_cast<std::size_t>(length);
     }
     if (at != file.size()) {
-      return FailAt(ErrorCode::kBadFile, at, "tokenizer", "the file goes on for ", file.size() - at, " bytes after ", vocab,
-                    " tokens");
+      return FailAt(ErrorCode::kBadFile, at, "tokenizer", "the file goes on for ", file.size() - at, " bytes after ",
+                    vocab, " tokens");
     }
     return Llama2cTokenizer(file, vocab, static_cast<std::size_t>(longest));
   }

@@ -27,11 +27,11 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at a
-// page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
+// Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at
+// a page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
 //
-// The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and no
-// library can turn that into an error. Replace model files by renaming a new one over them.
+// The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and
+// no library can turn that into an error. Replace model files by renaming a new one over them.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -81,8 +81,8 @@ class MappedFile {
   }
 
   static Error SystemError(const char* path, std::string_view what, int number) {
-    const std::string_view why = number == ENOENT || number == ENOTDIR ? "no such file"
-                                 : number == EACCES || number == EPERM ? "permission denied"
+    const std::string_view why = number == ENOENT || number == ENOTDIR  ? "no such file"
+                                 : number == EACCES || number == EPERM  ? "permission denied"
                                  : number == EMFILE || number == ENFILE ? "too many open files"
                                  : number == ENOMEM                     ? "out of memory"
                                                                         : "the system refused";

@@ -36,7 +36,7 @@ struct BlockQ4_1 {
   std::uint8_t qs[16];
 };
 
-// 32 values of 5 bits, value = d * (q - 16). Nibbles as Q4_0; bit j of the little-endian word qh is the fifth of value j.
+// 32 values of 5 bits, value = d * (q - 16). Nibbles as Q4_0; bit j of the little-endian qh is the fifth of value j.
 struct BlockQ5_0 {
   std::uint16_t d;
   std::uint8_t qh[4];
@@ -51,8 +51,8 @@ struct BlockQ5_1 {
   std::uint8_t qs[16];
 };
 
-// 256 values in 8 groups of 32, value = d * scale * q - dmin * min, q of 4 bits; scale and min of 6 bits per group, packed
-// as codec.hpp's GroupScales. qs: 64 values per 32 bytes, group 2i in the low nibbles, 2i + 1 in the high ones.
+// 256 values in 8 groups of 32, value = d * scale * q - dmin * min, q of 4 bits; scale and min of 6 bits per group,
+// packed as codec.hpp's GroupScales. qs: 64 values per 32 bytes, group 2i in the low nibbles, 2i + 1 in the high ones.
 struct BlockQ4_K {
   std::uint16_t d;
   std::uint16_t dmin;
@@ -69,8 +69,8 @@ struct BlockQ5_K {
   std::uint8_t qs[128];
 };
 
-// 256 values in 16 groups of 16, value = d * scale * (q - 32), q of 6 bits. In each half of 128 values, ql holds the low
-// nibbles (bytes 0..63: values 0..63 low, 64..127 high) and qh the upper two bits (byte j: values j, j+32, j+64, j+96).
+// 256 values in 16 groups of 16, value = d * scale * (q - 32), q of 6 bits. In each half of 128 values, ql holds the
+// low nibbles (bytes 0..63: values 0..63 low, 64..127 high) and qh the upper two bits (byte j: j + 0, 32, 64, 96).
 struct BlockQ6_K {
   std::uint8_t ql[128];
   std::uint8_t qh[64];

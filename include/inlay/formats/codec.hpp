@@ -15,8 +15,8 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// The 6-bit scales and mins of a Q4_K or Q5_K block. Bytes 0..3 hold scales 0..3 and bytes 4..7 mins 0..3 in their low six
-// bits; byte 8 + i holds the low nibbles of scale and min 4 + i, whose upper two bits are on top of bytes i and 4 + i.
+// The 6-bit scales and mins of a Q4_K or Q5_K block. Bytes 0..3 hold scales 0..3 and bytes 4..7 mins 0..3 in their low
+// six bits; byte 8 + i holds the low nibbles of scale and min 4 + i, whose upper bits are on top of bytes i and 4 + i.
 struct GroupScales {
   std::uint8_t scale[8];
   std::uint8_t min[8];
@@ -43,8 +43,8 @@ constexpr void PackGroupScales(const GroupScales& groups, std::uint8_t (&packed)
 
 namespace detail {
 
-// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits; reading
-// them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
+// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits;
+// reading them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
 inline int NearestInt(float value) {
   return static_cast<int>(std::bit_cast<std::uint32_t>(value + 12582912.0f) & 0x7FFFFFu) - 0x400000;
 }
@@ -73,8 +73,8 @@ inline float Extreme(const float* x, int count) {
 }
 
 // The scale s that makes s * q, q in -reach .. reach - 1, closest to x in the least-squares sense: for a grid of trial
-// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels is
-// solved for. The sign of s is such that the extreme value uses the longer side. Sums are in double: no input overflows.
+// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels
+// is solved for. The sign of s lets the extreme value use the longer side. Sums are in double: no input overflows.
 inline float FitScale(const float* x, int count, int reach) {
   const float extreme = Extreme(x, count);
   if (Inverse(extreme) == 0.0f) return 0.0f;
@@ -105,8 +105,8 @@ struct Affine {
 };
 
 // The affine map level -> scale * level + base, levels 0 .. top, closest to x in the least-squares sense; grid of trial
-// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where it
-// would be positive.
+// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where
+// it would be positive.
 inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_zero) {
   float low = x[0], high = x[0];
   for (int i = 1; i < count; ++i) {
@@ -242,11 +242,11 @@ inline void EncodeGroups(const float* x, int top, GroupedLevels& out) {
 
 // One weight type: kValues values per Block; Decode writes kValues floats, Encode reads kValues finite floats.
 //
-// Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level fits
-// a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
-// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds may
-// flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or infinity
-// (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
+// Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level
+// fits a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
+// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds
+// may flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or
+// infinity (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
 template <WeightType kType>
 struct Codec;
 
@@ -478,8 +478,8 @@ struct Codec<WeightType::kQ6_K> {
         block.ql[64 * half + j] = static_cast<std::uint8_t>((l[j] & 15) | ((l[j + 64] & 15) << 4));
       }
       for (int j = 0; j < 32; ++j) {
-        block.qh[32 * half + j] = static_cast<std::uint8_t>((l[j] >> 4) | (l[j + 32] >> 4 << 2) | (l[j + 64] >> 4 << 4) |
-                                                            (l[j + 96] >> 4 << 6));
+        block.qh[32 * half + j] = static_cast<std::uint8_t>((l[j] >> 4) | (l[j + 32] >> 4 << 2) |
+                                                            (l[j + 64] >> 4 << 4) | (l[j + 96] >> 4 << 6));
       }
     }
   }
@@ -511,7 +511,8 @@ void EncodeRowAs(const float* src, std::size_t cols, std::byte* out) {
 // Calls f.template operator()<kType>() for the run-time `type`, which must be in the list.
 template <WeightType... kTypes, class Function>
 void ForType(WeightType type, Formats<kTypes...>, Function&& function) {
-  [[maybe_unused]] const bool found = ((type == kTypes ? (function.template operator()<kTypes>(), true) : false) || ...);
+  [[maybe_unused]] const bool found =
+      ((type == kTypes ? (function.template operator()<kTypes>(), true) : false) || ...);
   INLAY_ASSERT(found);
 }
 

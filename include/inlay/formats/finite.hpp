@@ -31,8 +31,8 @@ std::size_t FindFullExponent(std::span<const std::byte> data, std::size_t stride
 
 }  // namespace detail
 
-// The byte offset in `data` (whole blocks of `type`) of a value or scale that is NaN or infinite; kAllFinite when there is
-// none. Integers are finite.
+// The byte offset in `data` (whole blocks of `type`) of a value or scale that is NaN or infinite; kAllFinite when there
+// is none. Integers are finite.
 inline std::size_t FindNonFinite(WeightType type, std::span<const std::byte> data) {
   constexpr std::uint16_t kF16Exponent = 0x7C00;
   const auto in_blocks = [&](std::size_t stride, std::size_t at) {

@@ -20,8 +20,8 @@ constexpr float F16ToF32(std::uint16_t half) {
   constexpr std::uint32_t kBiasChange = (127u - 15u) << 23;
   if (exponent == (0x1Fu << 23)) return std::bit_cast<float>(sign | (magnitude + 2 * kBiasChange));
   if (exponent != 0) return std::bit_cast<float>(sign | (magnitude + kBiasChange));
-  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference is
-  // exact and a normal float, so flush-to-zero modes do not touch it.
+  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference
+  // is exact and a normal float, so flush-to-zero modes do not touch it.
   const float value = std::bit_cast<float>(magnitude + kBiasChange + (1u << 23)) - 0x1p-14f;
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
 }
@@ -40,8 +40,8 @@ constexpr std::uint16_t F32ToF16(float value) {
     // Below 2^-14 the result is subnormal with unit 2^-24, which is the unit of floats in [0.5, 1): adding 0.5 rounds.
     half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
   } else {
-    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry out
-    // of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
+    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry
+    // out of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
     half = (magnitude - ((127u - 15u) << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
   }
   return static_cast<std::uint16_t>(sign | half);
