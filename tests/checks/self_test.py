@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 import amalgamate  # noqa: E402
 import compile_fail  # noqa: E402
 import include_direction  # noqa: E402
+import inline_only  # noqa: E402
 import names  # noqa: E402
 import self_contained  # noqa: E402
 
@@ -103,6 +104,14 @@ class SelfContained(Tree):
         self.assertTrue(any("inlay/missing.hpp" in line for line in found))
         self.assertTrue(any("inlay/unguarded.hpp" in line for line in found))
         self.assertTrue(any("inlay/throwing.hpp" in line for line in found))
+
+
+class InlineOnly(Tree):
+    def test_finds_functions_and_variables(self):
+        self.header("inlay/good.hpp", "inline int Good() { return 1; }\ninline int good = 1;\ntemplate <class T> T Any() { return {}; }")
+        self.assertEqual(inline_only.strong_symbols(self.root, COMPILER, []), [])
+        self.header("inlay/bad.hpp", "int Bad() { return 1; }\nint bad = 1;\nint empty;")
+        self.assertEqual(sorted(inline_only.strong_symbols(self.root, COMPILER, [])), ["Bad()", "bad", "empty"])
 
 
 class Names(Tree):
