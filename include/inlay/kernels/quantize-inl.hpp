@@ -83,8 +83,8 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_REST
 
 // Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
 // multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
-inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin, std::size_t token_end,
-                                      const Activations& x) {
+inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
+                                      std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {
     const float* values = x.values + t * x.stride;
     if ((kinds & kActivationBlock32) != 0) {
