@@ -118,6 +118,9 @@ inline constexpr std::size_t kVectorLanes = sizeof(FloatVector) / sizeof(float);
 inline constexpr std::size_t kVectorsPer16 = 16 / kVectorLanes;
 
 struct Lanes16 {
+  // Written out because GCC for ARM compiles an implicit constructor without the target's attributes.
+  HWY_INLINE Lanes16() {}  // NOLINT: left uninitialised
+
   FloatVector vector[kVectorsPer16];
 };
 
