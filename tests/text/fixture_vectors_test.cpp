@@ -8,26 +8,27 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
-#include "inlay/core/arena.hpp"
-#include "inlay/core/owned_buffer.hpp"
-#include "inlay/files/gguf.hpp"
 #include "inlay/text/detokenizer.hpp"
 #include "inlay/text/tokenizer.hpp"
 #include "tests/support/fixtures.hpp"
+#include "tests/text/small_vocab.hpp"
 
 namespace {
 
 using inlay::TokenId;
+using inlay_test::Detokenize;
+using inlay_test::Encode;
+using inlay_test::OpenTokenizer;
 using Json = nlohmann::json;
+
+constexpr inlay::EncodeOptions kWithSpecial{.add_special = true, .parse_special = false};
 
 std::string ReadFile(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -52,78 +53,10 @@ std::string FromBase64(const std::string& text) {
   return out;
 }
 
-// Boost evaluates messages of conditions that hold, too.
-template <class T>
-std::string Why(const inlay::Result<T>& result) {
-  return result ? std::string() : std::string(result.error().Message().view());
-}
-
-// A file, its tokenizer and the memory that both view.
-class Opened {
- public:
-  static Opened Gguf(const std::filesystem::path& path) {
-    Opened opened;
-    opened.Load(path);
-    auto index = opened.NewArena(inlay::GgufFile::IndexBytes(opened.Bytes()));
-    auto file = inlay::GgufFile::Open(opened.Bytes(), index);
-    BOOST_REQUIRE_MESSAGE(file, Why(file));
-    auto bytes = inlay::Tokenizer::ArenaBytesFor(*file);
-    BOOST_REQUIRE(bytes);
-    auto arena = opened.NewArena(*bytes);
-    auto tokenizer = inlay::Tokenizer::FromGguf(*file, arena);
-    BOOST_REQUIRE_MESSAGE(tokenizer, Why(tokenizer));
-    opened.tokenizer_ = std::make_unique<inlay::Tokenizer>(*tokenizer);
-    return opened;
-  }
-  static Opened Llama2c(const std::filesystem::path& path, std::size_t vocab) {
-    Opened opened;
-    opened.Load(path);
-    auto arena = opened.NewArena(inlay::Tokenizer::MaxArenaBytes(vocab));
-    auto tokenizer = inlay::Tokenizer::FromLlama2c(opened.Bytes(), vocab, arena);
-    BOOST_REQUIRE_MESSAGE(tokenizer, Why(tokenizer));
-    opened.tokenizer_ = std::make_unique<inlay::Tokenizer>(*tokenizer);
-    return opened;
-  }
-
-  const inlay::Tokenizer& operator*() const { return *tokenizer_; }
-  const inlay::Tokenizer* operator->() const { return tokenizer_.get(); }
-
- private:
-  void Load(const std::filesystem::path& path) { text_ = std::make_unique<std::string>(ReadFile(path)); }
-  std::span<const std::byte> Bytes() const { return std::as_bytes(std::span(*text_)); }
-  inlay::Arena NewArena(std::size_t bytes) {
-    memory_.push_back(std::move(*inlay::OwnedBuffer::Create(bytes)));
-    return *inlay::Arena::Create(memory_.back().bytes());
-  }
-
-  std::unique_ptr<std::string> text_;
-  std::vector<inlay::OwnedBuffer> memory_;
-  std::unique_ptr<inlay::Tokenizer> tokenizer_;
-};
-
-std::vector<TokenId> Encode(const inlay::Tokenizer& tokenizer, std::string_view text, bool add_special,
-                            bool parse_special) {
-  std::vector<std::byte> scratch(inlay::Tokenizer::EncodeScratchBytes(text.size()));
-  std::vector<TokenId> ids(inlay::Tokenizer::MaxTokens(text.size()));
-  const auto count = tokenizer.Encode(text, {.add_special = add_special, .parse_special = parse_special}, scratch, ids);
-  BOOST_REQUIRE_MESSAGE(count, Why(count));
-  ids.resize(*count);
-  return ids;
-}
-
-std::string Detokenize(const inlay::Tokenizer& tokenizer, std::span<const TokenId> ids,
-                       inlay::DetokenizeOptions options) {
-  auto memory = *inlay::OwnedBuffer::Create(inlay::Detokenizer::MemoryBytes(tokenizer));
-  auto arena = *inlay::Arena::Create(memory.bytes());
-  auto detokenizer = *inlay::Detokenizer::Create(tokenizer, options, arena);
-  std::string text;
-  for (const TokenId id : ids) {
-    const auto piece = detokenizer.Feed(id);
-    BOOST_REQUIRE(piece);
-    text += *piece;
-  }
-  text += detokenizer.Flush();
-  return text;
+std::vector<std::byte> FileBytes(const std::filesystem::path& path) {
+  const std::string text = ReadFile(path);
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
 }
 
 // What the reference calls detokenize(ids, remove_special = true, unparse_special = false).
@@ -141,7 +74,8 @@ void CheckVectors(const std::string& name) {
   const auto vocab_path = inlay_test::FixturePath("tokenizers/" + name + ".gguf");
   const auto vectors_path = inlay_test::FixturePath("tokenizers/" + name + ".json");
   if (vocab_path.empty() || vectors_path.empty()) return inlay_test::Skip(name);
-  const Opened tokenizer = Opened::Gguf(vocab_path);
+  const OpenTokenizer tokenizer = OpenTokenizer::Gguf(FileBytes(vocab_path));
+  BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
 
   const Json vectors = Json::parse(ReadFile(vectors_path));
   std::size_t equal = 0;
@@ -149,7 +83,8 @@ void CheckVectors(const std::string& name) {
     const std::string text =
         vector.contains("text") ? vector["text"].get<std::string>() : FromBase64(vector["text_base64"]);
     const auto expected = vector["ids"].get<std::vector<TokenId>>();
-    const auto ids = Encode(*tokenizer, text, vector["add_special"], vector["parse_special"]);
+    const auto ids =
+        Encode(*tokenizer, text, {.add_special = vector["add_special"], .parse_special = vector["parse_special"]});
     const bool same_ids = ids == expected;
     BOOST_CHECK_MESSAGE(same_ids, name << " ids of " << vector["class"] << " " << vector.dump().substr(0, 500)
                                        << " became " << Json(ids).dump().substr(0, 500));
@@ -170,7 +105,8 @@ void CheckPieces(const std::string& name) {
   const auto vocab_path = inlay_test::FixturePath("tokenizers/" + name + ".gguf");
   const auto pieces_path = inlay_test::FixturePath("tokenizers/" + name + ".pieces.json");
   if (vocab_path.empty() || pieces_path.empty()) return inlay_test::Skip(name);
-  const Opened tokenizer = Opened::Gguf(vocab_path);
+  const OpenTokenizer tokenizer = OpenTokenizer::Gguf(FileBytes(vocab_path));
+  BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
   const Json facts = Json::parse(ReadFile(pieces_path));
   BOOST_TEST(tokenizer->size() == facts["n_vocab"].get<std::size_t>());
   BOOST_TEST(tokenizer->bos() == facts["bos"].get<TokenId>());
@@ -219,15 +155,7 @@ BOOST_AUTO_TEST_CASE(OtherAlgorithmsAreRefusedByName) {
     const auto path = inlay_test::FixturePath("tokenizers/" + name + ".gguf");
     if (path.empty()) continue;
     any = true;
-    const std::string file = ReadFile(path);
-    const auto bytes = std::as_bytes(std::span(file));
-    auto index_memory = *inlay::OwnedBuffer::Create(inlay::GgufFile::IndexBytes(bytes));
-    auto index = *inlay::Arena::Create(index_memory.bytes());
-    const auto gguf = inlay::GgufFile::Open(bytes, index);
-    BOOST_REQUIRE(gguf);
-    auto memory = *inlay::OwnedBuffer::Create(*inlay::Tokenizer::ArenaBytesFor(*gguf));
-    auto arena = *inlay::Arena::Create(memory.bytes());
-    const auto tokenizer = inlay::Tokenizer::FromGguf(*gguf, arena);
+    const OpenTokenizer tokenizer = OpenTokenizer::Gguf(FileBytes(path));
     BOOST_REQUIRE(!tokenizer);
     BOOST_TEST((tokenizer.error().code == inlay::ErrorCode::kUnsupported));
     BOOST_TEST(tokenizer.error().field.view() == "tokenizer.ggml.model");
@@ -242,8 +170,10 @@ BOOST_AUTO_TEST_CASE(Stories260K) {
   const auto gguf_path = inlay_test::FixturePath("stories260K/stories260K.gguf");
   const auto bin_path = inlay_test::FixturePath("stories260K/tok512.bin");
   if (expected_path.empty() || gguf_path.empty() || bin_path.empty()) return inlay_test::Skip("stories260K");
-  const Opened gguf = Opened::Gguf(gguf_path);
-  const Opened bin = Opened::Llama2c(bin_path, 512);
+  const OpenTokenizer gguf = OpenTokenizer::Gguf(FileBytes(gguf_path));
+  const OpenTokenizer bin = OpenTokenizer::Llama2c(FileBytes(bin_path), 512);
+  BOOST_REQUIRE_MESSAGE(gguf, gguf.Why());
+  BOOST_REQUIRE_MESSAGE(bin, bin.Why());
   BOOST_TEST(bin->EndsGeneration(1));
   BOOST_TEST(!gguf->EndsGeneration(1));
   BOOST_TEST(gguf->EndsGeneration(2));
@@ -254,8 +184,8 @@ BOOST_AUTO_TEST_CASE(Stories260K) {
     const std::string prompt = story["prompt"];
     const auto prompt_ids = story["prompt_ids"].get<std::vector<TokenId>>();
     const auto ids = story["ids"].get<std::vector<TokenId>>();
-    for (const Opened* tokenizer : {&gguf, &bin}) {
-      BOOST_TEST(Encode(**tokenizer, prompt, true, false) == prompt_ids, boost::test_tools::per_element());
+    for (const OpenTokenizer* tokenizer : {&gguf, &bin}) {
+      BOOST_TEST(Encode(**tokenizer, prompt, kWithSpecial) == prompt_ids, boost::test_tools::per_element());
       // run.c's text: without the space that the first piece after BOS begins with, which is our default.
       BOOST_TEST(Detokenize(**tokenizer, ids, {}) == story["text"].get<std::string>());
     }
@@ -264,8 +194,8 @@ BOOST_AUTO_TEST_CASE(Stories260K) {
   const Json story = Json::parse(ReadFile(inlay_test::FixturePath("stories260K/loglik.json")));
   const std::string text = ReadFile(inlay_test::FixturePath("stories260K/story.txt"));
   const auto ids = story["ids"].get<std::vector<TokenId>>();
-  BOOST_TEST(Encode(*gguf, text, true, false) == ids, boost::test_tools::per_element());
-  BOOST_TEST(Encode(*bin, text, true, false) == ids, boost::test_tools::per_element());
+  BOOST_TEST(Encode(*gguf, text, kWithSpecial) == ids, boost::test_tools::per_element());
+  BOOST_TEST(Encode(*bin, text, kWithSpecial) == ids, boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -277,8 +277,17 @@ class Tokenizer {
     return value->AsBool();
   }
 
+  // A default id is meant only where the token there is one of that kind; no ordinary piece begins sequences.
+  static TokenId KeepIfMeant(const GgufFile& file, std::string_view key, TokenId id, const Vocabulary& vocabulary) {
+    if (id == kNoToken || file.Find(key)) return id;
+    return (vocabulary.Attributes(id) & (kTokenControl | kTokenUnknown)) != 0 ? id : kNoToken;
+  }
+
   // What follows from spellings and names instead of from metadata, then the flags.
   static Result<Tokenizer> Complete(const GgufFile& file, Vocabulary& vocabulary, SpecialTokens special, Arena& arena) {
+    special.bos = KeepIfMeant(file, "tokenizer.ggml.bos_token_id", special.bos, vocabulary);
+    special.eos = KeepIfMeant(file, "tokenizer.ggml.eos_token_id", special.eos, vocabulary);
+    special.unknown = KeepIfMeant(file, "tokenizer.ggml.unknown_token_id", special.unknown, vocabulary);
     // Files seldom list all tokens that end a turn; these spellings do so in every model that has them. llama.cpp takes
     // them for control tokens even where the file does not.
     // clang-format off

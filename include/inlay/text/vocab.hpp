@@ -256,6 +256,8 @@ class Vocabulary {
     std::array<std::uint64_t, 4> words_{};
   };
 
+  Vocabulary() = default;
+
   // No honest table, at most half full, comes near this; a file made to collide is refused instead of being slow.
   static constexpr std::size_t kMaxProbes = 2048;
 
