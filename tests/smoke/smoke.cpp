@@ -1,16 +1,13 @@
-// The library in a program without exceptions, run-time type information or a test framework: every part is used once,
-// and the exit status says whether it gave what it should. Its second translation unit uses the same parts, as most
-// programs do that include a header in more than one place.
+// The library in a program without exceptions, run-time type information or a test framework; the exit status says
+// whether it gave what it should. Two translation units use the same parts, as in most programs.
+//
+//   inlay_smoke [stories260K.gguf]
 #include <array>
 #include <cstddef>
 #include <cstdio>
-#include <span>
+#include <string>
 
-#include "inlay/core/arena.hpp"
-#include "inlay/core/thread_pool.hpp"
-#include "inlay/formats/codec.hpp"
-
-float SumOfDecodedRow(inlay::WeightType type);  // second.cpp
+#include "smoke.hpp"
 
 namespace {
 
@@ -28,7 +25,7 @@ struct alignas(inlay::kAlignment) Memory {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   static Memory memory;
   auto arena = inlay::Arena::Create(memory.bytes);
   Expect(arena.has_value(), "an arena over aligned memory");
@@ -51,6 +48,13 @@ int main() {
     for (const float value : decoded) sum += value;
     Expect(sum > 250.0f && sum < 262.0f, "a row of ones survives encoding");
     Expect(sum == SumOfDecodedRow(type), "both translation units compute the same");
+  }
+
+  if (argc > 1) {
+    using Storyteller = inlay::Model<inlay::kStories260K, inlay::Formats<inlay::WeightType::kF32>>;
+    const std::string story = Story<Storyteller>(argv[1]);
+    Expect(story.starts_with("Once upon a time, there was a little girl named Lily. She loved to play"), "the story");
+    Expect(story == StoryOfAnyModel(argv[1]), "static and dynamic models write the same");
   }
   return g_failures == 0 ? 0 : 1;
 }

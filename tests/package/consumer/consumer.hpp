@@ -5,15 +5,15 @@
 #if defined(INLAY_CONSUMER_SINGLE_HEADER)
 #include <inlay.hpp>
 #else
-#include <inlay/core/thread_pool.hpp>
-#include <inlay/formats/codec.hpp>
+#include <inlay/inlay.hpp>
 #endif
 
 #include <array>
 #include <cstddef>
 
 struct Outcome {
-  float sum;             // the same in every translation unit, whatever it was compiled for
+  float sum;             // of decoded weights: the same in every translation unit, whatever it was compiled for
+  float normalized;      // of a SIMD kernel: the same where the CPU is the same
   const char* abi_name;  // of the library's inline namespace: different where the CPU is
 };
 
@@ -34,7 +34,12 @@ Outcome Compute() {
     pool.Run(1, [&](std::size_t) { inlay::DecodeRow(type, encoded.data(), decoded.size(), decoded.data()); });
     for (const float value : decoded) sum += value;
   }
-  return {sum, CONSUMER_TEXT(INLAY_ABI_NAMESPACE)};
+  std::array<float, 256> ones = {};
+  ones.fill(1.0f);
+  inlay::HWY_NAMESPACE::RmsNorm(row.data(), ones.data(), row.size(), 1e-5f, row.data());
+  float normalized = 0.0f;
+  for (const float value : row) normalized += value;
+  return {sum, normalized, CONSUMER_TEXT(INLAY_ABI_NAMESPACE)};
 }
 
 }  // namespace
