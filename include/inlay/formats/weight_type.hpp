@@ -61,6 +61,36 @@ constexpr const WeightTypeInfo* FindWeightType(std::string_view name) {
 constexpr const WeightTypeInfo& Info(WeightType type) { return *FindWeightType(static_cast<std::uint32_t>(type)); }
 constexpr std::string_view Name(WeightType type) { return Info(type).name; }
 
+// The name of a type that GGUF defines and this library does not read, for messages; empty for others.
+constexpr std::string_view NameOfUnreadType(std::uint32_t id) {
+  switch (id) {
+    case 9: return "Q8_1";
+    case 10: return "Q2_K";
+    case 11: return "Q3_K";
+    case 15: return "Q8_K";
+    case 16: return "IQ2_XXS";
+    case 17: return "IQ2_XS";
+    case 18: return "IQ3_XXS";
+    case 19: return "IQ1_S";
+    case 20: return "IQ4_NL";
+    case 21: return "IQ3_S";
+    case 22: return "IQ2_S";
+    case 23: return "IQ4_XS";
+    case 25: return "I16";
+    case 26: return "I32";
+    case 27: return "I64";
+    case 28: return "F64";
+    case 29: return "IQ1_M";
+    case 34: return "TQ1_0";
+    case 35: return "TQ2_0";
+    case 39: return "MXFP4";
+    case 40: return "NVFP4";
+    case 41: return "Q1_0";
+    case 42: return "Q2_0";
+    default: return {};
+  }
+}
+
 // Bytes of one row of `cols` values in the file's own (row-major, blocked) order; cols is a multiple of block_values.
 constexpr std::size_t RowBytes(WeightType type, std::size_t cols) {
   return cols / Info(type).block_values * Info(type).block_bytes;

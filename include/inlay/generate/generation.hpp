@@ -43,9 +43,9 @@ constexpr std::string_view Name(FinishReason reason) {
 
 struct GenerateOptions {
   std::size_t max_tokens = 256;
-  SamplerOptions sampling;
+  SamplerOptions sampling = {};
   // Generation ends before the first of these appears in the text. The strings outlive the generation.
-  std::span<const std::string_view> stop;
+  std::span<const std::string_view> stop = {};
   // Tokens that end a text or turn stop the generation; false: they are tokens like others (for benchmarks).
   bool stop_at_end_of_text = true;
   // Set from any thread or signal handler; looked at before every token. Outlives the generation.
@@ -94,7 +94,8 @@ class Generation {
     const Result<void> sampled = Sample();
     if (!sampled) {
       status_ = sampled;
-      reason_ = FinishReason::kError;
+      // What was held back was written before the error: it is delivered.
+      if (!Finish(FinishReason::kError)) text_ = {};
     }
     return reason_ == FinishReason::kNone || !text_.empty();
   }
@@ -169,7 +170,7 @@ class Generation {
     INLAY_ASSIGN_OR_RETURN(const StopResult result, stops_.Feed(detokenizer_.Flush()));
     text_ = result.text;
     if (result.stopped()) {
-      reason_ = FinishReason::kStopString;
+      if (reason != FinishReason::kError) reason_ = FinishReason::kStopString;
       return {};
     }
     // The rest stands right behind the text in the matcher's buffer.

@@ -4,15 +4,11 @@
 #define INLAY_HOST_MODEL_FILE_HPP_
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include "inlay/config/model_config.hpp"
-#include "inlay/core/arena.hpp"
 #include "inlay/core/executor.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/owned_buffer.hpp"
@@ -20,7 +16,8 @@
 #include "inlay/files/gguf.hpp"
 #include "inlay/files/llama2c.hpp"
 #include "inlay/files/mapped_file.hpp"
-#include "inlay/model/model.hpp"
+#include "inlay/host/mapped_gguf.hpp"
+#include "inlay/host/owned_tokenizer.hpp"
 #include "inlay/text/tokenizer.hpp"
 #include "inlay/weights/pack.hpp"
 #include "inlay/weights/packed_file.hpp"
@@ -33,6 +30,8 @@ struct LoadOptions {
   const char* tokenizer_path = "";
   // Check what can be checked at the cost of reading every weight: the hash of a packed file, NaN and infinity elsewhere.
   bool verify = false;
+  // False: configuration, types and tokenizer only; nothing is packed and packed_weights() of an unpacked file is empty.
+  bool weights = true;
 };
 
 // A GGUF file (plain or packed) or a llama2.c checkpoint, ready to be bound to a model. Owns the mapping and, for files
@@ -41,14 +40,14 @@ class ModelFile {
  public:
   // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
   static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+    INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
     ModelFile file;
-    INLAY_ASSIGN_OR_RETURN(file.mapping_, MappedFile::Open(path));
-    const std::span<const std::byte> bytes = file.mapping_.bytes();
-    const bool is_gguf = bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
-    if (is_gguf) {
-      INLAY_CHECK_OK(file.OpenGguf(bytes, options, executor, progress));
+    if (StartsLikeGguf(mapping.bytes())) {
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping)));
+      INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
-      INLAY_CHECK_OK(file.OpenCheckpoint(bytes, options, executor, progress));
+      file.mapping_ = std::move(mapping);
+      INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
     }
     return file;
   }
@@ -60,55 +59,46 @@ class ModelFile {
   TensorTypes types() const { return types_; }
   std::span<const std::byte> packed_weights() const { return packed_; }
   // nullptr where the file has none.
-  const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   // Why there is none.
   const Error& tokenizer_error() const { return tokenizer_error_; }
-  const GgufFile* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
-  bool was_packed() const { return buffer_.size() == 0; }
+  // nullptr for a llama2.c checkpoint.
+  const GgufFile* gguf() const { return gguf_.file(); }
+  // Whether the weights are used where they are in the file.
+  bool was_packed() const { return was_packed_; }
 
  private:
-  Result<void> OpenGguf(std::span<const std::byte> bytes, const LoadOptions& options, ExecutorRef executor,
-                        PackProgress progress) {
-    INLAY_ASSIGN_OR_RETURN(index_, OwnedBuffer::Create(GgufFile::IndexBytes(bytes), "file index"));
-    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(index_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(gguf_, GgufFile::Open(bytes, arena));
+  Result<void> OpenGguf(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
     INLAY_CHECK_OK(ReadTokenizer());
-    if (!PackedFile::IsPacked(*gguf_)) {
-      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf_));
-      return Pack(*gguf_, options, executor, progress);
+    if (!PackedFile::IsPacked(*gguf())) {
+      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
+      return Pack(*gguf(), options, executor, progress);
     }
-    INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf_));
+    INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
     config_ = packed.config();
     types_ = packed.types();
     packed_ = packed.weights();
+    was_packed_ = true;
     return {};
   }
 
-  Result<void> OpenCheckpoint(std::span<const std::byte> bytes, const LoadOptions& options, ExecutorRef executor,
-                              PackProgress progress) {
-    INLAY_ASSIGN_OR_RETURN(const Llama2cCheckpoint checkpoint, Llama2cCheckpoint::Open(bytes));
+  Result<void> OpenCheckpoint(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+    INLAY_ASSIGN_OR_RETURN(const Llama2cCheckpoint checkpoint, Llama2cCheckpoint::Open(mapping_.bytes()));
     INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(checkpoint));
     if (options.tokenizer_path[0] != '\0') {
-      INLAY_ASSIGN_OR_RETURN(tokenizer_mapping_, MappedFile::Open(options.tokenizer_path));
-      INLAY_ASSIGN_OR_RETURN(tokenizer_memory_, OwnedBuffer::Create(Tokenizer::MaxArenaBytes(config_.vocab), "tokenizer"));
-      INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(tokenizer_memory_.bytes()));
-      INLAY_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromLlama2c(tokenizer_mapping_.bytes(), config_.vocab, arena));
+      INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
     }
     return Pack(checkpoint, options, executor, progress);
   }
 
-  // A file without a tokenizer ("no_vocab", or no tokenizer keys at all), or with an algorithm that this version lacks,
-  // still runs on token ids; tokenizer_error() says why there is no text.
+  // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()
+  // says why there is no text.
   Result<void> ReadTokenizer() {
-    const Result<std::string_view> model = gguf_->GetString("tokenizer.ggml.model");
-    if (!model || *model == "no_vocab" || *model == "none") return {};
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor(*gguf_));
-    INLAY_ASSIGN_OR_RETURN(tokenizer_memory_, OwnedBuffer::Create(bytes, "tokenizer"));
-    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(tokenizer_memory_.bytes()));
-    const Result<Tokenizer> tokenizer = Tokenizer::FromGguf(*gguf_, arena);
+    if (OwnedTokenizer::IsAbsent(*gguf())) return {};
+    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf(*gguf());
     if (tokenizer) {
-      tokenizer_ = *tokenizer;
+      tokenizer_ = *std::move(tokenizer);
     } else if (tokenizer.error().code == ErrorCode::kUnsupported) {
       tokenizer_error_ = tokenizer.error();
     } else {
@@ -127,55 +117,22 @@ class ModelFile {
     const std::span<WeightType> types(reinterpret_cast<WeightType*>(types_memory_.bytes().data()), count);
     ListTypes(sources, types);
     types_ = types;
+    if (!options.weights) return {};
     INLAY_ASSIGN_OR_RETURN(buffer_, OwnedBuffer::Create(PackedWeightsBytes(config_, types_), "packed weights"));
     packed_ = buffer_.bytes();
     return PackWeights(config_, sources, options.verify, buffer_.bytes(), executor, progress);
   }
 
-  MappedFile mapping_;
-  MappedFile tokenizer_mapping_;
-  OwnedBuffer index_;
+  MappedGguf gguf_;
+  MappedFile mapping_;  // of a checkpoint
   OwnedBuffer buffer_;
   OwnedBuffer types_memory_;
-  OwnedBuffer tokenizer_memory_;
-  std::optional<GgufFile> gguf_;
-  std::optional<Tokenizer> tokenizer_;
+  OwnedTokenizer tokenizer_;
   Error tokenizer_error_ = Fail(ErrorCode::kMissing, "tokenizer", "the model file has none");
   ModelConfig config_;
   TensorTypes types_;
   std::span<const std::byte> packed_;
-};
-
-// A model file bound to a model type: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly
-// that model. Owns everything. Movable.
-template <class ModelType>
-class LoadedModel {
- public:
-  static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
-                                  PackProgress progress) {
-    LoadedModel loaded;
-    INLAY_ASSIGN_OR_RETURN(loaded.file_, ModelFile::Open(path, options, executor, progress));
-    const ModelConfig& config = loaded.file_.config();
-    INLAY_ASSIGN_OR_RETURN(loaded.table_, OwnedBuffer::Create(config.layers * sizeof(LayerWeights), "layer table"));
-    const std::span<LayerWeights> table(reinterpret_cast<LayerWeights*>(loaded.table_.bytes().data()), config.layers);
-    INLAY_ASSIGN_OR_RETURN(loaded.model_,
-                           ModelType::Create(config, loaded.file_.types(), loaded.file_.packed_weights(), table));
-    return loaded;
-  }
-  static Result<LoadedModel> Open(const char* path, ExecutorRef executor) {
-    return Open(path, LoadOptions{}, executor, [](std::size_t, std::size_t) { return true; });
-  }
-
-  const ModelType& model() const { return *model_; }
-  const ModelFile& file() const { return file_; }
-  const Tokenizer* tokenizer() const { return file_.tokenizer(); }
-
- private:
-  LoadedModel() = default;
-
-  ModelFile file_;
-  OwnedBuffer table_;
-  std::optional<ModelType> model_;
+  bool was_packed_ = false;
 };
 
 INLAY_END_NAMESPACE

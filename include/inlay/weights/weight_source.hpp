@@ -130,8 +130,9 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
                     " model with ", config.layers, " layers");
     }
     if (tensor.type == nullptr || !tensor.type->multiplies) {
+      const std::string_view name = tensor.type == nullptr ? NameOfUnreadType(tensor.type_id) : tensor.type->name;
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
-                    tensor.type == nullptr ? " is not known" : " is not a type for weights");
+                    name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
     const TensorShape shape = ShapeOf(config, id->role);
     const std::uint64_t rows = IsVector(id->role) ? 1 : shape.rows;

@@ -1,0 +1,108 @@
+// The commands: what each takes, and the function that does it. main.cpp turns a command line into one of these calls;
+// results go to standard output, everything else to standard error.
+#ifndef INLAY_EXAMPLES_CLI_COMMANDS_HPP_
+#define INLAY_EXAMPLES_CLI_COMMANDS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/generate/sampler.hpp"
+
+namespace cli {
+
+// --- text.cpp ---
+
+struct RunOptions {
+  ModelOptions model;
+  std::string prompt;
+  std::optional<std::size_t> max_tokens;
+  inlay::SamplerOptions sampling;
+  bool ignore_end = false;
+  bool quiet = false;
+};
+inlay::Result<void> Run(const RunOptions& options);
+
+struct TokenizeOptions {
+  std::string path;
+  std::string tokenizer;
+};
+inlay::Result<void> Tokenize(const TokenizeOptions& options);
+inlay::Result<void> Detokenize(const TokenizeOptions& options);
+
+// --- score.cpp ---
+
+struct LogitsOptions {
+  ModelOptions model;
+  std::string tokens;
+  bool all = false;
+};
+inlay::Result<void> Logits(const LogitsOptions& options);
+
+struct EmbedOptions {
+  ModelOptions model;
+  std::string tokens;
+  std::string pooling = "mean";
+};
+inlay::Result<void> Embed(const EmbedOptions& options);
+
+struct PerplexityOptions {
+  ModelOptions model;
+  std::string text_path;
+};
+inlay::Result<void> Perplexity(const PerplexityOptions& options);
+
+// --- files.cpp ---
+
+struct DequantOptions {
+  std::string path;
+  std::string tensor;
+  std::size_t rows = 1;
+};
+inlay::Result<void> Dequant(const DequantOptions& options);
+
+struct PackOptions {
+  ModelOptions model;
+  std::string output;
+};
+inlay::Result<void> Pack(const PackOptions& options);
+
+struct InspectOptions {
+  std::string path;
+  bool json = false;
+};
+inlay::Result<void> Inspect(const InspectOptions& options);
+
+struct DescribeOptions {
+  std::string path;
+};
+inlay::Result<void> Describe(const DescribeOptions& options);
+
+// --- bench.cpp ---
+
+struct BenchOptions {
+  ModelOptions model;
+  std::size_t prompt = 512;
+  std::size_t generate = 128;
+  std::size_t repetitions = 3;
+  std::size_t batch = 128;
+};
+inlay::Result<void> Bench(const BenchOptions& options);
+
+// --- synth.cpp ---
+
+struct SynthOptions {
+  std::string like;
+  std::string format;
+  std::string output;
+  std::uint64_t seed = 1;
+  std::size_t threads = 0;
+};
+inlay::Result<void> Synth(const SynthOptions& options);
+
+}  // namespace cli
+
+#endif  // INLAY_EXAMPLES_CLI_COMMANDS_HPP_

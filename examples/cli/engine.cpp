@@ -1,0 +1,136 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "inlay/core/owned_buffer.hpp"
+#include "inlay/generate/generation.hpp"
+#include "inlay/generate/session.hpp"
+#include "inlay/host/loaded_model.hpp"
+#include "inlay/host/text_generator.hpp"
+#include "inlay/model/model.hpp"
+
+namespace cli {
+
+using inlay::ErrorCode;
+using inlay::Fail;
+using inlay::Result;
+using inlay::TokenId;
+using Model = inlay::AnyModel;
+
+std::size_t ThreadCount(std::size_t asked) { return asked != 0 ? asked : inlay::AvailableCpus(); }
+
+struct Engine::State {
+  explicit State(std::size_t thread_count) : threads(thread_count) {}
+
+  inlay::ThreadPool threads;
+  std::optional<inlay::LoadedModel<Model>> loaded;
+  inlay::OwnedBuffer session_memory;
+  std::optional<inlay::KvCache> cache;
+  std::optional<inlay::Workspace> workspace;
+  std::optional<inlay::Session<Model>> session;
+};
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+Result<Engine> Engine::Open(const ModelOptions& options) {
+  auto state = std::make_unique<State>(ThreadCount(options.threads));
+  Progress progress("packing");
+  inlay::LoadOptions load;
+  load.tokenizer_path = options.tokenizer.c_str();
+  load.verify = options.verify;
+  INLAY_ASSIGN_OR_RETURN(state->loaded,
+                         inlay::LoadedModel<Model>::Open(options.path.c_str(), load, state->threads, progress));
+  return Engine(std::move(state));
+}
+
+const inlay::ModelFile& Engine::file() const { return state_->loaded->file(); }
+inlay::ThreadPool& Engine::threads() { return state_->threads; }
+
+Result<const inlay::Tokenizer*> Engine::tokenizer() const {
+  const inlay::Tokenizer* tokenizer = file().tokenizer();
+  if (tokenizer == nullptr) return file().tokenizer_error();
+  return tokenizer;
+}
+
+Result<std::vector<TokenId>> Engine::Encode(std::string_view text) const {
+  INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer* const vocabulary, tokenizer());
+  INLAY_ASSIGN_OR_RETURN(const inlay::EncodedText encoded, inlay::EncodedText::Create(*vocabulary, text));
+  return std::vector<TokenId>(encoded.tokens().begin(), encoded.tokens().end());
+}
+
+Result<inlay::MemoryPlan> Engine::PlanFor(inlay::SessionOptions options) const {
+  options.threads = state_->threads.concurrency();
+  return state_->loaded->model().PlanFor(options);
+}
+
+Result<void> Engine::Start(inlay::SessionOptions options) {
+  INLAY_ASSIGN_OR_RETURN(const inlay::MemoryPlan plan, PlanFor(options));
+  State& state = *state_;
+  options.threads = state.threads.concurrency();
+  INLAY_ASSIGN_OR_RETURN(state.session_memory, inlay::OwnedBuffer::Create(plan.session(), "session"));
+  INLAY_ASSIGN_OR_RETURN(
+      state.session, inlay::Session<Model>::Create(state.loaded->model(), options, state.session_memory.bytes()));
+  return {};
+}
+
+void Engine::Restart() { state_->session->Truncate(0); }
+
+Result<void> Engine::Append(std::span<const TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress) {
+  return state_->session->Append(tokens, state_->threads, progress);
+}
+
+std::span<const float> Engine::logits() const { return state_->session->logits(); }
+
+Result<Engine::Generated> Engine::Generate(std::span<const TokenId> prompt, std::size_t max_tokens,
+                                           const inlay::SamplerOptions& sampling, bool stop_at_end_of_text,
+                                           inlay::FunctionRef<Result<void>(std::string_view)> use) {
+  State& state = *state_;
+  INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer* const vocabulary, tokenizer());
+  inlay::GenerateOptions options;
+  options.max_tokens = max_tokens;
+  options.sampling = sampling;
+  options.stop_at_end_of_text = stop_at_end_of_text;
+  options.cancel = &Interrupted();
+  INLAY_ASSIGN_OR_RETURN(
+      inlay::OwnedBuffer memory,
+      inlay::OwnedBuffer::Create(inlay::Generation<Model>::MemoryBytes(state.loaded->model(), *vocabulary, options)));
+  INLAY_ASSIGN_OR_RETURN(auto generation, inlay::Generation<Model>::Create(*state.session, *vocabulary, prompt, options,
+                                                                          memory.bytes(), state.threads));
+  for (const std::string_view text : generation) INLAY_CHECK_OK(use(text));
+  return Generated{generation.tokens(), generation.status()};
+}
+
+Result<void> Engine::StartEvaluation(inlay::SessionOptions options) {
+  options.outputs = options.batch;
+  INLAY_ASSIGN_OR_RETURN(const inlay::MemoryPlan plan, PlanFor(options));
+  State& state = *state_;
+  options.threads = state.threads.concurrency();
+  const Model& model = state.loaded->model();
+  INLAY_ASSIGN_OR_RETURN(state.session_memory, inlay::OwnedBuffer::Create(plan.session(), "session"));
+  INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(state.session_memory.bytes()));
+  INLAY_ASSIGN_OR_RETURN(state.cache, model.NewCache(options, arena));
+  INLAY_ASSIGN_OR_RETURN(state.workspace, model.NewWorkspace(options, arena));
+  return {};
+}
+
+Result<void> Engine::Evaluate(std::span<const TokenId> tokens,
+                              inlay::FunctionRef<Result<void>(std::size_t, std::span<const float>)> use) {
+  State& state = *state_;
+  state.cache->Truncate(0);
+  for (std::size_t done = 0; done < tokens.size();) {
+    const std::size_t count = std::min(state.workspace->batch(), tokens.size() - done);
+    const inlay::SequenceInput input{&*state.cache, tokens.subspan(done, count), inlay::Outputs::kAll};
+    INLAY_ASSIGN_OR_RETURN(const inlay::LogitsView logits,
+                           state.loaded->model().Forward({&input, 1}, *state.workspace, state.threads));
+    for (std::size_t i = 0; i < logits.rows; ++i) INLAY_CHECK_OK(use(done + i, logits.row(i)));
+    done += count;
+    if (Interrupted()) return Fail(ErrorCode::kCancelled, "evaluation", "interrupted after ", done, " tokens");
+  }
+  return {};
+}
+
+}  // namespace cli

@@ -1,0 +1,82 @@
+// A model opened at run time, behind a wall: only engine.cpp includes and compiles the model itself, which takes as long
+// as all other files together.
+#ifndef INLAY_EXAMPLES_CLI_ENGINE_HPP_
+#define INLAY_EXAMPLES_CLI_ENGINE_HPP_
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "common.hpp"
+#include "inlay/core/executor.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/core/thread_pool.hpp"
+#include "inlay/core/token.hpp"
+#include "inlay/generate/sampler.hpp"
+#include "inlay/host/model_file.hpp"
+#include "inlay/model/memory_plan.hpp"
+
+namespace cli {
+
+// Threads for a model: the ones asked for, or all there are.
+std::size_t ThreadCount(std::size_t asked);
+
+class Engine {
+ public:
+  // Opens, packs if need be (with a progress bar) and starts the threads.
+  static inlay::Result<Engine> Open(const ModelOptions& options);
+  Engine(Engine&&) noexcept;
+  ~Engine();
+
+  const inlay::ModelFile& file() const;
+  const inlay::ModelConfig& config() const { return file().config(); }
+  // kMissing or kUnsupported when the file has none.
+  inlay::Result<const inlay::Tokenizer*> tokenizer() const;
+  inlay::ThreadPool& threads();
+
+  // The tokens of a text with the special tokens around it that the model was trained with.
+  inlay::Result<std::vector<inlay::TokenId>> Encode(std::string_view text) const;
+
+  // What Start and StartEvaluation take; `options.threads` is set in all three.
+  inlay::Result<inlay::MemoryPlan> PlanFor(inlay::SessionOptions options) const;
+
+  // --- one sequence, to be continued ---
+
+  // Makes a session; Restart, Append, logits and Generate need one.
+  inlay::Result<void> Start(inlay::SessionOptions options);
+  // Forgets all tokens.
+  void Restart();
+
+  // Reads tokens; keeps the logits of what comes next.
+  inlay::Result<void> Append(std::span<const inlay::TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress);
+  std::span<const float> logits() const;
+
+  struct Generated {
+    std::size_t tokens = 0;
+    inlay::Result<void> status;
+  };
+  // Text after what has been read, whose tokens are `prompt`, piece by piece.
+  inlay::Result<Generated> Generate(std::span<const inlay::TokenId> prompt, std::size_t max_tokens,
+                                    const inlay::SamplerOptions& sampling, bool stop_at_end_of_text,
+                                    inlay::FunctionRef<inlay::Result<void>(std::string_view)> use);
+
+  // --- logits of every position ---
+
+  // Makes the memory of Evaluate.
+  inlay::Result<void> StartEvaluation(inlay::SessionOptions options);
+  // Reads a sequence from its beginning and hands out the logits after each token, [vocab], in order.
+  inlay::Result<void> Evaluate(std::span<const inlay::TokenId> tokens,
+                               inlay::FunctionRef<inlay::Result<void>(std::size_t, std::span<const float>)> use);
+
+ private:
+  struct State;
+  explicit Engine(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cli
+
+#endif  // INLAY_EXAMPLES_CLI_ENGINE_HPP_

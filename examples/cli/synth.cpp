@@ -1,0 +1,316 @@
+// The command synth: a GGUF file of a known shape with random weights, for measuring speed without downloads. Written as
+// a stream, in parallel, and the same for every number of threads.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <numbers>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+#include "engine.hpp"
+#include "inlay/config/known_models.hpp"
+#include "inlay/core/text_buffer.hpp"
+#include "inlay/core/thread_pool.hpp"
+#include "inlay/files/gguf_writer.hpp"
+#include "inlay/formats/blocks.hpp"
+#include "inlay/formats/codec.hpp"
+#include "inlay/formats/float16.hpp"
+#include "inlay/weights/packed_file.hpp"
+#include "inlay/weights/recipes.hpp"
+#include "inlay/weights/tensor_roles.hpp"
+
+namespace cli {
+
+using inlay::ErrorCode;
+using inlay::Fail;
+using inlay::ModelConfig;
+using inlay::Result;
+using inlay::TensorId;
+using inlay::TensorRole;
+using inlay::WeightType;
+
+namespace {
+
+// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014): every row of every tensor has
+// a sequence of its own, so rows can be made in any order.
+class RowRandom {
+ public:
+  RowRandom(std::uint64_t seed, std::uint64_t tensor, std::uint64_t row)
+      : state_(Mix(Mix(Mix(seed) ^ tensor) ^ row)) {}
+
+  std::uint64_t Next() { return Mix(state_ += kGamma); }
+  // -1 .. 1
+  float Signed() { return static_cast<float>(static_cast<std::int64_t>(Next()) >> 40) * 0x1p-23f; }
+
+  template <class T>
+  void FillBits(T& bytes) {
+    std::byte* at = reinterpret_cast<std::byte*>(&bytes);
+    for (std::size_t left = sizeof(T); left != 0;) {
+      const std::uint64_t bits = Next();
+      const std::size_t count = std::min(left, sizeof(bits));
+      std::memcpy(at, &bits, count);
+      at += count;
+      left -= count;
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kGamma = 0x9E3779B97F4A7C15u;
+  static std::uint64_t Mix(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+  std::uint64_t state_;
+};
+
+// Standard deviation of an integer that is uniform among `levels` values, and of the 6-bit scales drawn below.
+float UniformDeviation(int levels) { return std::sqrt(static_cast<float>(levels * levels - 1) / 12.0f); }
+constexpr float kScaleMagnitude = 48.4f;  // root mean square of 32 .. 63
+
+std::uint8_t RandomScale(RowRandom& random) { return static_cast<std::uint8_t>(32 + (random.Next() & 31)); }
+float RandomSign(RowRandom& random) { return (random.Next() & 1) != 0 ? 1.0f : -1.0f; }
+
+// One block of random levels whose values have mean 0 and the given standard deviation. Quantised types are made directly:
+// encoding random floats would take minutes for a large model and give nothing else.
+void MakeBlock(RowRandom& random, float deviation, float& out) { out = deviation * std::sqrt(3.0f) * random.Signed(); }
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ8_0& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / UniformDeviation(255));
+  for (std::int8_t& level : out.qs) level = std::max<std::int8_t>(level, -127);
+}
+// Levels around an offset of half their number are -1/2 on average: a random sign per block makes it 0.
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ4_0& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(RandomSign(random) * deviation / UniformDeviation(16));
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ5_0& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(RandomSign(random) * deviation / UniformDeviation(32));
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ4_1& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / UniformDeviation(16));
+  out.m = inlay::F32ToF16(-7.5f * inlay::F16ToF32(out.d));
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ5_1& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / UniformDeviation(32));
+  out.m = inlay::F32ToF16(-15.5f * inlay::F16ToF32(out.d));
+}
+template <class Block>
+void MakeGroupedBlock(RowRandom& random, float deviation, int levels, Block& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / (UniformDeviation(levels) * kScaleMagnitude));
+  out.dmin = inlay::F32ToF16(0.5f * static_cast<float>(levels - 1) * inlay::F16ToF32(out.d));
+  inlay::GroupScales groups{};
+  for (int i = 0; i < 8; ++i) groups.scale[i] = groups.min[i] = RandomScale(random);
+  inlay::PackGroupScales(groups, out.scales);
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ4_K& out) { MakeGroupedBlock(random, deviation, 16, out); }
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ5_K& out) { MakeGroupedBlock(random, deviation, 32, out); }
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ6_K& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / (UniformDeviation(64) * kScaleMagnitude));
+  for (std::int8_t& scale : out.scales) {
+    scale = static_cast<std::int8_t>(RandomSign(random) * static_cast<float>(RandomScale(random)));
+  }
+}
+
+template <class Block>
+void MakeRowOf(RowRandom& random, std::size_t blocks, float deviation, std::byte* out) {
+  for (std::size_t i = 0; i < blocks; ++i) {
+    Block block;
+    MakeBlock(random, deviation, block);
+    std::memcpy(out + i * sizeof(Block), &block, sizeof(Block));
+  }
+}
+
+void MakeRow(RowRandom& random, WeightType type, std::size_t cols, float deviation, std::byte* out) {
+  const std::size_t blocks = cols / inlay::Info(type).block_values;
+  switch (type) {
+    case WeightType::kF32: return MakeRowOf<float>(random, blocks, deviation, out);
+    case WeightType::kQ8_0: return MakeRowOf<inlay::BlockQ8_0>(random, blocks, deviation, out);
+    case WeightType::kQ4_0: return MakeRowOf<inlay::BlockQ4_0>(random, blocks, deviation, out);
+    case WeightType::kQ4_1: return MakeRowOf<inlay::BlockQ4_1>(random, blocks, deviation, out);
+    case WeightType::kQ5_0: return MakeRowOf<inlay::BlockQ5_0>(random, blocks, deviation, out);
+    case WeightType::kQ5_1: return MakeRowOf<inlay::BlockQ5_1>(random, blocks, deviation, out);
+    case WeightType::kQ4_K: return MakeRowOf<inlay::BlockQ4_K>(random, blocks, deviation, out);
+    case WeightType::kQ5_K: return MakeRowOf<inlay::BlockQ5_K>(random, blocks, deviation, out);
+    case WeightType::kQ6_K: return MakeRowOf<inlay::BlockQ6_K>(random, blocks, deviation, out);
+    case WeightType::kF16:
+    case WeightType::kBF16: {
+      std::vector<float> values(cols);
+      for (float& value : values) MakeBlock(random, deviation, value);
+      return inlay::EncodeRow(type, values.data(), cols, out);
+    }
+    case WeightType::kI8: break;  // not a type for weights
+  }
+}
+
+// --- shape and types ---
+
+// What llama.cpp's quantiser takes where a row is not made of whole blocks.
+WeightType Fitting(WeightType type, std::size_t cols) {
+  if (cols % inlay::Info(type).block_values == 0) return type;
+  switch (type) {
+    case WeightType::kQ4_K: return Fitting(WeightType::kQ5_0, cols);
+    case WeightType::kQ5_K: return Fitting(WeightType::kQ5_1, cols);
+    case WeightType::kQ6_K: return Fitting(WeightType::kQ8_0, cols);
+    default: return WeightType::kF16;
+  }
+}
+
+// A weight type, or a mix of them, and the number by which files name it (general.file_type).
+struct Format {
+  const char* name;
+  std::uint32_t file_type;
+  WeightType type;
+  bool is_mix = false;
+};
+constexpr Format kFormats[] = {
+    {"f32", 0, WeightType::kF32},    {"f16", 1, WeightType::kF16},    {"bf16", 32, WeightType::kBF16},
+    {"q8_0", 7, WeightType::kQ8_0},  {"q4_0", 2, WeightType::kQ4_0},  {"q4_1", 3, WeightType::kQ4_1},
+    {"q5_0", 8, WeightType::kQ5_0},  {"q5_1", 9, WeightType::kQ5_1},  {"q4_k", 14, WeightType::kQ4_K},
+    {"q5_k", 16, WeightType::kQ5_K}, {"q6_k", 18, WeightType::kQ6_K}, {"q4_k_m", 15, WeightType::kQ4_K, true},
+};
+
+WeightType TypeOf(const Format& format, const ModelConfig& config, TensorId id) {
+  if (inlay::IsVector(id.role) || id.role == TensorRole::kRouter) return WeightType::kF32;
+  const WeightType type = format.is_mix ? inlay::Q4_K_M::TypeOf(config, id) : format.type;
+  return Fitting(type, inlay::ShapeOf(config, id.role).cols);
+}
+
+// Llama 3.1's factors: frequencies that turn less than once in the 8192 positions of the original training are divided
+// by 8 (Llama 3.2: 32), those that turn more than four times stay, with a ramp between. Source: the models' config.json.
+std::vector<float> RopeFactors(const ModelConfig& config, std::string_view name) {
+  const double most = name.starts_with("llama-3.2") ? 32.0 : 8.0;
+  std::vector<float> factors(config.rope_dim / 2);
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / config.rope_dim;
+    const double turns = 8192.0 / (2.0 * std::numbers::pi * std::pow(static_cast<double>(config.rope_base), exponent));
+    const double ramp = std::clamp((turns - 1.0) / 3.0, 0.0, 1.0);
+    factors[i] = static_cast<float>(1.0 / ((1.0 - ramp) / most + ramp));
+  }
+  return factors;
+}
+
+struct SynthTensor {
+  TensorId id;
+  WeightType type;
+  inlay::TextBuffer<96> name;
+};
+
+std::string Lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+Result<const inlay::KnownModel*> FindShape(const std::string& name) {
+  for (const inlay::KnownModel& model : inlay::kKnownModels) {
+    if (Lower(std::string(model.name)) == Lower(name)) return &model;
+  }
+  return Fail(ErrorCode::kInvalidArgument, "--like", "\"", name, "\" is not known; inlay synth --help lists all");
+}
+
+Result<Format> FindFormat(const std::string& name) {
+  inlay::TextBuffer<160> names;
+  for (const Format& format : kFormats) {
+    if (format.name == Lower(name)) return format;
+    names.Append(names.empty() ? "" : ", ").Append(format.name);
+  }
+  return Fail(ErrorCode::kInvalidArgument, "--format", "\"", name, "\" is not one of ", names.view());
+}
+
+// Rows [begin, end) of a tensor, each [cols].
+void MakeRows(const ModelConfig& config, const SynthTensor& tensor, std::string_view model, std::uint64_t seed,
+              std::size_t begin, std::size_t end, std::byte* out) {
+  const std::size_t cols = inlay::ShapeOf(config, tensor.id.role).cols;
+  const std::size_t row_bytes = inlay::RowBytes(tensor.type, cols);
+  if (tensor.id.role == TensorRole::kRopeFactors) {
+    std::memcpy(out, RopeFactors(config, model).data(), row_bytes);
+    return;
+  }
+  for (std::size_t row = begin; row < end; ++row, out += row_bytes) {
+    RowRandom random(seed, inlay::TensorIndex(tensor.id), row);
+    if (inlay::IsVector(tensor.id.role)) {
+      // Gains of norms, around 1.
+      float* gains = reinterpret_cast<float*>(out);
+      for (std::size_t i = 0; i < cols; ++i) gains[i] = 1.0f + 0.25f * random.Signed();
+    } else {
+      // A product with a normalised input then has values around 1.
+      MakeRow(random, tensor.type, cols, 1.0f / std::sqrt(static_cast<float>(cols)), out);
+    }
+  }
+}
+
+}  // namespace
+
+Result<void> Synth(const SynthOptions& options) {
+  INLAY_ASSIGN_OR_RETURN(const inlay::KnownModel* const model, FindShape(options.like));
+  INLAY_ASSIGN_OR_RETURN(const Format format, FindFormat(options.format));
+  const ModelConfig& config = *model->config;
+
+  std::vector<SynthTensor> tensors;
+  for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
+    const TensorId id = inlay::TensorAt(i);
+    if (inlay::HasRole(config, id.role)) tensors.push_back({id, TypeOf(format, config, id), inlay::TensorName(config, id)});
+  }
+  std::vector<inlay::GgufTensorEntry> entries;
+  std::size_t total = 0;
+  for (const SynthTensor& tensor : tensors) {
+    const inlay::TensorShape shape = inlay::ShapeOf(config, tensor.id.role);
+    inlay::GgufTensorEntry entry =
+        inlay::GgufTensorEntry::Matrix(tensor.name.view(), tensor.type, shape.rows, shape.cols);
+    if (shape.count > 1) {
+      entry.n_dims = 3;
+      entry.dims[2] = shape.count;
+      entry.bytes *= shape.count;
+    }
+    entries.push_back(entry);
+    total += static_cast<std::size_t>(entry.bytes);
+  }
+
+  inlay::ThreadPool threads(ThreadCount(options.threads));
+  INLAY_ASSIGN_OR_RETURN(OutputFile output, OutputFile::Create(options.output));
+  const auto sink = [&](std::span<const std::byte> bytes) { return output.Write(bytes); };
+  INLAY_ASSIGN_OR_RETURN(inlay::GgufWriter writer,
+                         inlay::GgufWriter::Begin(sink, inlay::kConfigMetadataCount + 2, entries));
+  INLAY_CHECK_OK(inlay::PutConfig(config, std::string(model->name) + " (random weights)", writer));
+  INLAY_CHECK_OK(writer.Put("general.file_type", format.file_type));
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.model", "no_vocab"));
+  INLAY_CHECK_OK(writer.EndMetadata());
+
+  constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
+  std::vector<std::byte> piece;
+  Progress progress("writing");
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const inlay::TensorShape shape = inlay::ShapeOf(config, tensors[i].id.role);
+    const std::size_t rows = shape.rows * shape.count;
+    const std::size_t row_bytes = inlay::RowBytes(tensors[i].type, shape.cols);
+    const std::size_t rows_at_once = std::max<std::size_t>(1, kPieceBytes / row_bytes);
+    for (std::size_t begin = 0; begin < rows; begin += rows_at_once) {
+      const std::size_t end = std::min(rows, begin + rows_at_once);
+      piece.resize((end - begin) * row_bytes);
+      constexpr std::size_t kRowsPerTask = 64;
+      threads.Run((end - begin + kRowsPerTask - 1) / kRowsPerTask, [&](std::size_t task) {
+        const std::size_t from = begin + task * kRowsPerTask;
+        MakeRows(config, tensors[i], model->name, options.seed, from, std::min(end, from + kRowsPerTask),
+                 piece.data() + (from - begin) * row_bytes);
+      });
+      INLAY_CHECK_OK(writer.Append(piece));
+      done += piece.size();
+      if (!progress(done, total)) return Fail(ErrorCode::kCancelled, options.output, "interrupted");
+    }
+  }
+  INLAY_CHECK_OK(writer.Finish());
+  return output.Commit();
+}
+
+}  // namespace cli

@@ -1,0 +1,124 @@
+// A text generator in one object: model, tokenizer, session and all their memory, for programs that want text from a
+// prompt and have a heap.
+#ifndef INLAY_HOST_TEXT_GENERATOR_HPP_
+#define INLAY_HOST_TEXT_GENERATOR_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "inlay/core/executor.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/owned_buffer.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/core/token.hpp"
+#include "inlay/generate/generation.hpp"
+#include "inlay/generate/session.hpp"
+#include "inlay/host/loaded_model.hpp"
+#include "inlay/text/tokenizer.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// The tokens of a text, in memory of their own. 
+class EncodedText {
+ public:
+  EncodedText() = default;  // no tokens
+
+  // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
+  static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
+    EncodedText encoded;
+    const std::size_t most = Tokenizer::MaxTokens(text.size());
+    INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
+    INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch,
+                           OwnedBuffer::Create(Tokenizer::EncodeScratchBytes(text.size()), "tokenizer scratch"));
+    const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
+    INLAY_ASSIGN_OR_RETURN(encoded.count_, tokenizer.Encode(text, options, scratch.bytes(), out));
+    return encoded;
+  }
+
+  std::span<const TokenId> tokens() const {
+    return {reinterpret_cast<const TokenId*>(memory_.bytes().data()), count_};
+  }
+
+ private:
+  OwnedBuffer memory_;
+  std::size_t count_ = 0;
+};
+
+//   inlay::ThreadPool threads(4);
+//   auto generator = inlay::TextGenerator<inlay::AnyModel>::Open("model.gguf", threads);
+//   auto story = generator->Generate("Once upon a time");
+//   for (std::string_view text : *story) std::cout << text;
+//
+// Movable. The executor outlives it.
+template <class ModelType>
+class TextGenerator {
+ public:
+  struct Options {
+    LoadOptions load;
+    SessionOptions session;
+  };
+
+  // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
+  // this library reads.
+  static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
+    TextGenerator generator(executor);
+    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, LoadedModel<ModelType>::Open(path, options.load, executor));
+    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
+    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
+    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
+    State& state = *generator.state_;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
+    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
+    INLAY_ASSIGN_OR_RETURN(
+        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
+    return generator;
+  }
+  static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
+
+  const ModelType& model() const { return state_->loaded.model(); }
+  const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
+  const ModelFile& file() const { return state_->loaded.file(); }
+
+  // Reads the prompt from the beginning of the context and returns what follows it, to be run through with range-for; see
+  // Generation. The text generated before is forgotten, and its Generation must not be used any more.
+  // Errors: kContextFull (prompt), an option out of range, kOutOfMemory.
+  Result<Generation<ModelType>> Generate(std::string_view prompt, const GenerateOptions& options = {}) {
+    State& state = *state_;
+    INLAY_ASSIGN_OR_RETURN(state.prompt, EncodedText::Create(tokenizer(), prompt));
+    const std::span<const TokenId> tokens = state.prompt.tokens();
+    state.session->Truncate(0);
+    INLAY_CHECK_OK(state.session->Append(tokens, executor_));
+    const std::size_t bytes = Generation<ModelType>::MemoryBytes(model(), tokenizer(), options);
+    if (bytes > state.generation_memory.size()) {
+      INLAY_ASSIGN_OR_RETURN(state.generation_memory, OwnedBuffer::Create(bytes, "generation"));
+    }
+    return Generation<ModelType>::Create(*state.session, tokenizer(), tokens, options, state.generation_memory.bytes(),
+                                         executor_);
+  }
+
+ private:
+  // On the heap, because a session points to its model.
+  struct State {
+    LoadedModel<ModelType> loaded;
+    OwnedBuffer session_memory;
+    OwnedBuffer generation_memory;
+    std::optional<Session<ModelType>> session;
+    EncodedText prompt;
+  };
+
+  explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
+
+  ExecutorRef executor_;
+  std::unique_ptr<State> state_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_TEXT_GENERATOR_HPP_
