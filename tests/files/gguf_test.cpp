@@ -554,6 +554,7 @@ BOOST_AUTO_TEST_CASE(IndexThatIsTooSmallIsAnError) {
     const auto file = GgufFile::Open(whole.span(), arena);
     BOOST_TEST(file.has_value() == (bytes == needed));
     if (!file) BOOST_TEST((file.error().code == ErrorCode::kOutOfMemory));
+    BOOST_TEST(arena.used() == (file ? needed : 0));  // a failed Open gives back what it took
   }
 }
 

@@ -351,18 +351,15 @@ class GgufFile {
   // library does not know is no error here: it is listed with type == nullptr.
   //
   // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, a split file, a nested
-  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes). Cost: O(header bytes * log entries), no recursion.
+  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
+  // Cost: O(header bytes * log entries), no recursion.
   static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+    const Arena before = index;
     GgufFile opened;
-    opened.file_ = file;
-    INLAY_CHECK_OK(opened.ReadHeader(index));
-    detail::ByteReader reader(file, kHeaderBytes);
-    INLAY_CHECK_OK(opened.ReadMetadata(reader));
-    INLAY_CHECK_OK(opened.ReadAlignment());
-    INLAY_CHECK_OK(opened.RefuseSplit());
-    INLAY_CHECK_OK(opened.ReadTensors(reader));
-    INLAY_CHECK_OK(opened.CheckOverlaps());
-    INLAY_CHECK_OK(opened.SortTensorNames());
+    if (const Result<void> read = opened.ReadAll(file, index); !read) {
+      index = before;
+      return read.error();
+    }
     return opened;
   }
 
@@ -488,6 +485,18 @@ class GgufFile {
   Result<GgufValue> Require(std::string_view key) const {
     if (const std::optional<GgufValue> value = Find(key)) return *value;
     return Fail(ErrorCode::kMissing, key, "the file's metadata has no such key");
+  }
+
+  Result<void> ReadAll(std::span<const std::byte> file, Arena& index) {
+    file_ = file;
+    INLAY_CHECK_OK(ReadHeader(index));
+    detail::ByteReader reader(file, kHeaderBytes);
+    INLAY_CHECK_OK(ReadMetadata(reader));
+    INLAY_CHECK_OK(ReadAlignment());
+    INLAY_CHECK_OK(RefuseSplit());
+    INLAY_CHECK_OK(ReadTensors(reader));
+    INLAY_CHECK_OK(CheckOverlaps());
+    return SortTensorNames();
   }
 
   Result<void> ReadHeader(Arena& index) {

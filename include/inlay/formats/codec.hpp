@@ -519,13 +519,13 @@ void ForType(WeightType type, Formats<kTypes...>, Function&& function) {
 }  // namespace detail
 
 // Decodes one row: `cols` floats from RowBytes(type, cols) bytes of any alignment. `cols` is a multiple of the type's
-// block_values and the type one of AllFormats. Cost: 1 to 2 ns per value, scalar.
+// block_values and the type one of AllFormats. Cost: 0.2 to 2 ns per value, scalar.
 inline void DecodeRow(WeightType type, const std::byte* src, std::size_t cols, float* out) {
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() { detail::DecodeRowAs<kType>(src, cols, out); });
 }
 
 // Encodes one row: RowBytes(type, cols) bytes from `cols` finite floats. Preconditions as DecodeRow; src and out do not
-// overlap. The same input gives the same bytes.
+// overlap. The same input gives the same bytes. Cost: 1 to 5 ns per value up to Q8_0, 40 to 70 with a scale search.
 inline void EncodeRow(WeightType type, const float* src, std::size_t cols, std::byte* out) {
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() { detail::EncodeRowAs<kType>(src, cols, out); });
 }
