@@ -75,6 +75,34 @@ class TestModelOf final : public TestModel {
 
 inlay::Result<std::unique_ptr<TestModel>> MakeAnyModel(const ModelParts& parts);
 
+// AnyModel as a value with the library's Create, for templates that make their model themselves.
+class AnyTestModel {
+ public:
+  static inlay::Result<AnyTestModel> Create(const inlay::ModelConfig& config, inlay::TensorTypes types,
+                                            std::span<const std::byte> packed, std::span<inlay::LayerWeights> table = {}) {
+    INLAY_ASSIGN_OR_RETURN(std::shared_ptr<TestModel> model, MakeAnyModel({config, types, packed, table}));
+    return AnyTestModel(std::move(model));
+  }
+  const TestModel& operator*() const { return *model_; }
+
+  const inlay::ModelConfig& config() const { return model_->config(); }
+  inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const { return model_->PlanFor(options); }
+  inlay::Result<inlay::KvCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const {
+    return model_->NewCache(options, arena);
+  }
+  inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const {
+    return model_->NewWorkspace(options, arena);
+  }
+  inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences, inlay::Workspace& workspace,
+                                           inlay::ExecutorRef executor) const {
+    return model_->Forward(sequences, workspace, executor);
+  }
+
+ private:
+  explicit AnyTestModel(std::shared_ptr<TestModel> model) : model_(std::move(model)) {}
+  std::shared_ptr<TestModel> model_;
+};
+
 // Shapes of the static test models. Narrow; wide enough for the K formats' blocks; no dimension a multiple of anything.
 inline constexpr inlay::ModelConfig kNarrowConfig = inlay::kStories260K;
 inline constexpr inlay::ModelConfig kOddConfig{.dim = 36, .layers = 2, .heads = 6, .kv_heads = 3, .head_dim = 10,

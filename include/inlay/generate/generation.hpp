@@ -75,6 +75,10 @@ class Generation {
   static Result<Generation> Create(Session<ModelType>& session, const Tokenizer& tokenizer,
                                    std::span<const TokenId> prompt, const GenerateOptions& options,
                                    std::span<std::byte> memory, ExecutorRef executor) {
+    const std::size_t needed = MemoryBytes(session.model(), tokenizer, options);
+    if (memory.size() < needed) {
+      return Fail(ErrorCode::kOutOfMemory, "generation memory", "needs ", needed, " bytes, has ", memory.size());
+    }
     INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(memory));
     INLAY_ASSIGN_OR_RETURN(Sampler sampler,
                            Sampler::Create(options.sampling, session.model().config().vocab, arena));
