@@ -30,7 +30,8 @@ class TextBuffer {
   constexpr std::size_t size() const { return size_; }
   constexpr bool empty() const { return size_ == 0; }
 
-  constexpr TextBuffer& Append(std::string_view text) {
+  // Not inlined: text is built where something failed, and speed is not the point there.
+  [[gnu::noinline, gnu::cold]] constexpr TextBuffer& Append(std::string_view text) {
     if (cut_) return *this;
     const std::size_t room = kCapacity - 1 - size_;
     std::size_t count = text.size();
@@ -56,7 +57,7 @@ class TextBuffer {
 
   template <class Integer>
     requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, char> && !std::is_same_v<Integer, bool>)
-  constexpr TextBuffer& Append(Integer value) {
+  [[gnu::noinline, gnu::cold]] constexpr TextBuffer& Append(Integer value) {
     char digits[24] = {};
     std::size_t at = sizeof(digits);
     const bool negative = value < 0;
