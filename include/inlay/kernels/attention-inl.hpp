@@ -83,10 +83,14 @@ inline float QuantizeRow(const float* x, std::size_t n, std::int8_t* out) {
   return (tiny ? 0.0f : magnitude / 127.0f) + Sum16(probe);
 }
 
-// A finite number stays finite: a key beyond the range of F16 is stored as the largest F16.
+// Rounds to nearest even. A finite number stays finite: beyond the range of F16 it becomes the largest F16.
 template <KvType kType>
-HWY_INLINE std::uint16_t ToHalf(float value) {
-  return kType == KvType::kF16 ? F32ToF16Saturated(value) : F32ToBF16(value);
+HWY_INLINE void StoreHalves16(const Lanes16& value, std::uint16_t* to) {
+  if constexpr (kType == KvType::kF16) {
+    StoreF16x16(Max16(Set16(-kMaxF16), Min16(Set16(kMaxF16), value)), to);
+  } else {
+    StoreBF16x16(value, to);
+  }
 }
 
 }  // namespace detail
@@ -107,7 +111,11 @@ inline void StoreKey(std::byte* keys, HeadDim head_dim, std::size_t capacity, st
     const_cast<float*>(detail::KvScales(keys, width, capacity))[position] = scale;
   } else {
     std::uint16_t* to = reinterpret_cast<std::uint16_t*>(keys) + tile * width * 16 + lane;
-    for (std::size_t i = 0; i < width; ++i) to[i * 16] = detail::ToHalf<kType>(key[i]);
+    ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
+      alignas(32) std::uint16_t halves[16];
+      detail::StoreHalves16<kType>(LoadUpTo16(key + i, count), halves);
+      for (std::size_t j = 0; j < count; ++j) to[(i + j) * 16] = halves[j];
+    });
   }
 }
 
@@ -127,8 +135,11 @@ inline void StoreValue(std::byte* values, HeadDim head_dim, std::size_t capacity
     std::fill(to + width, to + stride, std::int8_t{0});
   } else {
     std::uint16_t* to = reinterpret_cast<std::uint16_t*>(values) + position * stride;
-    for (std::size_t i = 0; i < width; ++i) to[i] = detail::ToHalf<kType>(value[i]);
-    std::fill(to + width, to + stride, std::uint16_t{0});
+    ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
+      alignas(32) std::uint16_t halves[16];
+      detail::StoreHalves16<kType>(LoadUpTo16(value + i, count), halves);
+      std::copy_n(halves, std::min<std::size_t>(stride - i, 16), to + i);
+    });
   }
 }
 
@@ -157,53 +168,132 @@ struct KvHead {
   std::size_t capacity;
 };
 
+// Dot products of kRows int8 queries and 16 * kColumns int8 keys. Integers: exact, whatever the order.
+//   keys  the first column's, `column_bytes` from one column of 16 positions to the next
+template <std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t column_bytes, std::size_t width4, const Queries& queries,
+                           Lanes16 (&dots)[kColumns][kRows]) {
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      std::int32_t sums[16] = {};
+      for (std::size_t i = 0; i < width4; i += 4) {
+        const std::int8_t* key = keys + c * column_bytes + i * 16;
+        const std::int8_t* query = queries.bytes + r * queries.stride + i;
+        for (std::size_t lane = 0; lane < 16; ++lane) {
+          for (std::size_t j = 0; j < 4; ++j) sums[lane] += key[lane * 4 + j] * query[j];
+        }
+      }
+      dots[c][r] = LoadI32x16(sums);
+    }
+  }
+#else
+  const WordTag d;
+  constexpr std::size_t kParts = 16 / kWordLanes;
+  Words sum[kColumns][kRows][kParts];
+  HWY_UNROLL(16)
+  for (std::size_t r = 0; r < kRows; ++r) {
+    // With unsigned keys, 128 too large, the sum of the query is counted 128 times too often.
+    const Words start = INLAY_DOT4_UNSIGNED ? hn::Set(d, -128 * queries.sums[r]) : hn::Zero(d);
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) sum[c][r][part] = start;
+    }
+  }
+  for (std::size_t i = 0; i < width4; i += 4) {
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) {
+        const Words key = LoadWords(
+            reinterpret_cast<const std::uint8_t*>(keys) + c * column_bytes + i * 16 + part * kWordLanes * 4);
+#if INLAY_MADDUBS
+        const hn::Repartition<std::int8_t, WordTag> d8;
+        const Words magnitude = hn::BitCast(d, hn::Abs(hn::BitCast(d8, key)));
+#elif INLAY_DOT4_UNSIGNED
+        const Words shifted = hn::Xor(key, hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+#endif
+        HWY_UNROLL(16)
+        for (std::size_t r = 0; r < kRows; ++r) {
+          const Words query = BroadcastWord(queries.bytes + r * queries.stride + i);
+          Words& to = sum[c][r][part];
+#if INLAY_MADDUBS
+          // |key| * (query with the key's sign): two products of at most 127 * 127 fit 16 bits.
+          const Words pairs = MultiplyBytesToPairs(magnitude, TakeSigns(query, key));
+          to = hn::Add(to, MultiplyAddPairs(pairs, hn::Set(d, 0x00010001)));
+#elif INLAY_DOT4_UNSIGNED
+          to = AccumulateDot4(to, shifted, query);
+#else
+          to = AccumulateDot4(to, key, query);
+#endif
+        }
+      }
+    }
+  }
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) {
+        dots[c][r].vector[part] = hn::ConvertTo(FloatTag(), sum[c][r][part]);
+      }
+    }
+  }
+#endif
+}
+
+// Dot products of kRows float32 queries and 16 * kColumns keys of a float type, each one chain over head_dim.
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queries& queries,
+                           Lanes16 (&dots)[kColumns][kRows]) {
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
+  }
+  for (std::size_t i = 0; i < width; ++i) {
+    Lanes16 key[kColumns];
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, (c * width + i) * 16);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes16 query = Set16(queries.values[r * queries.stride + i]);
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) dots[c][r] = MulAdd16(key[c], query, dots[c][r]);
+    }
+  }
+}
+
 // Scores of kRows queries and 16 * kColumns positions from `position` on (a multiple of 16), without any mask.
 template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim>
 HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position, float scale,
                              float* scores) {
   const std::size_t width = kv.head_dim;
-  if constexpr (kType != KvType::kQ8) {
-    Lanes16 sum[kColumns][kRows];
+  Lanes16 dots[kColumns][kRows];
+  if constexpr (kType == KvType::kQ8) {
+    const std::size_t width4 = RoundUp(width, 4);
+    const float* key_scales = KvScales(kv.keys, width, kv.capacity) + position;
+    DotColumns(reinterpret_cast<const std::int8_t*>(kv.keys) + position * width4, width4 * 16, width4, queries, dots);
     HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes16 factor = Set16(scale * queries.scales[r]);
       HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Set16(0.0f);
-    }
-    for (std::size_t i = 0; i < width; ++i) {
-      Lanes16 key[kColumns];
-      HWY_UNROLL(16)
-      for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(kv.keys, (position + c * 16) * width + i * 16);
-      HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const Lanes16 query = Set16(queries.values[r * queries.stride + i]);
-        HWY_UNROLL(16)
-        for (std::size_t c = 0; c < kColumns; ++c) sum[c][r] = MulAdd16(key[c], query, sum[c][r]);
-      }
-    }
-    const Lanes16 factor = Set16(scale);
-    HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) {
-        Store16(Mul16(sum[c][r], factor), scores + r * kAttentionScoreStride + c * 16);
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        Store16(Mul16(Mul16(dots[c][r], Load16(key_scales + c * 16)), factor),
+                scores + r * kAttentionScoreStride + c * 16);
       }
     }
   } else {
-    const std::size_t width4 = RoundUp(width, 4);
-    const float* key_scales = KvScales(kv.keys, width, kv.capacity) + position;
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      const std::int8_t* keys = reinterpret_cast<const std::int8_t*>(kv.keys) + (position + c * 16) * width4;
-      for (std::size_t r = 0; r < kRows; ++r) {
-        std::int32_t dots[16] = {};
-        for (std::size_t i = 0; i < width4; i += 4) {
-          for (std::size_t lane = 0; lane < 16; ++lane) {
-            for (std::size_t j = 0; j < 4; ++j) {
-              dots[lane] += keys[i * 16 + lane * 4 + j] * queries.bytes[r * queries.stride + i + j];
-            }
-          }
-        }
-        const Lanes16 factor = Mul16(Load16(key_scales + c * 16), Set16(scale * queries.scales[r]));
-        Store16(Mul16(LoadI32x16(dots), factor), scores + r * kAttentionScoreStride + c * 16);
+    constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : 2;
+    DotColumns<kType>(kv.keys + position * width * kElement, width, queries, dots);
+    const Lanes16 factor = Set16(scale);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        Store16(Mul16(dots[c][r], factor), scores + r * kAttentionScoreStride + c * 16);
       }
     }
   }
@@ -223,8 +313,7 @@ HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim>& kv, const Qu
   }
 }
 
-// sums[r, 16 columns...] += weights[r, p] * values[p, ...] for positions [begin, end) in order. `weights` points at those of
-// position 0 of the first query (so weights[begin] is the first that is read).
+// sums[r, 16 columns...] += weights[r, p] * values[p, ...] for positions [begin, end) in order.
 template <KvType kType, std::size_t kColumns, std::size_t kRows>
 HWY_INLINE void WeighColumns(const std::byte* values, std::size_t value_stride, std::size_t column, const float* weights,
                              std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
@@ -276,41 +365,79 @@ HWY_INLINE void Weigh(std::size_t rows, const std::byte* values, std::size_t val
   }
 }
 
-// What `rows` queries see: query r is row first_row + r of the token-major list of (token, head of the group).
-struct QueryPositions {
-  const AttentionShape& shape;
-  std::size_t first_position;  // of token 0
-  std::size_t first_row;
+// The same for heads of at most 16 (kPack 1) or 8 (kPack 2), one query: a value fills no more than one vector, so that one
+// chain per lane would wait for itself (4 cycles a position). Four chains, by position modulo 4 * kPack, and then
+// (0 + 1) + (2 + 3). Writes sums [16].
+template <KvType kType, std::size_t kPack>
+HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::size_t begin, std::size_t end,
+                            float* sums) {
+  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
+  constexpr std::size_t kPositionBytes = 16 / kPack * kElement;
+  constexpr std::size_t kGroup = 4 * kPack;
+  Lanes16 sum[4];
+  HWY_UNROLL(4)
+  for (std::size_t v = 0; v < 4; ++v) sum[v] = Set16(0.0f);
+  const auto add_group = [&](const std::byte* value, const float* weight) HWY_ATTR {
+    HWY_UNROLL(4)
+    for (std::size_t v = 0; v < 4; ++v) {
+      const Lanes16 factor = kPack == 1 ? Set16(weight[v]) : SetHalves16(weight[2 * v], weight[(2 * v + 1) % kGroup]);
+      sum[v] = MulAdd16(LoadKv16<kType>(value, v * 16), factor, sum[v]);
+    }
+  };
+  // A group at the edge is completed with zeros: what lies outside must not be read as values.
+  const auto add_part = [&](std::size_t from, std::size_t to) HWY_ATTR {
+    alignas(64) std::byte value[kGroup * kPositionBytes] = {};
+    float weight[kGroup] = {};
+    const std::size_t at = from % kGroup;
+    std::memcpy(value + at * kPositionBytes, values + from * kPositionBytes, (to - from) * kPositionBytes);
+    std::copy(weights + from, weights + to, weight + at);
+    add_group(value, weight);
+  };
+  std::size_t p = begin;
+  if (p % kGroup != 0) {
+    const std::size_t stop = std::min(end, RoundUp(p, kGroup));
+    add_part(p, stop);
+    p = stop;
+  }
+  for (; p + kGroup <= end; p += kGroup) add_group(values + p * kPositionBytes, weights + p);
+  if (p < end) add_part(p, end);
+  const Lanes16 total = Add16(Add16(sum[0], sum[1]), Add16(sum[2], sum[3]));
+  Store16(kPack == 1 ? total : AddHalves16(total), sums);
+}
 
-  std::size_t Position(std::size_t row) const { return first_position + (first_row + row) / shape.group; }
-  // The part of the span starting at `span_begin` that the query sees, relative to it: [Begin, End), maybe empty.
-  std::size_t Begin(std::size_t row, std::size_t span_begin) const {
-    const std::size_t first = shape.First(Position(row));
-    return first <= span_begin ? 0 : std::min(first - span_begin, kKvSpan);
-  }
-  std::size_t End(std::size_t row, std::size_t span_begin) const {
-    const std::size_t end = Position(row) + 1;
-    return end <= span_begin ? 0 : std::min(end - span_begin, kKvSpan);
-  }
+// What each query of a tile sees of one span: positions [begin, end) relative to the span's first, never empty. Queries
+// are in order of position, so neither begin nor end ever decreases.
+struct Seen {
+  std::uint16_t begin[kMaxAttentionRows];
+  std::uint16_t end[kMaxAttentionRows];
 };
+static_assert(kKvSpan <= 65535);
 
 // Turns the scores of one query, positions [begin, end) of a span, into weights e^(score - largest) and fills in the
 // partial result's largest and sum. For Q8 the weights take in the scales of the values.
 template <KvType kType>
 HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, const float* value_scales, float* partial) {
   const float lowest = -std::numeric_limits<float>::infinity();
-  const auto keep = [&](const Lanes16& value, std::size_t at, float other) HWY_ATTR {
-    if (HWY_LIKELY(at >= begin && at + 16 <= end)) return value;
-    return KeepRange16(value, begin > at ? begin - at : 0, std::min<std::size_t>(end - at, 16), other);
-  };
-  Lanes16 most = Set16(lowest);
-  for (std::size_t at = begin / 16 * 16; at < end; at += 16) most = Max16(most, keep(Load16(scores + at), at, lowest));
-  const float largest = Largest16(most);
+  // Scores of positions that are not seen, in the first and the last sixteen, become the lowest: their weight of 1e-38 at
+  // most is lost in the sum, which is at least 1.
+  const std::size_t first = begin / 16 * 16, last = (end - 1) / 16 * 16;
+  if (begin != first) {
+    Store16(KeepRange16(Load16(scores + first), begin - first, 16, lowest), scores + first);
+  }
+  if (end != last + 16) Store16(KeepRange16(Load16(scores + last), 0, end - last, lowest), scores + last);
+  Lanes16 most = Load16(scores + first), other = Load16(scores + last);
+  std::size_t at = first;
+  for (; at + 16 < last; at += 32) {
+    most = Max16(most, Load16(scores + at));
+    other = Max16(other, Load16(scores + at + 16));
+  }
+  if (at < last) most = Max16(most, Load16(scores + at));
+  const float largest = Largest16(Max16(most, other));
   const Lanes16 offset = Set16(largest);
   Lanes16 sum = Set16(0.0f);
-  for (std::size_t at = begin / 16 * 16; at < end; at += 16) {
+  for (at = first; at <= last; at += 16) {
     const Lanes16 weight = ExpNegative16(Sub16(Load16(scores + at), offset));
-    sum = Add16(sum, keep(weight, at, 0.0f));
+    sum = Add16(sum, weight);
     if constexpr (kType == KvType::kQ8) {
       Store16(Mul16(weight, Load16(value_scales + at)), scores + at);
     } else {
@@ -322,51 +449,59 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, c
   partial[1] = Sum16(sum);
 }
 
-// Partial results of `rows` queries over one span. Each query sees at least one of the span's positions.
+// Partial results of `rows` queries over one span.
 template <KvType kType, Extent HeadDim>
-inline void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const QueryPositions& sees, std::size_t rows,
-                       std::size_t span_begin, float* scores, float* partials) {
-  const std::size_t partial_stride = PartialStride(kv.head_dim);
-  const std::size_t value_stride = KvValueStride(kv.head_dim);
+HWY_INLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
+                           std::size_t span_begin, float scale, float* scores, float* partials) {
+  const std::size_t head_dim = kv.head_dim;
+  const std::size_t partial_stride = PartialStride(head_dim);
+  const std::size_t value_stride = KvValueStride(head_dim);
   const std::size_t blocks = DivideUp(rows, kMaxTileQueries);
-  // Queries are in order of position, so a block of them sees from where the first begins to where the last ends.
-  const std::size_t chunk_begin = sees.Begin(0, span_begin) / kKvChunk * kKvChunk;
-  const std::size_t chunk_end = sees.End(rows - 1, span_begin);
+  const std::size_t chunk_begin = seen.begin[0] / kKvChunk * kKvChunk;
+  const std::size_t chunk_end = seen.end[rows - 1];
   for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
-    for (std::size_t block = 0, row = 0; block < blocks; ++block) {
-      const std::size_t count = (rows - row) / (blocks - block);
-      const bool seen = sees.Begin(row, span_begin) < chunk + kKvChunk && sees.End(row + count - 1, span_begin) > chunk;
-      if (seen) {
-        ScoreChunk<kType, kMaxTileQueries>(count, kv, queries.From(row), span_begin + chunk, sees.shape.scale,
+    for (std::size_t left = blocks, row = 0; left != 0; --left) {
+      const std::size_t count = (rows - row) / left;
+      if (seen.begin[row] < chunk + kKvChunk && seen.end[row + count - 1] > chunk) {
+        ScoreChunk<kType, kMaxTileQueries>(count, kv, queries.From(row), span_begin + chunk, scale,
                                            scores + row * kAttentionScoreStride + chunk);
       }
       row += count;
     }
   }
+  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
+  const std::byte* values = kv.values + span_begin * value_stride * kElement;
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, kv.head_dim, kv.capacity) + span_begin;
+  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, head_dim, kv.capacity) + span_begin;
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
-    SoftmaxSpan<kType>(scores + row * kAttentionScoreStride, sees.Begin(row, span_begin), sees.End(row, span_begin), value_scales,
-                       partial);
-    for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    float* weights = scores + row * kAttentionScoreStride;
+    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], value_scales, partial);
+    if (value_stride == 8) {
+      WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+    } else if (value_stride == 16) {
+      WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+    } else {
+      for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    }
   }
-  const std::size_t element = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
-  const std::byte* values = kv.values + span_begin * value_stride * element;
+  if (value_stride <= 16) return;
   for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
-    for (std::size_t block = 0, row = 0; block < blocks; ++block) {
-      const std::size_t count = (rows - row) / (blocks - block);
+    for (std::size_t left = blocks, row = 0; left != 0; --left) {
+      const std::size_t count = (rows - row) / left;
       const auto weigh = [&](std::size_t first, std::size_t n, std::size_t begin, std::size_t end) HWY_ATTR {
         if (begin < end) {
           Weigh<kType, kMaxTileQueries>(n, values, value_stride, scores + first * kAttentionScoreStride, begin, end,
                                         partials + first * partial_stride + 16, partial_stride);
         }
       };
-      const auto begin_of = [&](std::size_t r) { return std::clamp(sees.Begin(r, span_begin), chunk, chunk + kKvChunk); };
-      const auto end_of = [&](std::size_t r) { return std::clamp(sees.End(r, span_begin), chunk, chunk + kKvChunk); };
+      const auto begin_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.begin[r], chunk, chunk + kKvChunk); };
+      const auto end_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.end[r], chunk, chunk + kKvChunk); };
       // Positions that all queries of the block see, and for each query alone those before and after.
       const std::size_t common_begin = begin_of(row + count - 1), common_end = end_of(row);
-      if (common_begin < common_end) {
+      if (begin_of(row) == common_begin && end_of(row + count - 1) == common_end) {
+        weigh(row, count, common_begin, common_end);
+      } else if (common_begin < common_end) {
         for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), common_begin);
         weigh(row, count, common_begin, common_end);
         for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, common_end, end_of(r));
@@ -379,13 +514,13 @@ inline void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const 
 }
 
 // Adds the next span's partial result to that of all spans before it.
-inline void MergePartial(const float* next, std::size_t value_stride, float* merged) {
+inline void MergePartial(const float* next, std::size_t partial_stride, float* merged) {
   const float largest = std::max(merged[0], next[0]);
   alignas(64) float factors[16] = {merged[0] - largest, next[0] - largest};
   Store16(ExpNegative16(Load16(factors)), factors);
   const Lanes16 before = Set16(factors[0]), after = Set16(factors[1]);
   // The first sixteen hold the sum, which merges like the values, and the largest score, which does not.
-  for (std::size_t i = 0; i < 16 + value_stride; i += 16) {
+  for (std::size_t i = 0; i < partial_stride; i += 16) {
     Store16(MulAdd16(Load16(merged + i), before, Mul16(Load16(next + i), after)), merged + i);
   }
   merged[0] = largest;
@@ -416,17 +551,17 @@ struct AttentionScratch {
   std::int32_t* sums;
 };
 
-// Makes the form of queries that is multiplied with keys: rows [first_row, first_row + rows) of the token-major list of
-// (token, head), token t at queries + t * stride.
+// Makes the form of queries that is multiplied with keys: `rows` of the token-major list of (token, head), from head `head`
+// of token 0 on; token t at queries + t * stride.
 template <KvType kType>
-inline Queries PrepareQueries(const float* queries, std::size_t stride, std::size_t group, std::size_t head_dim,
-                              std::size_t first_row, std::size_t rows, const AttentionScratch& scratch) {
+HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std::size_t group, std::size_t head_dim,
+                                  std::size_t head, std::size_t rows, const AttentionScratch& scratch) {
   Queries prepared;
-  std::size_t token = first_row / group, head = first_row % group;
+  std::size_t token = 0;
   if constexpr (kType != KvType::kQ8) {
     // Heads of one token lie side by side already.
     if (head + rows <= group) {
-      prepared.values = queries + token * stride + head * head_dim;
+      prepared.values = queries + head * head_dim;
       prepared.stride = head_dim;
       return prepared;
     }
@@ -474,38 +609,51 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
   const detail::AttentionScratch memory(scratch, head_dim);
   const std::size_t partial_stride = PartialStride(head_dim);
   const std::size_t row_end = token_end * shape.group;
-  for (std::size_t row = token_begin * shape.group; row < row_end; row += AttentionRows(head_dim)) {
+  std::size_t token = token_begin, head = 0;  // of the tile's first query
+  for (std::size_t row = token_begin * shape.group; row < row_end;) {
     const std::size_t rows = std::min(AttentionRows(head_dim), row_end - row);
     const detail::Queries prepared =
-        detail::PrepareQueries<kType>(queries, query_stride, shape.group, head_dim, row, rows, memory);
-    const detail::QueryPositions sees{shape, first_position, row};
-    const std::size_t last = sees.Position(rows - 1);
-    for (std::size_t span = shape.First(sees.Position(0)) / kKvSpan * kKvSpan; span <= last; span += kKvSpan) {
-      // Queries are in order of position: those that see something of the span are neighbours.
-      std::size_t begin = 0, end = rows;
-      while (sees.End(begin, span) == 0) ++begin;
-      while (end > begin && sees.Begin(end - 1, span) == kKvSpan) --end;
-      if (begin == end) continue;
-      const detail::QueryPositions active{shape, first_position, row + begin};
-      detail::AttendRows<kType>(kv, prepared.From(begin), active, end - begin, span, memory.scores, memory.partials);
-      for (std::size_t r = begin; r < end; ++r) {
-        const float* partial = memory.partials + (r - begin) * partial_stride;
-        float* merged = memory.merged + r * partial_stride;
-        if (shape.First(sees.Position(r)) >= span) {
-          std::copy_n(partial, partial_stride, merged);
-        } else {
-          detail::MergePartial(partial, KvValueStride(head_dim), merged);
-        }
-      }
-    }
-    std::size_t token = row / shape.group, head = row % shape.group;
+        detail::PrepareQueries<kType>(queries + token * query_stride, query_stride, shape.group, head_dim, head, rows, memory);
+    const std::size_t tile_first = shape.First(first_position + token);
+    std::size_t tile_end = 0;
+    std::size_t first[kMaxAttentionRows], end[kMaxAttentionRows];
+    float* to[kMaxAttentionRows];
     for (std::size_t r = 0; r < rows; ++r) {
-      detail::FinishPartial(memory.merged + r * partial_stride, head_dim, out + token * out_stride + head * head_dim);
+      end[r] = tile_end = first_position + token + 1;
+      first[r] = shape.First(first_position + token);
+      to[r] = out + token * out_stride + head * head_dim;
       if (++head == shape.group) {
         head = 0;
         ++token;
       }
     }
+    for (std::size_t span = tile_first / kKvSpan * kKvSpan; span < tile_end; span += kKvSpan) {
+      // Queries are in order of position: those that see something of the span are neighbours.
+      std::size_t begin = 0, stop = rows;
+      while (end[begin] <= span) ++begin;
+      while (stop > begin && first[stop - 1] >= span + kKvSpan) --stop;
+      if (begin == stop) continue;
+      detail::Seen seen;
+      for (std::size_t r = begin; r < stop; ++r) {
+        seen.begin[r - begin] = static_cast<std::uint16_t>(first[r] > span ? first[r] - span : 0);
+        seen.end[r - begin] = static_cast<std::uint16_t>(std::min(end[r] - span, kKvSpan));
+      }
+      const bool fresh = first[begin] >= span;  // for the first query, and so for all
+      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, memory.scores,
+                                fresh ? memory.merged + begin * partial_stride : memory.partials);
+      if (fresh) continue;
+      for (std::size_t r = begin; r < stop; ++r) {
+        const float* partial = memory.partials + (r - begin) * partial_stride;
+        float* merged = memory.merged + r * partial_stride;
+        if (first[r] >= span) {
+          std::copy_n(partial, partial_stride, merged);
+        } else {
+          detail::MergePartial(partial, partial_stride, merged);
+        }
+      }
+    }
+    for (std::size_t r = 0; r < rows; ++r) detail::FinishPartial(memory.merged + r * partial_stride, head_dim, to[r]);
+    row += rows;
   }
 }
 
@@ -516,11 +664,15 @@ void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::b
                 const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
+  const std::size_t span_begin = span * kKvSpan, first = shape.First(position);
+  detail::Seen seen;
+  std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
+  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(position + 1 - span_begin, kKvSpan)));
   for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {
     const std::size_t rows = std::min(AttentionRows(head_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
-    detail::AttendRows<kType>(kv, prepared, detail::QueryPositions{shape, position, row}, rows, span * kKvSpan,
-                              memory.scores, partials + row * PartialStride(head_dim));
+    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, memory.scores,
+                              partials + row * PartialStride(head_dim));
   }
 }
 
@@ -531,7 +683,7 @@ inline void MergeSpans(const AttentionShape& shape, std::size_t head_dim, std::s
   for (std::size_t head = 0; head < shape.group; ++head) {
     float* merged = partials + head * stride;
     for (std::size_t span = 1; span < spans; ++span) {
-      detail::MergePartial(partials + (span * shape.group + head) * stride, KvValueStride(head_dim), merged);
+      detail::MergePartial(partials + (span * shape.group + head) * stride, stride, merged);
     }
     detail::FinishPartial(merged, head_dim, out + head * head_dim);
   }

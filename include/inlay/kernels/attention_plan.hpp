@@ -35,8 +35,8 @@ constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t posi
 }
 
 // The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
-// the values weighted by e^(score - largest), padded to head_dim16.
-constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + KvValueStride(head_dim); }
+// the values weighted by e^(score - largest), padded to a multiple of 16.
+constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + RoundUp(head_dim, 16); }
 
 // Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
 constexpr std::size_t AttentionPartialFloats(std::size_t head_dim, std::size_t group, std::size_t spans) {
@@ -48,7 +48,10 @@ inline constexpr std::size_t kAttentionScoreStride = kKvSpan + 16;
 
 // Queries (token and head) that go through a span together: enough to pay for reading keys and values from the second
 // level cache, few enough that scores and results stay in the first one. A multiple of the register tile's 6.
-constexpr std::size_t AttentionRows(std::size_t head_dim) { return head_dim <= 64 ? 18 : head_dim <= 128 ? 12 : 6; }
+inline constexpr std::size_t kMaxAttentionRows = 18;
+constexpr std::size_t AttentionRows(std::size_t head_dim) {
+  return head_dim <= 64 ? kMaxAttentionRows : head_dim <= 128 ? 12 : 6;
+}
 
 // Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
 // same time need one each. At most 44 KiB.

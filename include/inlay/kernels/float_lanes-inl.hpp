@@ -54,9 +54,19 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   for (std::size_t i = 0; i < 16; ++i) to[i] = value.lane[i];
 }
 HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(F16ToF32(from[i])); }
+HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
+  for (std::size_t i = 0; i < 16; ++i) to[i] = F32ToF16(value.lane[i]);
+}
+HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {
+  for (std::size_t i = 0; i < 16; ++i) to[i] = F32ToBF16(value.lane[i]);
+}
 HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) { INLAY_LANES(BF16ToF32(from[i])); }
 HWY_INLINE Lanes16 LoadI8x16(const std::int8_t* from) { INLAY_LANES(static_cast<float>(from[i])); }
 HWY_INLINE Lanes16 LoadI32x16(const std::int32_t* from) { INLAY_LANES(static_cast<float>(from[i])); }
+// Lanes 0 .. 7 = a, 8 .. 15 = b.
+HWY_INLINE Lanes16 SetHalves16(float a, float b) { INLAY_LANES(i < 8 ? a : b); }
+// Lane i and i + 8 = the sum of lanes i and i + 8.
+HWY_INLINE Lanes16 AddHalves16(const Lanes16& a) { INLAY_LANES(a.lane[i % 8] + a.lane[i % 8 + 8]); }
 HWY_INLINE Lanes16 Add16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] + b.lane[i]); }
 HWY_INLINE Lanes16 Sub16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] - b.lane[i]); }
 HWY_INLINE Lanes16 Mul16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] * b.lane[i]); }
@@ -147,6 +157,31 @@ HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
   const hn::RebindToUnsigned<FloatTag> wide;
   INLAY_LANES(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from + i * kVectorLanes)))));
 }
+// Rounds to nearest even; beyond the range becomes infinity.
+HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
+  const hn::Rebind<hwy::float16_t, FloatTag> half;
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
+    hn::StoreU(hn::DemoteTo(half, value.vector[i]), half, reinterpret_cast<hwy::float16_t*>(to) + i * kVectorLanes);
+  }
+}
+// Rounds to nearest even (Highway 1.0 would truncate); NaN stays NaN.
+HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {
+  const hn::RebindToUnsigned<FloatTag> wide;
+  const hn::Rebind<std::uint16_t, FloatTag> half;
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
+    const auto bits = hn::BitCast(wide, value.vector[i]);
+    const auto upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(wide, 1u));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(wide, 0x7FFFu))));
+    const auto quiet = hn::Or(upper, hn::Set(wide, 0x40u));
+    const auto nan = hn::RebindMask(wide, hn::IsNaN(value.vector[i]));
+    const hn::RebindToSigned<decltype(wide)> narrowable;
+    hn::StoreU(hn::DemoteTo(half, hn::BitCast(narrowable, hn::IfThenElse(nan, quiet, rounded))), half,
+               to + i * kVectorLanes);
+  }
+}
 HWY_INLINE Lanes16 LoadI8x16(const std::int8_t* from) {
   const hn::Rebind<std::int8_t, FloatTag> bytes;
   const hn::RebindToSigned<FloatTag> wide;
@@ -162,6 +197,23 @@ HWY_INLINE Lanes16 Mul16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::M
 HWY_INLINE Lanes16 Div16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Div(a.vector[i], b.vector[i])); }
 HWY_INLINE Lanes16 MulAdd16(const Lanes16& a, const Lanes16& b, const Lanes16& c) {
   INLAY_LANES(hn::MulAdd(a.vector[i], b.vector[i], c.vector[i]));
+}
+// Lanes 0 .. 7 = a, 8 .. 15 = b.
+HWY_INLINE Lanes16 SetHalves16(float a, float b) {
+  if constexpr (kVectorsPer16 == 1) {
+    INLAY_LANES(hn::IfThenElse(hn::FirstN(d, 8), hn::Set(d, a), hn::Set(d, b)));
+  } else {
+    INLAY_LANES(hn::Set(d, i < kVectorsPer16 / 2 ? a : b));
+  }
+}
+// Lane i and i + 8 = the sum of lanes i and i + 8.
+HWY_INLINE Lanes16 AddHalves16(const Lanes16& a) {
+  if constexpr (kVectorsPer16 == 1) {
+    INLAY_LANES(hn::Add(a.vector[i], hn::ConcatLowerUpper(d, a.vector[i], a.vector[i])));
+  } else {
+    constexpr std::size_t kHalf = kVectorsPer16 / 2;
+    INLAY_LANES(hn::Add(a.vector[i % kHalf], a.vector[i % kHalf + kHalf]));
+  }
 }
 // Where b is NaN the result is NaN (x86 returns the second operand, NEON either NaN).
 HWY_INLINE Lanes16 Max16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Max(a.vector[i], b.vector[i])); }

@@ -2,11 +2,11 @@
 //
 // Per layer and key/value head, for `capacity` positions (a multiple of 64, kKvChunk):
 //   F32, F16, BF16  keys   [capacity / 16][head_dim][16]      16 positions side by side: a query times 16 keys at once
-//                   values [capacity][head_dim16]
+//                   values [capacity][stride]
 //   Q8              keys   int8 [capacity / 16][head_dim4 / 4][16][4], float scale [capacity]
-//                   values int8 [capacity][head_dim16],                float scale [capacity]
-// head_dim4 and head_dim16 are head_dim rounded up to a multiple of 4 and 16; the padding is zero. Scales start at the same
-// offset for keys and values (KvScaleOffset).
+//                   values int8 [capacity][stride],                    float scale [capacity]
+// head_dim4 is head_dim rounded up to a multiple of 4, stride (KvValueStride) to a multiple of 16, or 8 for narrow heads;
+// the padding is zero. Scales start at the same offset for keys and values (KvScaleOffset).
 #ifndef INLAY_KERNELS_KV_LAYOUT_HPP_
 #define INLAY_KERNELS_KV_LAYOUT_HPP_
 
@@ -29,8 +29,8 @@ inline constexpr std::size_t kMaxKvHeadDim = 512;
 
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
 
-// Elements from one position's value to the next.
-constexpr std::size_t KvValueStride(std::size_t head_dim) { return RoundUp(head_dim, 16); }
+// Elements from one position's value to the next. Sixteen lanes hold whole positions (two of a head of 8) or a part of one.
+constexpr std::size_t KvValueStride(std::size_t head_dim) { return head_dim <= 8 ? 8 : RoundUp(head_dim, 16); }
 
 // Q8: bytes before the scales.
 constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) {
