@@ -61,28 +61,26 @@ BOOST_AUTO_TEST_CASE(EveryShortTextIsJudged) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (IsScalar(c)) characters.insert(EncodeUtf8(c));
   }
+  std::size_t valid = 0;
+  std::size_t wrong = 0;
   const auto check = [&](const std::string& text) {
     const inlay::Utf8Character read = inlay::DecodeUtf8(text);
     std::size_t size = 0;
     for (std::size_t count = 1; count <= text.size(); ++count) {
       if (characters.contains(text.substr(0, count))) size = count;
     }
-    if (read.valid != (size != 0)) BOOST_FAIL("validity of " << size);
-    if (read.valid) {
-      if (read.size != size) BOOST_FAIL("size " << read.size);
-      return;
-    }
     std::size_t longest = 1;
     while (longest < text.size() && Beginnings().contains(text.substr(0, longest + 1))) ++longest;
-    if (read.size != longest) BOOST_FAIL("subpart of " << longest << " read as " << read.size);
-    if (read.incomplete != (longest == text.size() && Beginnings().contains(text))) BOOST_FAIL("incomplete");
+    const bool incomplete = size == 0 && Beginnings().contains(text);
+    valid += size != 0 ? 1 : 0;
+    wrong +=
+        read.valid == (size != 0) && read.size == (size != 0 ? size : longest) && read.incomplete == incomplete ? 0 : 1;
   };
-  std::string text(3, '\0');
   // Bytes with the same role behave alike; these are the ends of every range in the standard's table of well-formed
   // sequences.
   std::string bytes;
-  for (const unsigned byte : {0x00, 0x20, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
-                              0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF}) {
+  for (const int byte : {0x00, 0x20, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
+                         0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF}) {
     bytes.push_back(static_cast<char>(byte));
   }
   for (int first = 0; first < 256; ++first) {
@@ -97,6 +95,8 @@ BOOST_AUTO_TEST_CASE(EveryShortTextIsJudged) {
       }
     }
   }
+  BOOST_TEST(wrong == 0u);
+  BOOST_TEST(valid > 100000u);
 }
 
 BOOST_AUTO_TEST_CASE(FirstInvalidByteIsFound) {

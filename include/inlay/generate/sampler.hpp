@@ -66,7 +66,7 @@ constexpr std::int32_t OrderedBits(float value) {
   return bits < 0 ? -magnitude : magnitude;
 }
 
-// e^x for x <= 0, relative error below 4e-7; all below -87 is e^-87 (1.6e-38). Own arithmetic, because libraries differ
+// e^x for x <= 0, relative error below 5e-7; all below -87 is e^-87 (1.6e-38). Own arithmetic, because libraries differ
 // in the last bits, and without a branch or a comparison of floats (which may trap), so that loops over a vocabulary
 // vectorise. Cody and Waite's reduction, then the Taylor polynomial of degree 6.
 inline float ExpOfNegative(float x) {

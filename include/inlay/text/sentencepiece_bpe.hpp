@@ -75,7 +75,8 @@ class SentencePieceBpe {
     bool operator()(const Pair& a, const Pair& b) const { return a.rank < b.rank; }
   };
   static std::uint64_t Rank(float score, std::int32_t left) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(score == 0.0f ? 0.0f : score);
+    std::uint32_t bits = std::bit_cast<std::uint32_t>(score);
+    if (bits == 0x80000000u) bits = 0;  // both zeros are one score
     const std::uint32_t ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
     return std::uint64_t{ordered} << 32 | ~static_cast<std::uint32_t>(left);
   }
