@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/arena.hpp"
+#include "inlay/core/checked.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/formats/kv_type.hpp"
+#include "inlay/kernels/kv_layout.hpp"
 #include "inlay/layers/kv_cache.hpp"
 #include "inlay/layers/scratch.hpp"
 
@@ -50,6 +54,13 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
     return Fail(ErrorCode::kInvalidArgument, "threads", "must be 1 .. 1024");
   }
   if (options.outputs == 0) return Fail(ErrorCode::kInvalidArgument, "outputs", "must be at least 1");
+  // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
+  std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
+  if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
+      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(config.head_dim), bytes) ||
+      bytes > std::numeric_limits<std::size_t>::max() / 4) {
+    return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
+  }
   ScratchShape shape;
   shape.tokens = std::min(options.batch, context);
   shape.outputs = std::min(options.outputs, shape.tokens);

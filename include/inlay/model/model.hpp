@@ -132,6 +132,8 @@ class BasicModel {
   static constexpr MemoryPlan Plan(const SessionOptions& options)
     requires kIsStatic
   {
+    static_assert(RecipeFits<FormatList>(Spec::config()), "a matrix of this model has rows that are not whole blocks of "
+                                                          "the type that the formats give it");
     MemoryPlan plan = *PlanSession(Spec::config(), options);
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);

@@ -8,8 +8,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/arena.hpp"
@@ -28,13 +30,19 @@ constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorRole ro
   return shape.count * RoundUp(PackedBytes(type, shape.rows, shape.cols), kAlignment);
 }
 
-// Bytes of the whole buffer. `type_of(TensorId)` gives each tensor's type.
+// Bytes of the whole buffer. `type_of(TensorId)` gives each tensor's type. The largest size_t, which no buffer has, when
+// they cannot be counted: the rules of a configuration bound a tensor by 2^56 bytes, but not the sum of all.
 template <class TypeOf>
+  requires std::is_invocable_r_v<WeightType, TypeOf&, TensorId>
 constexpr std::size_t PackedWeightsBytes(const ModelConfig& config, TypeOf&& type_of) {
+  constexpr std::size_t kUncountable = std::numeric_limits<std::size_t>::max();
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (HasRole(config, id.role)) bytes += PackedTensorBytes(config, id.role, type_of(id));
+    if (!HasRole(config, id.role)) continue;
+    const std::size_t more = PackedTensorBytes(config, id.role, type_of(id));
+    if (more > kUncountable - bytes) return kUncountable;
+    bytes += more;
   }
   return bytes;
 }

@@ -4,6 +4,7 @@
 #ifndef INLAY_WEIGHTS_RECIPES_HPP_
 #define INLAY_WEIGHTS_RECIPES_HPP_
 
+#include <cstddef>
 #include <cstdint>
 
 #include "inlay/config/model_config.hpp"
@@ -41,6 +42,17 @@ constexpr WeightType RecipeType(const ModelConfig& config, TensorId id) {
   } else {
     return Recipe::kList[0];
   }
+}
+
+// Whether every matrix can have the type that the recipe gives it: rows are whole blocks.
+template <class Recipe>
+constexpr bool RecipeFits(const ModelConfig& config) {
+  for (std::size_t i = 0; i < TensorCount(config); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role)) continue;
+    if (ShapeOf(config, id.role).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
+  }
+  return true;
 }
 
 INLAY_END_NAMESPACE

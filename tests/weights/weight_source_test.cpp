@@ -1,0 +1,313 @@
+// From files to roles: every way in which a file can contradict the model that it says it is.
+#define BOOST_TEST_DYN_LINK
+#include <boost/test/unit_test.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "inlay/files/gguf.hpp"
+#include "inlay/files/llama2c.hpp"
+#include "inlay/weights/weight_source.hpp"
+#include "tests/support/random_model.hpp"
+
+namespace {
+
+using namespace inlay_test;
+using inlay::Error;
+using inlay::ErrorCode;
+using inlay::ModelConfig;
+
+constexpr ModelConfig kConfig{.dim = 32, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .ffn_dim = 64, .vocab = 40,
+                              .context = 128, .rope_dim = 8};
+
+FileContents Good() { return RandomModel({.config = kConfig}); }
+
+// Opens, reads the configuration and binds the tensors.
+class Bound {
+ public:
+  explicit Bound(const FileContents& contents) : bytes_(WriteGguf(contents)), index_(inlay::GgufFile::IndexBytes(bytes_)) {
+    result_ = Bind();
+  }
+  const inlay::Result<void>& result() const { return result_; }
+  const ModelConfig& config() const { return config_; }
+  const std::vector<inlay::SourceTensor>& table() const { return table_; }
+  const AlignedBytes& bytes() const { return bytes_; }
+
+ private:
+  inlay::Result<void> Bind() {
+    INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(index_));
+    INLAY_ASSIGN_OR_RETURN(const inlay::GgufFile file, inlay::GgufFile::Open(bytes_, arena));
+    INLAY_ASSIGN_OR_RETURN(config_, inlay::ReadConfig(file));
+    table_.resize(inlay::TensorCount(config_));
+    return inlay::BindSource(config_, file, table_);
+  }
+
+  AlignedBytes bytes_, index_;
+  ModelConfig config_;
+  std::vector<inlay::SourceTensor> table_;
+  inlay::Result<void> result_;
+};
+
+Error ErrorOf(const FileContents& contents) {
+  const Bound bound(contents);
+  BOOST_REQUIRE(!bound.result());
+  return bound.result().error();
+}
+
+void ExpectError(const FileContents& contents, ErrorCode code, std::string_view field, std::string_view words = "") {
+  const Error error = ErrorOf(contents);
+  BOOST_TEST_CONTEXT(error.Message().view()) {
+    BOOST_TEST((error.code == code));
+    BOOST_TEST(error.field.view() == field);
+    BOOST_TEST(error.detail.view().find(words) != std::string_view::npos);
+  }
+}
+
+template <class T>
+FileContents WithKey(std::string_view key, T value) {
+  FileContents contents = Good();
+  contents.Set(key, value);
+  return contents;
+}
+
+BOOST_AUTO_TEST_SUITE(weights_weight_source)
+
+BOOST_AUTO_TEST_CASE(every_tensor_is_bound) {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = kConfig;
+    config.tied_embeddings = tied;
+    config.experts = 3;
+    config.experts_per_token = 2;
+    config.rope_scaling = inlay::RopeScaling::kFactors;
+    config.window = 50;
+    const FileContents contents = RandomModel({.config = config, .type = AllOf(inlay::WeightType::kQ8_0)});
+    const Bound bound(contents);
+    BOOST_REQUIRE(bound.result());
+    BOOST_TEST((bound.config() == config));
+    for (std::size_t i = 0; i < bound.table().size(); ++i) {
+      const inlay::TensorId id = inlay::TensorAt(i);
+      BOOST_TEST((bound.table()[i].data != nullptr) == inlay::HasRole(config, id.role));
+      if (bound.table()[i].data == nullptr) continue;
+      for (const FileTensor& tensor : contents.tensors) {
+        if (tensor.name != inlay::TensorName(config, id).view()) continue;
+        BOOST_TEST((bound.table()[i].type == tensor.type()));
+        BOOST_TEST(std::equal(tensor.data.begin(), tensor.data.end(), bound.table()[i].data));
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(defaults) {
+  FileContents contents = Good();
+  for (const char* key : {"llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count",
+                          "llama.rope.freq_base", "llama.attention.layer_norm_rms_epsilon"}) {
+    contents.Erase(key);
+  }
+  const Bound bound(contents);
+  BOOST_REQUIRE(bound.result());
+  BOOST_TEST((bound.config() == kConfig));
+  // Without kv heads, as many as query heads: then the tensors no longer fit.
+  contents.Erase("llama.attention.head_count_kv");
+  ExpectError(contents, ErrorCode::kMismatch, "tensor blk.0.attn_k.weight", "has shape [32, 16, 1]");
+}
+
+BOOST_AUTO_TEST_CASE(missing_and_strange_keys) {
+  for (const char* key : {"general.architecture", "llama.embedding_length", "llama.block_count", "llama.context_length",
+                          "llama.attention.head_count", "llama.feed_forward_length"}) {
+    FileContents contents = Good();
+    contents.Erase(key);
+    ExpectError(contents, ErrorCode::kMissing, key);
+    contents.Set(key, std::vector<std::int32_t>{1, 2});
+    ExpectError(contents, ErrorCode::kMismatch, key);
+    if (std::string_view(key) == "general.architecture") continue;
+    contents.Set(key, std::string("32"));
+    ExpectError(contents, ErrorCode::kMismatch, key);
+    contents.Set(key, -1);
+    BOOST_TEST(ErrorOf(contents).field.view() == key);
+    contents.Set(key, std::uint64_t{1} << 32);
+    ExpectError(contents, ErrorCode::kTooLarge, key);
+    contents.Set(key, std::numeric_limits<std::uint64_t>::max());
+    ExpectError(contents, ErrorCode::kTooLarge, key);
+    // Other integer types of the same value are fine.
+    contents.Set(key, std::uint64_t{32});
+  }
+  ExpectError(WithKey("general.architecture", std::string("gpt2")), ErrorCode::kUnsupported, "general.architecture", "gpt2");
+  ExpectError(WithKey("llama.attention.value_length", 16u), ErrorCode::kUnsupported, "llama.attention.value_length");
+  ExpectError(WithKey("llama.rope.scaling.type", std::string("yarn")), ErrorCode::kUnsupported, "llama.rope.scaling.type",
+              "yarn");
+}
+
+BOOST_AUTO_TEST_CASE(hyperparameters_out_of_range) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+  for (const char* key : {"llama.embedding_length", "llama.block_count", "llama.attention.head_count",
+                          "llama.attention.head_count_kv", "llama.attention.key_length", "llama.feed_forward_length",
+                          "llama.context_length", "llama.rope.dimension_count"}) {
+    for (const std::uint32_t value : {0u, 0xFFFFFFFFu}) {
+      FileContents contents = WithKey(key, value);
+      if (std::string_view(key) == "llama.attention.key_length") contents.Set("llama.attention.value_length", value);
+      if (std::string_view(key) == "llama.rope.dimension_count" && value == 0) {
+        BOOST_TEST(Bound(contents).result().has_value());  // no rotation at all
+        continue;
+      }
+      const Error error = ErrorOf(contents);
+      BOOST_TEST((error.code == ErrorCode::kMismatch), key << " = " << value << ": " << error.Message().view());
+      BOOST_TEST(!error.field.empty());
+    }
+  }
+  for (const float value : {0.0f, -1.0f, kNan, kInfinity, -kInfinity}) {
+    ExpectError(WithKey("llama.rope.freq_base", value), ErrorCode::kMismatch, "rope_base");
+    if (value == 0.0f) continue;
+    ExpectError(WithKey("llama.attention.layer_norm_rms_epsilon", value), ErrorCode::kMismatch, "norm_epsilon");
+  }
+  for (const float value : {0.0f, kNan, kInfinity}) {
+    FileContents contents = WithKey("llama.rope.scaling.type", std::string("linear"));
+    contents.Set("llama.rope.scaling.factor", value);
+    ExpectError(contents, ErrorCode::kMismatch, "rope_scale");
+  }
+  ExpectError(WithKey("llama.expert_used_count", 2u), ErrorCode::kMismatch, "experts_per_token");
+  ExpectError(WithKey("llama.expert_count", 0xFFFFFFFFu), ErrorCode::kMismatch, "experts");
+}
+
+BOOST_AUTO_TEST_CASE(tensors_that_are_missing_or_too_many) {
+  for (const FileTensor& tensor : Good().tensors) {
+    FileContents contents = Good();
+    contents.Erase(tensor.name);
+    if (tensor.name == "output.weight") {
+      BOOST_TEST(Bound(contents).config().tied_embeddings);
+      continue;
+    }
+    const std::string field = tensor.name == "token_embd.weight" ? tensor.name : "tensor " + tensor.name;
+    ExpectError(contents, ErrorCode::kMissing, field);
+  }
+  for (const char* name : {"blk.2.attn_norm.weight", "blk.0.attn_q.bias", "unknown.weight", "blk.0.ffn_gate_exps.weight"}) {
+    FileContents contents = Good();
+    contents.tensors.push_back(contents.tensor("blk.0.attn_norm.weight"));
+    contents.tensors.back().name = name;
+    ExpectError(contents, ErrorCode::kMismatch, "tensor " + std::string(name), "is not part of");
+  }
+  FileContents contents = Good();
+  contents.tensors.push_back(contents.tensor("blk.1.attn_q.weight"));
+  const Error error = ErrorOf(contents);
+  BOOST_TEST((error.code == ErrorCode::kBadFile));
+  BOOST_TEST(error.field.view().find("blk.1.attn_q.weight") != std::string_view::npos);
+}
+
+BOOST_AUTO_TEST_CASE(tensors_of_another_shape) {
+  for (const FileTensor& tensor : Good().tensors) {
+    const bool embedding = tensor.name == "token_embd.weight";
+    const auto expect = [&](std::vector<std::uint64_t> dims) {
+      FileContents contents = Good();
+      FileTensor& changed = contents.tensor(tensor.name);
+      std::size_t count = 1;
+      for (const std::uint64_t dim : dims) count *= dim;
+      changed.dims = std::move(dims);
+      changed.data.assign(count * 4, std::byte{0});
+      const Error error = ErrorOf(contents);
+      BOOST_TEST_CONTEXT(tensor.name << ": " << error.Message().view()) {
+        BOOST_TEST((error.code == ErrorCode::kMismatch));
+        BOOST_TEST(error.field.view().find(embedding ? "" : tensor.name) != std::string_view::npos);
+      }
+    };
+    std::vector<std::uint64_t> dims = tensor.dims;
+    dims[0] += 1;
+    expect(dims);
+    dims = tensor.dims;
+    dims.push_back(2);
+    expect(dims);
+    if (tensor.dims.size() < 2) continue;
+    if (!embedding) {  // there the rows are the vocabulary, and another tensor disagrees
+      dims = tensor.dims;
+      dims[1] -= 1;
+      expect(dims);
+    }
+    if (tensor.dims[0] != tensor.dims[1]) expect({tensor.dims[1], tensor.dims[0]});
+    expect({tensor.dims[0] * tensor.dims[1]});
+  }
+}
+
+BOOST_AUTO_TEST_CASE(tensors_of_another_type) {
+  FileContents contents = Good();
+  FileTensor& tensor = contents.tensor("blk.1.attn_v.weight");
+  tensor.type_id = 24;  // I8
+  tensor.data.resize(tensor.data.size() / 4);
+  ExpectError(contents, ErrorCode::kUnsupported, "tensor blk.1.attn_v.weight", "I8");
+  tensor.type_id = 16;  // IQ2_XXS: known to GGUF, not to this library
+  ExpectError(contents, ErrorCode::kUnsupported, "tensor blk.1.attn_v.weight", "IQ2_XXS");
+  tensor.type_id = 12345;
+  ExpectError(contents, ErrorCode::kUnsupported, "tensor blk.1.attn_v.weight", "12345");
+}
+
+// A llama2.c checkpoint: header, then the tensors as run.c reads them.
+AlignedBytes Checkpoint(const ModelConfig& c, bool tied) {
+  AlignedBytes bytes;
+  const auto append = [&](const void* from, std::size_t size) {
+    const std::byte* at = static_cast<const std::byte*>(from);
+    bytes.insert(bytes.end(), at, at + size);
+  };
+  const std::int32_t vocab = static_cast<std::int32_t>(c.vocab);
+  for (const std::int32_t value : {static_cast<std::int32_t>(c.dim), static_cast<std::int32_t>(c.ffn_dim),
+                                   static_cast<std::int32_t>(c.layers), static_cast<std::int32_t>(c.heads),
+                                   static_cast<std::int32_t>(c.kv_heads), tied ? vocab : -vocab,
+                                   static_cast<std::int32_t>(c.context)}) {
+    append(&value, sizeof(value));
+  }
+  const std::size_t per_layer = 2 * c.dim + 2 * c.dim * c.dim + 2 * c.dim * c.kv_dim() + 3 * c.dim * c.ffn_dim;
+  const std::size_t floats = c.vocab * c.dim + c.layers * per_layer + c.dim + c.context * c.head_dim / 2 * 2 +
+                             (tied ? 0 : c.vocab * c.dim);
+  for (std::size_t i = 0; i < floats; ++i) {
+    const float value = static_cast<float>(i);
+    append(&value, sizeof(value));
+  }
+  return bytes;
+}
+
+BOOST_AUTO_TEST_CASE(checkpoint) {
+  for (const bool tied : {false, true}) {
+    const AlignedBytes bytes = Checkpoint(kConfig, tied);
+    const auto file = inlay::Llama2cCheckpoint::Open(bytes);
+    BOOST_REQUIRE(file);
+    const auto config = inlay::ReadConfig(*file);
+    BOOST_REQUIRE(config);
+    ModelConfig expected = kConfig;
+    expected.tied_embeddings = tied;
+    BOOST_TEST((*config == expected));
+    std::vector<inlay::SourceTensor> table(inlay::TensorCount(*config));
+    BOOST_REQUIRE(inlay::BindSource(*config, *file, table));
+    // The value at the start of a tensor is its place in the file.
+    const auto first = [&](inlay::TensorRole role, std::uint32_t layer = 0) {
+      return *reinterpret_cast<const float*>(table[inlay::TensorIndex({role, layer})].data);
+    };
+    const std::size_t dim = kConfig.dim, kv = kConfig.kv_dim(), ffn = kConfig.ffn_dim, layers = kConfig.layers;
+    std::size_t at = 0;
+    const auto expect = [&](inlay::TensorRole role, std::size_t size, bool per_layer = true) {
+      for (std::uint32_t l = 0; l < (per_layer ? layers : 1); ++l) {
+        BOOST_TEST(first(role, l) == static_cast<float>(at));
+        at += size;
+      }
+    };
+    using enum inlay::TensorRole;
+    expect(kTokenEmbedding, kConfig.vocab * dim, false);
+    expect(kAttentionNorm, dim);
+    expect(kQuery, dim * dim);
+    expect(kKey, dim * kv);
+    expect(kValue, dim * kv);
+    expect(kAttentionOutput, dim * dim);
+    expect(kFfnNorm, dim);
+    expect(kGate, dim * ffn);
+    expect(kDown, dim * ffn);
+    expect(kUp, dim * ffn);
+    expect(kOutputNorm, dim, false);
+    at += kConfig.context * kConfig.head_dim;
+    if (!tied) expect(kOutput, kConfig.vocab * dim, false);
+    BOOST_TEST(at * 4 + 28 == bytes.size());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
