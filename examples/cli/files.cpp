@@ -156,6 +156,15 @@ Result<void> Pack(const PackOptions& options) {
 
 namespace {
 
+// The shortest number that is this float: 1e-05 instead of 9.999999747378752e-06.
+double Shortest(float value) {
+  char digits[32];
+  const std::to_chars_result end = std::to_chars(digits, digits + sizeof(digits), value);
+  double number = 0;
+  std::from_chars(digits, end.ptr, number);
+  return number;
+}
+
 Json ConfigJson(const ModelConfig& c) {
   Json json;
   json["architecture"] = inlay::Name(c.architecture);
@@ -171,12 +180,12 @@ Json ConfigJson(const ModelConfig& c) {
   json["vocab"] = c.vocab;
   json["context"] = c.context;
   json["rope_dim"] = c.rope_dim;
-  json["rope_base"] = c.rope_base;
+  json["rope_base"] = Shortest(c.rope_base);
   json["rope_scaling"] = c.rope_scaling == inlay::RopeScaling::kNone     ? "none"
                          : c.rope_scaling == inlay::RopeScaling::kLinear ? "linear"
                                                                          : "factors";
-  json["rope_scale"] = c.rope_scale;
-  json["norm_epsilon"] = c.norm_epsilon;
+  json["rope_scale"] = Shortest(c.rope_scale);
+  json["norm_epsilon"] = Shortest(c.norm_epsilon);
   json["tied_embeddings"] = c.tied_embeddings;
   json["window"] = c.window;
   json["experts"] = c.experts;
@@ -244,7 +253,7 @@ Json ValueJson(const inlay::GgufValue& value) {
     case GgufType::kBool: return *value.AsBool();
     case GgufType::kString: return *value.AsString();
     case GgufType::kF32:
-    case GgufType::kF64: return *value.AsFloat();
+    case GgufType::kF64: return Shortest(*value.AsFloat());
     case GgufType::kI8: return inlay::detail::LoadAs<std::int8_t>(from);
     case GgufType::kI16: return inlay::detail::LoadAs<std::int16_t>(from);
     case GgufType::kI32: return inlay::detail::LoadAs<std::int32_t>(from);

@@ -88,7 +88,8 @@ Result<void> Run(const RunOptions& options) {
   const double generate_seconds = SecondsSince(generate_start);
   if (isatty(STDOUT_FILENO) == 1) INLAY_CHECK_OK(WriteOut("\n"));
   INLAY_CHECK_OK(FlushOut());
-  if (!options.quiet) {
+  // After an error standard error has one line, which says what it was.
+  if (!options.quiet && generated.status) {
     std::fprintf(stderr, "load: %.3f s\n", load_seconds);
     std::fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s\n", prompt.size(), PerSecond(prompt.size(), prompt_seconds));
     std::fprintf(stderr, "generated: %zu tokens, %.1f tokens/s\n", generated.tokens,
@@ -217,13 +218,16 @@ Result<Json> DetokenizeLine(const inlay::Tokenizer& tokenizer, const Json& reque
     }
     ids.push_back(id.get<TokenId>());
   }
-  if (remove_special && !ids.empty() && tokenizer.add_bos() && ids.front() == tokenizer.bos()) ids.erase(ids.begin());
+  inlay::DetokenizeOptions options{.special = unparse_special, .leading_space = inlay::LeadingSpace::kStripFirst};
+  if (remove_special && !ids.empty() && tokenizer.add_bos() && ids.front() == tokenizer.bos()) {
+    ids.erase(ids.begin());
+    options.leading_space = inlay::LeadingSpace::kKeep;
+  }
   if (remove_special && !ids.empty() && tokenizer.add_eos() && ids.back() == tokenizer.eos()) ids.pop_back();
 
   INLAY_ASSIGN_OR_RETURN(inlay::OwnedBuffer memory,
                          inlay::OwnedBuffer::Create(inlay::Detokenizer::MemoryBytes(tokenizer), "detokenizer"));
   INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(memory.bytes()));
-  const inlay::DetokenizeOptions options{.special = unparse_special, .leading_space = inlay::LeadingSpace::kStripFirst};
   INLAY_ASSIGN_OR_RETURN(inlay::Detokenizer detokenizer, inlay::Detokenizer::Create(tokenizer, options, arena));
   std::string text;
   for (const TokenId id : ids) {

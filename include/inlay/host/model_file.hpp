@@ -84,12 +84,19 @@ class ModelFile {
   }
 
   Result<void> OpenCheckpoint(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
-    INLAY_ASSIGN_OR_RETURN(const Llama2cCheckpoint checkpoint, Llama2cCheckpoint::Open(mapping_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(checkpoint));
-    if (options.tokenizer_path[0] != '\0') {
+    const Result<Llama2cCheckpoint> checkpoint = Llama2cCheckpoint::Open(mapping_.bytes());
+    if (!checkpoint) {
+      Error error = checkpoint.error();
+      error.detail.Append("; the file is not GGUF, so it was read as a llama2.c checkpoint");
+      return error;
+    }
+    INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*checkpoint));
+    if (options.tokenizer_path[0] == '\0') {
+      tokenizer_error_.detail = TextBuffer<192>("a llama2.c checkpoint has none; its tokenizer.bin must be named");
+    } else {
       INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
     }
-    return Pack(checkpoint, options, executor, progress);
+    return Pack(*checkpoint, options, executor, progress);
   }
 
   // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()

@@ -1,0 +1,553 @@
+#!/usr/bin/env python3
+"""Runs the command line and compares what it says with reference files, or with itself.
+
+Usage: cli_test.py --program INLAY [--minimal MINIMAL] [--fixtures DIRECTORY] CLASS... [-- COMPILER FLAGS...]
+Classes that need reference files say "skipped" where there are none. Needs nothing but Python.
+"""
+
+import argparse
+import base64
+import itertools
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+OPTIONS = argparse.Namespace()
+FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k", "q4_k_m"]
+
+
+def run(*arguments, stdin=None, **more):
+    return subprocess.run([OPTIONS.program, *map(str, arguments)], input=stdin, capture_output=True, timeout=300, **more)
+
+
+def float32(number):
+    return struct.unpack("<f", struct.pack("<f", number))[0]
+
+
+def largest_difference(a, b):
+    assert len(a) == len(b)
+    return max(abs(x - y) for x, y in zip(a, b))
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="inlay_cli_"))
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def ok(self, *arguments, **more):
+        done = run(*arguments, **more)
+        self.assertEqual(done.returncode, 0, (arguments, done.stderr))
+        return done.stdout
+
+    def json(self, *arguments, **more):
+        return json.loads(self.ok(*arguments, **more))
+
+    def fails(self, code, *arguments, words=(), **more):
+        """The exit code, and exactly one line that says why."""
+        done = run(*arguments, **more)
+        message = done.stderr.decode()
+        self.assertEqual(done.returncode, code, (arguments, message))
+        self.assertEqual(message.count("\n"), 1, (arguments, message))
+        self.assertTrue(message.startswith("inlay: ") and message.endswith("\n"), message)
+        for word in words:
+            self.assertIn(word, message)
+        return done.stdout
+
+    def synth(self, file_format="q8_0", like="stories260K"):
+        path = self.directory / f"{like}-{file_format}.gguf"
+        self.ok("synth", "--like", like, "--format", file_format, path)
+        return path
+
+
+class FixtureCase(Case):
+    def fixture(self, name):
+        path = pathlib.Path(OPTIONS.fixtures or "/nowhere") / name
+        if not path.exists():
+            self.skipTest("no fixtures")
+        return path
+
+    def load(self, name):
+        return json.loads(self.fixture(name).read_text(encoding="utf-8"))
+
+
+# --- without reference files -----------------------------------------------------------------------------------------
+
+
+class Errors(Case):
+    def test_usage(self):
+        self.fails(2)
+        self.fails(2, "sing")
+        self.fails(2, "run")
+        self.fails(2, "run", "a", "--kv", "q7")
+        self.fails(2, "run", "a", "-t", "0")
+        self.fails(2, "synth", "--like", "a", "--format", "q8_0", self.directory / "x", words=["--like"])
+        self.fails(2, "synth", "--like", "stories15M", "--format", "q9", self.directory / "x", words=["--format", "q8_0"])
+        model = self.synth()
+        self.fails(2, "logits", model, "--tokens", "1,two", words=["--tokens"])
+        self.fails(2, "logits", model, "--tokens", "1,512", words=["512"])
+        self.fails(2, "logits", model, "--tokens=-1")
+        self.fails(2, "run", model, "-p", "a", "--temp", "-1", words=["temperature"])
+        self.fails(2, "dequant", model, "no.such.tensor", words=["no.such.tensor"])
+        self.assertEqual(list(self.directory.iterdir()), [model])
+
+    def test_bad_files(self):
+        self.fails(3, "run", self.directory / "absent", "-p", "a", words=["absent"])
+        self.fails(3, "run", self.directory, "-p", "a")
+        garbage = self.directory / "garbage"
+        garbage.write_bytes(b"once upon a time there was a file of another kind")
+        self.fails(3, "run", garbage, "-p", "a", words=["GGUF", "llama2.c"])
+        model = self.synth()
+        whole = model.read_bytes()
+        cut = self.directory / "cut.gguf"
+        for size in (0, 3, 4, 23, 100, 1000, len(whole) // 2, len(whole) - 1):
+            cut.write_bytes(whole[:size])
+            for command in (["logits", cut, "--tokens", "1"], ["inspect", cut], ["describe", cut],
+                            ["pack", cut, self.directory / "out"], ["tokenize", cut]):
+                self.fails(3, *command, stdin=b"")
+        self.assertFalse((self.directory / "out").exists())
+        self.fails(3, "run", model, "-p", "a", words=["tokenizer"])  # no_vocab
+
+    def test_message_is_one_line_whatever_the_file_says(self):
+        """A tensor that no model has, with line breaks in its name."""
+        model = self.synth()
+        evil = self.directory / "evil.gguf"
+        evil.write_bytes(model.read_bytes().replace(b"output_norm.weight", b"output\n\nrm.weight\r"))
+        self.fails(3, "logits", evil, "--tokens", "1", words=["output  rm.weight"])
+
+    def test_not_supported(self):
+        model = self.synth()
+        self.fails(4, "embed", model, "--tokens", "1")
+        other = self.directory / "other.gguf"
+        other.write_bytes(model.read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0hydra", 1))
+        self.fails(4, "logits", other, "--tokens", "1", words=["hydra"])
+        self.assertIn("hydra", json.loads(self.ok("inspect", other, "--json"))["not_runnable"])
+
+    def test_memory_and_context(self):
+        model = self.synth()
+        self.fails(5, "logits", model, "--tokens", "1,2,3", "-c", "2", words=["context"])
+        self.fails(5, "logits", model, "--tokens", "1,2,3", "--all", "-c", "2", words=["context"])
+        self.fails(5, "bench", model, "-p", "9", "-n", "1", "-c", "8")
+        if "sanitize" not in " ".join(OPTIONS.compile):  # sanitizers reserve more address space than this
+            limit = 1 << 30
+            self.fails(5, "logits", model, "--tokens", "1", "-c", str(1 << 24), "-t", "1", words=["out of memory"],
+                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+
+    def test_help_is_no_error(self):
+        for arguments in (["--help"], ["run", "--help"], ["--version"]):
+            self.assertNotEqual(self.ok(*arguments), b"")
+
+    def test_broken_pipe_of_a_full_disk(self):
+        model = self.synth()
+        if not pathlib.Path("/dev/full").exists():
+            self.skipTest("no /dev/full")
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([OPTIONS.program, "logits", str(model), "--tokens", "1"], stdout=full,
+                                  stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(done.returncode, 3)
+        self.assertIn(b"standard output", done.stderr)
+
+
+class Synthetic(Case):
+    TOKENS = "1,5,77,300,2,9,511,0,44"
+
+    def test_same_logits_plain_packed_and_on_any_threads(self):
+        for file_format in FORMATS:
+            with self.subTest(file_format):
+                model = self.synth(file_format)
+                packed = self.directory / "packed.gguf"
+                self.ok("pack", model, packed)
+                reference = self.ok("logits", model, "--tokens", self.TOKENS, "--all", "-t", "1")
+                rows = json.loads(reference)["logits"]
+                self.assertEqual([len(row) for row in rows], [512] * 9)
+                spread = max(rows[-1]) - min(rows[-1])
+                self.assertTrue(1.0 < spread < 100.0, spread)
+                for path, threads in itertools.product((model, packed), (1, 2, 4)):
+                    self.assertEqual(self.ok("logits", path, "--tokens", self.TOKENS, "--all", "-t", threads), reference)
+                last = self.json("logits", packed, "--tokens", self.TOKENS)["logits"]
+                self.assertEqual(last, rows[-1:])
+
+    def test_cache_types_are_close(self):
+        model = self.synth("f32")
+        exact = self.json("logits", model, "--tokens", self.TOKENS)["logits"][0]
+        for kv, tolerance in (("f32", 0.0), ("f16", 0.02), ("bf16", 0.1), ("q8", 0.1)):
+            logits = self.json("logits", model, "--tokens", self.TOKENS, "--kv", kv)["logits"][0]
+            difference = largest_difference(logits, exact)
+            self.assertLessEqual(difference, tolerance)
+            self.assertEqual(difference == 0, kv == "f32")
+
+    def test_same_file_from_the_same_seed(self):
+        def made(*more):
+            path = self.directory / "made.gguf"
+            self.ok("synth", "--like", "stories260K", "--format", "q4_k", path, *more)
+            return path.read_bytes()
+        first = made()
+        for threads in (1, 3):
+            self.assertEqual(made("-t", threads), first)
+        self.assertNotEqual(made("--seed", "2"), first)
+
+    def test_types_fall_back_where_rows_are_no_whole_blocks(self):
+        def types(file_format):
+            tensors = self.json("inspect", self.synth(file_format), "--json")["tensors"]
+            return {tensor["name"]: tensor["type"] for tensor in tensors}
+        for file_format, expected in (("q4_k", "Q5_0"), ("q5_k", "Q5_1"), ("q6_k", "Q8_0"), ("q4_0", "Q4_0")):
+            found = types(file_format)
+            self.assertEqual(found["blk.0.attn_q.weight"], expected)
+            self.assertEqual(found["blk.0.ffn_down.weight"], "F16")  # 172 columns
+            self.assertEqual(found["blk.0.attn_norm.weight"], "F32")
+
+    def test_values_are_centred(self):
+        for file_format in FORMATS:
+            if file_format.endswith("_k") or file_format == "q4_k_m":
+                continue  # fall back at this size
+            rows = self.json("dequant", self.synth(file_format), "token_embd.weight", "--rows", 512)["rows"]
+            values = [value for row in rows for value in row]
+            mean = sum(values) / len(values)
+            deviation = (sum(value * value for value in values) / len(values)) ** 0.5
+            self.assertLess(abs(mean), 0.003)  # four standard errors of 32768 values around 1/8
+            self.assertAlmostEqual(deviation, 0.125, delta=0.003)
+
+    def test_bench(self):
+        result = self.json("bench", self.synth("q8_0"), "-p", "20", "-n", "8", "-t", "2", "-r", "2")
+        for key in ("prefill_tps", "decode_tps", "bytes_per_token", "macs_per_token", "read_bandwidth", "decode_roofline"):
+            self.assertGreater(result[key], 0, key)
+        self.assertEqual(len(result["decode_tps_each"]), 2)
+        # All matrices, the tied embedding table once.
+        self.assertEqual(result["macs_per_token"], 512 * 64 + 5 * (64 * 64 * 2 + 32 * 64 * 2 + 3 * 172 * 64))
+        self.assertAlmostEqual(result["decode_roofline"],
+                               result["decode_tps"] * result["bytes_per_token"] / result["read_bandwidth"], places=9)
+        self.assertIsNone(self.json("bench", self.synth("q8_0"), "-p", "0", "-n", "4", "-r", "1")["prefill_tps"])
+
+
+class Pack(Case):
+    def test_packed_file_verifies_and_a_flipped_bit_does_not(self):
+        packed = self.directory / "packed.gguf"
+        self.ok("pack", self.synth(), packed)
+        self.ok("logits", packed, "--tokens", "1", "--verify")
+        self.assertTrue(self.json("inspect", packed, "--json")["packed"])
+        data = bytearray(packed.read_bytes())
+        data[-1000] ^= 1
+        packed.write_bytes(data)
+        self.fails(3, "logits", packed, "--tokens", "1", "--verify", words=["SHA-256"])
+
+    def test_packing_again_changes_nothing(self):
+        first, second = self.directory / "first.gguf", self.directory / "second.gguf"
+        self.ok("pack", self.synth(), first)
+        self.ok("pack", first, second)
+        self.assertEqual(first.read_bytes(), second.read_bytes())
+        self.ok("pack", first, first)
+        self.assertEqual(first.read_bytes(), second.read_bytes())
+
+    def test_rows_of_a_packed_file(self):
+        model, packed = self.synth("q5_1"), self.directory / "packed.gguf"
+        self.ok("pack", model, packed)
+        for tensor in ("token_embd.weight", "blk.4.ffn_down.weight", "blk.2.attn_norm.weight", "output_norm.weight"):
+            rows = self.json("dequant", model, tensor, "--rows", 40)["rows"]
+            self.assertEqual(self.json("dequant", packed, tensor, "--rows", 40)["rows"], rows)
+            self.assertIn(len(rows), (1, 40))
+
+    def test_old_or_new_never_neither(self):
+        model, out = self.synth(), self.directory / "out.gguf"
+        out.write_bytes(b"old")
+        broken = self.directory / "broken.gguf"
+        broken.write_bytes(model.read_bytes()[:-100])
+        self.fails(3, "pack", broken, out)
+        self.assertEqual(out.read_bytes(), b"old")
+
+        def little_room():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+        self.fails(3, "pack", model, out, preexec_fn=little_room, words=["cannot be written"])
+        self.assertEqual(out.read_bytes(), b"old")
+        self.fails(3, "pack", model, self.directory / "absent" / "out.gguf")
+        self.fails(3, "pack", model, "/dev/null", words=["regular file"])
+        self.assertEqual({path.name for path in self.directory.iterdir()}, {model.name, "out.gguf", "broken.gguf"})
+        self.ok("pack", model, out)
+        self.assertNotEqual(out.read_bytes(), b"old")
+
+
+class Cancel(Case):
+    def test_interrupt_leaves_nothing_behind(self):
+        out = self.directory / "big.gguf"
+        process = subprocess.Popen([OPTIONS.program, "synth", "--like", "llama-2-7b", "--format", "f16", str(out)],
+                                   stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not list(self.directory.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        message = process.communicate(timeout=120)[1]
+        self.assertEqual(process.returncode, 130, message)
+        self.assertEqual(message.count(b"\n"), 1, message)
+        self.assertEqual(list(self.directory.iterdir()), [])
+
+
+class Describe(Case):
+    PROGRAM = """
+#include "described.hpp"
+#include <cstdio>
+static_assert(DescribedModel::kIsStatic && DescribedModel::Plan({.context = 64}).weights > 0);
+int main(int, char** argv) {
+  inlay::ThreadPool threads(2);
+  auto loaded = inlay::LoadedModel<DescribedModel>::Open(argv[1], threads);
+  if (!loaded) return std::puts(loaded.error().Message().c_str()), 1;
+  const inlay::SessionOptions options{.context = 16, .kv = inlay::KvType::kF32};
+  auto memory = inlay::OwnedBuffer::Create(*inlay::Session<DescribedModel>::MemoryBytes(loaded->model(), options));
+  auto session = inlay::Session<DescribedModel>::Create(loaded->model(), options, memory->bytes());
+  const inlay::TokenId tokens[] = {1, 5, 77, 300};
+  if (auto read = session->Append(tokens, threads); !read) return std::puts(read.error().Message().c_str()), 1;
+  for (const float logit : session->logits()) std::printf("%.9g\\n", static_cast<double>(logit));
+}
+"""
+
+    def test_header_compiles_and_runs_the_file(self):
+        if not OPTIONS.compile:
+            self.skipTest("no compiler")
+        model = self.synth("q4_k")  # Q5_0 and F16 at this size
+        (self.directory / "described.hpp").write_bytes(self.ok("describe", model))
+        (self.directory / "main.cpp").write_text(self.PROGRAM)
+        program = self.directory / "program"
+        built = subprocess.run([*OPTIONS.compile, str(self.directory / "main.cpp"), "-o", str(program), "-pthread"],
+                               capture_output=True, timeout=600)
+        self.assertEqual(built.returncode, 0, built.stderr.decode()[-3000:])
+        done = subprocess.run([str(program), str(model)], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        static = [float(line) for line in done.stdout.split()]
+        dynamic = self.json("logits", model, "--tokens", "1,5,77,300")["logits"][0]
+        self.assertEqual(static, dynamic)
+
+    def test_packed_and_plain_say_the_same(self):
+        model, packed = self.synth("q4_k_m"), self.directory / "packed.gguf"
+        self.ok("pack", model, packed)
+        self.assertEqual(self.ok("describe", model), self.ok("describe", packed))
+
+
+# --- with reference files --------------------------------------------------------------------------------------------
+
+
+class StoriesCase(FixtureCase):
+    def variants(self):
+        """The same model as llama2.c checkpoint, GGUF, and packed from either."""
+        checkpoint = [self.fixture("stories260K/stories260K.bin"), "--tokenizer", self.fixture("stories260K/tok512.bin")]
+        gguf = [self.fixture("stories260K/stories260K.gguf")]
+        packed = [[self.directory / "from_checkpoint.gguf"], [self.directory / "from_gguf.gguf"]]
+        self.ok("pack", checkpoint[0], packed[0][0], *checkpoint[1:])
+        self.ok("pack", gguf[0], packed[1][0])
+        return [checkpoint, gguf, *packed]
+
+
+class Stories(StoriesCase):
+    def test_texts(self):
+        variants = self.variants()
+        for expected in self.load("stories260K/expected.json"):
+            tokens = 201 - len(expected["prompt_ids"])
+            for variant, threads, kv in itertools.product(variants, (1, 2, 4, 8), ([], ["--kv", "f32"])):
+                text = self.ok("run", *variant, "-p", expected["prompt"], "-n", tokens, "--temp", "0", "-t", threads, *kv)
+                self.assertEqual(text.decode(), expected["text"], (variant, threads, kv))
+
+    def test_perplexity(self):
+        expected = self.load("stories260K/loglik.json")
+        for variant in self.variants():
+            found = self.json("perplexity", *variant, "-f", self.fixture("stories260K/story.txt"))
+            self.assertEqual(found["n_predicted"], expected["n_predicted"])
+            self.assertAlmostEqual(found["mean_logprob"], expected["mean_logprob"], delta=1e-5)
+            self.assertAlmostEqual(found["perplexity"], expected["perplexity"], delta=1e-4)
+        # In windows every token is predicted once, and with less to go by.
+        windows = self.json("perplexity", *variant, "-f", self.fixture("stories260K/story.txt"), "-c", "100")
+        self.assertEqual((windows["n_predicted"], windows["windows"]), (500, 5))
+        self.assertGreater(windows["perplexity"], found["perplexity"])
+
+    def test_logits(self):
+        for variant, expected in itertools.product(self.variants(), self.load("stories260K/logits.json")):
+            found = self.json("logits", *variant, "--tokens", ",".join(map(str, expected["prompt_ids"])))["logits"]
+            self.assertLess(largest_difference(found[0], expected["logits"]), 1e-4)
+
+    def test_sampling(self):
+        model = self.variants()[1]
+        def story(*more):
+            return self.ok("run", *model, "-p", "Once", "-n", "60", *more)
+        greedy = story()
+        self.assertEqual(story("--temp", "0"), greedy)
+        self.assertEqual(story("--temp", "1", "--top-k", "1"), greedy)
+        warm = story("--temp", "1", "--seed", "7")
+        self.assertNotEqual(warm, greedy)
+        self.assertEqual(story("--temp", "1", "--seed", "7", "-t", "1"), warm)
+        self.assertNotEqual(story("--temp", "1", "--seed", "8"), warm)
+
+    def test_statistics_go_to_standard_error(self):
+        model = self.variants()[1]
+        done = run("run", *model, "-p", "Once", "-n", "5")
+        for word in (b"load: ", b"prompt: ", b"generated: 5 tokens", b"memory: weights"):
+            self.assertIn(word, done.stderr)
+        self.assertEqual(run("run", *model, "-p", "Once", "-n", "5", "--quiet").stderr, b"")
+
+    def test_context_ends(self):
+        model = self.variants()[1]
+        # Twelve positions: the prompt's two tokens, ten more that are read, one that is only chosen.
+        text = self.ok("run", *model, "-p", "Once", "-n", "11", "-c", "12")
+        self.assertEqual(self.ok("run", *model, "-p", "Once", "-c", "12"), text)
+        self.assertEqual(self.fails(5, "run", *model, "-p", "Once", "-n", "12", "-c", "12", words=["context full"]), text)
+        self.fails(5, "run", *model, "-p", "Once upon a time", "-c", "2", words=["context full"])
+
+
+class Prompt(StoriesCase):
+    def test_prompt_is_printed_byte_for_byte(self):
+        for variant in self.variants():
+            for prompt in (b"Once upon a time", b"", b" two  spaces ", b"line\nbreak\ttab", "naïve 世界 🙂".encode(), b"caf\xc3",
+                           b"\xff\xfe", "🙂".encode()[:3]):
+                self.assertEqual(self.ok("run", *variant, "-p", prompt.decode("utf-8", "surrogateescape"), "-n", "0"), prompt)
+
+    def test_checkpoint_needs_its_tokenizer(self):
+        self.fails(3, "run", self.fixture("stories260K/stories260K.bin"), "-p", "a", words=["tokenizer.bin"])
+        packed = self.directory / "packed.gguf"
+        self.ok("pack", self.fixture("stories260K/stories260K.bin"), packed)
+        self.ok("logits", packed, "--tokens", "1")
+        self.fails(3, "run", packed, "-p", "a", words=["tokenizer"])
+
+
+class Logits(FixtureCase):
+    def compare(self, path, expected, suffix, most, root_mean_square):
+        tokens = ",".join(map(str, expected["tokens"]))
+        rows = self.json("logits", path, "--tokens", tokens, "--all")["logits"]
+        self.assertEqual(len(rows), len(expected["tokens"]))
+        differences = [a - b for a, b in zip(rows[-1], expected["logits_last" + suffix], strict=True)]
+        for position, logits in expected["logits_pos" + suffix].items():
+            differences += [a - b for a, b in zip(rows[int(position)], logits)]
+        self.assertLess(max(map(abs, differences)), most)
+        self.assertLess((sum(d * d for d in differences) / len(differences)) ** 0.5, root_mean_square)
+        for row, argmax, gap in zip(rows, expected["argmax" + suffix], expected["top2_gap"]):
+            if gap > 2 * most:
+                self.assertEqual(row.index(max(row)), argmax)
+        self.assertEqual(self.json("logits", path, "--tokens", tokens)["logits"], rows[-1:])
+
+    def test_models(self):
+        for name in ("llama_gqa", "llama3_tied", "llama_moe"):
+            with self.subTest(name):
+                self.compare(self.fixture(f"models/{name}.gguf"), self.load(f"models/{name}.json"), "", 2e-4, 1e-4)
+
+    def test_formats(self):
+        # Where kernels round activations as the reference does, results agree as floats do; F16 and BF16 activations are
+        # kept in float32 here, and blocks of 32 are rounded differently.
+        exact, own = (1e-3, 1e-3), (0.4, 0.1)
+        for name, suffix, (most, root_mean_square) in (
+                ("f32", "", exact), ("f16", "_f32_activations", exact), ("bf16", "_f32_activations", exact),
+                ("q4_k", "", exact), ("q5_k", "", exact), ("q6_k", "", exact), ("q8_0", "", own), ("q4_0", "", own),
+                ("q4_1", "", own), ("q5_0", "", own), ("q5_1", "", own)):
+            with self.subTest(name):
+                expected = self.load(f"quants/llama_{name}.json")
+                self.compare(self.fixture(f"quants/llama_{name}.gguf"), expected, suffix, most, root_mean_square)
+
+    def test_other_types_are_named(self):
+        for name in ("iq4_nl", "iq4_xs", "mxfp4", "q1_0", "q2_0", "q2_k", "q3_k", "tq1_0", "tq2_0"):
+            path = self.fixture(f"quants/llama_{name}.gguf")
+            self.fails(4, "logits", path, "--tokens", "1", words=[name.upper()])
+            self.fails(4, "dequant", path, "output.weight", words=[name.upper()])
+            self.json("inspect", path, "--json")
+
+    def test_other_architectures_are_named(self):
+        for name in ("gemma", "qwen2", "bert_mean", "phi3"):
+            self.fails(4, "logits", self.fixture(f"models/{name}.gguf"), "--tokens", "1", words=[name.split("_")[0]])
+
+
+class Dequant(FixtureCase):
+    def test_rows_are_exact(self):
+        for name in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"):
+            with self.subTest(name):
+                expected = self.load(f"quants/llama_{name}.json")["dequant"]
+                model, packed = self.fixture(f"quants/llama_{name}.gguf"), self.directory / "packed.gguf"
+                self.ok("pack", model, packed)
+                wanted = [[float32(value) for value in row] for row in expected["rows"]]
+                for path in (model, packed):
+                    rows = self.json("dequant", path, expected["tensor"], "--rows", 2)["rows"]
+                    self.assertEqual([[float32(value) for value in row] for row in rows], wanted)
+
+
+class Tokenizers(FixtureCase):
+    def lines(self, command, path, requests, *more):
+        stdin = "".join(json.dumps(request) + "\n" for request in requests).encode()
+        return [json.loads(line) for line in self.ok(command, path, *more, stdin=stdin).splitlines()]
+
+    def test_vectors(self):
+        for name in ("llama-spm", "phi-3"):
+            cases = [case for case in self.load(f"tokenizers/{name}.json") if "ids" in case]
+            path = self.fixture(f"tokenizers/{name}.gguf")
+            keys = ("text", "text_base64", "add_special", "parse_special")
+            found = self.lines("tokenize", path, [{key: case[key] for key in keys if key in case} for case in cases])
+            self.assertEqual([answer.get("ids") for answer in found], [case["ids"] for case in cases])
+            found = self.lines("detokenize", path, [{"ids": case["ids"]} for case in cases])
+            self.assertEqual([answer["text_base64"] for answer in found], [case["detok_base64"] for case in cases])
+            flags = {"remove_special": True, "unparse_special": False}
+            found = self.lines("detokenize", path, [{"ids": case["ids"], **flags} for case in cases])
+            self.assertEqual([answer["text_base64"] for answer in found], [case["detok_plain_base64"] for case in cases])
+
+    def test_checkpoint(self):
+        checkpoint = self.fixture("stories260K/stories260K.bin")
+        more = ["--tokenizer", self.fixture("stories260K/tok512.bin")]
+        for expected in self.load("stories260K/expected.json"):
+            self.assertEqual(self.lines("tokenize", checkpoint, [{"text": expected["prompt"]}], *more),
+                             [{"ids": expected["prompt_ids"]}])
+            (answer,) = self.lines("detokenize", checkpoint, [{"ids": expected["ids"], "remove_special": True}], *more)
+            self.assertEqual(base64.b64decode(answer["text_base64"]).decode().removeprefix(" "), expected["text"])
+
+    def test_bad_requests(self):
+        path = self.fixture("tokenizers/llama-spm.gguf")
+        for command, line in (("tokenize", b"{"), ("tokenize", b"[]"), ("tokenize", b'{"text": 1}'),
+                              ("tokenize", b'{"text_base64": "*"}'), ("tokenize", b'{"text": "a", "add_special": 1}'),
+                              ("detokenize", b"{}"), ("detokenize", b'{"ids": [-1]}'), ("detokenize", b'{"ids": [99999999]}'),
+                              ("detokenize", b'{"ids": [1.5]}'), ("detokenize", b'{"ids": [18446744073709551615]}')):
+            self.fails(2, command, path, stdin=b'\n' + line + b"\n", words=["line 2"])
+
+    def test_unknown_algorithm(self):
+        self.fails(4, "tokenize", self.fixture("tokenizers/gpt-2.gguf"), stdin=b"", words=["gpt2"])
+
+
+class Minimal(FixtureCase):
+    def test_story(self):
+        if not OPTIONS.minimal:
+            self.skipTest("no example")
+        expected = [case for case in self.load("stories260K/expected.json") if case["prompt"]][0]
+        model = self.fixture("stories260K/stories260K.gguf")
+        done = subprocess.run([OPTIONS.minimal, str(model), expected["prompt"]], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # It generates 200 tokens after the prompt, the reference 200 together with it.
+        self.assertTrue(done.stdout.decode().startswith(expected["text"]))
+
+    def test_another_model_is_refused(self):
+        if not OPTIONS.minimal:
+            self.skipTest("no example")
+        other = self.fixture("models/llama_gqa.gguf")
+        done = subprocess.run([OPTIONS.minimal, str(other), "a"], capture_output=True, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"this model type is compiled for", done.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--minimal")
+    parser.add_argument("--fixtures")
+    parser.add_argument("classes", nargs="*")
+    arguments = sys.argv[1:]
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser.parse_args(arguments[:split], OPTIONS)
+    OPTIONS.compile = arguments[split + 1:]
+    OPTIONS.fixtures = os.environ.get("INLAY_FIXTURES", OPTIONS.fixtures)
+    classes = OPTIONS.classes or [name for name, value in globals().items()
+                                  if isinstance(value, type) and issubclass(value, Case) and not name.endswith("Case")]
+    suite = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromTestCase(globals()[name]) for name in classes)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    if result.wasSuccessful() and len(result.skipped) == result.testsRun:
+        print("skipped: " + ", ".join(classes) + " (no fixtures)")
+    sys.exit(0 if result.wasSuccessful() else 1)
+
+
+if __name__ == "__main__":
+    main()
