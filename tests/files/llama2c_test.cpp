@@ -118,7 +118,8 @@ void ExpectCheckpoint(const Bytes& bytes, bool tied) {
   BOOST_TEST(Is(checkpoint->classifier(), kVocab * kDim, tied ? 100 : 1300));
 }
 
-void ExpectError(const Bytes& bytes, ErrorCode code, std::string_view field, std::uint64_t offset) {
+void ExpectError(const Bytes& bytes, ErrorCode code, std::string_view field, std::uint64_t offset,
+                 std::string_view words = {}) {
   const Memory memory(bytes.span());
   const auto checkpoint = Llama2cCheckpoint::Open(memory.buffer.bytes());
   BOOST_REQUIRE(!checkpoint.has_value());
@@ -128,6 +129,8 @@ void ExpectError(const Bytes& bytes, ErrorCode code, std::string_view field, std
   BOOST_TEST(checkpoint.error().field.view() == field);
   BOOST_TEST_INFO(checkpoint.error().Message().view());
   BOOST_TEST(checkpoint.error().offset == offset);
+  BOOST_TEST_INFO(checkpoint.error().Message().view());
+  BOOST_TEST(checkpoint.error().detail.view().find(words) != std::string_view::npos);
 }
 
 Header With(std::size_t field, std::int32_t value) {
@@ -200,7 +203,7 @@ BOOST_AUTO_TEST_CASE(HeadsDivide) {
 
 // Bad input 24.
 BOOST_AUTO_TEST_CASE(OtherVersionsAreNamed) {
-  ExpectError(Version1(1, kHeader, 2), ErrorCode::kUnsupported, "version", 4);
+  ExpectError(Version1(1, kHeader, 2), ErrorCode::kUnsupported, "version", 4, "quantised");
   ExpectError(Version1(1, kHeader, 0), ErrorCode::kUnsupported, "version", 4);
   ExpectError(Version1(1, kHeader, -1), ErrorCode::kUnsupported, "version", 4);
   ExpectError(Version1(2), ErrorCode::kBadFile, "shared_classifier", 36);

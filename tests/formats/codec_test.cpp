@@ -268,6 +268,21 @@ BOOST_AUTO_TEST_CASE(ErrorOfNormalValuesIsAsMeasured) {
   });
 }
 
+// K-quants have no offset above zero: levels then have to reach from zero to the values.
+BOOST_AUTO_TEST_CASE(ValuesFarFromZeroKeepTheirError) {
+  Random random;
+  std::vector<float> row(256 * 64);
+  for (float& x : row) x = 0.95f + 0.05f * random.Uniform();
+  const auto error = [&](WeightType type) {
+    return std::sqrt(SquaredError(row, Decode(type, Encode(type, row), row.size())) / SquaredNorm(row));
+  };
+  BOOST_TEST(error(WeightType::kQ4_K) <= 0.0172);
+  BOOST_TEST(error(WeightType::kQ5_K) <= 0.0091);
+  // With an offset of either sign the same values are close together.
+  BOOST_TEST(error(WeightType::kQ4_1) <= 0.0019);
+  BOOST_TEST(error(WeightType::kQ5_1) <= 0.0009);
+}
+
 // No value is further off than one step of an even grid over its block (a scale search may cut the extreme value).
 BOOST_AUTO_TEST_CASE(NoValueIsFarOff) {
   ForEveryFormat([](const WeightTypeInfo& info) {

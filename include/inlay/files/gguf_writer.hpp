@@ -215,7 +215,7 @@ class GgufWriter {
     if (key == kGgufAlignmentKey) {
       return Fail(ErrorCode::kInvalidArgument, key, "is written by the writer; pass the alignment to Begin");
     }
-    if (phase_ != Phase::kMetadata || values_left_ == 0) {
+    if (values_left_ == 0) {
       return Fail(ErrorCode::kInvalidArgument, key, "is more metadata than Begin was told");
     }
     --values_left_;

@@ -57,11 +57,8 @@ inline int Level(float value, int low, int high) {
   return NearestInt(Clamp(value, static_cast<float>(low), static_cast<float>(high)));
 }
 
-// 1 / scale, or 0 where the scale is so small that it cannot resolve anything.
-inline float Inverse(float scale) {
-  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-  return inverse - inverse == 0.0f ? inverse : 0.0f;
-}
+// With a scale of zero every value gets the level of zero.
+inline float Inverse(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
 
 // The value of largest magnitude, with its sign; the first of equals.
 inline float Extreme(const float* x, int count) {
@@ -77,7 +74,7 @@ inline float Extreme(const float* x, int count) {
 // is solved for. The sign of s lets the extreme value use the longer side. Sums are in double: no input overflows.
 inline float FitScale(const float* x, int count, int reach) {
   const float extreme = Extreme(x, count);
-  if (Inverse(extreme) == 0.0f) return 0.0f;
+  if (extreme == 0.0f) return 0.0f;
   float best_scale = 0.0f;
   double best_gain = 0.0;
   for (int step = -9; step <= 9; ++step) {
@@ -122,7 +119,7 @@ inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_ze
     sum_xx += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   }
   Affine best{static_cast<float>(range / top), low};
-  if (Inverse(best.scale) == 0.0f) return {0.0f, low};
+  if (best.scale == 0.0f) return best;
   double best_error = -1.0;
   for (int step = -10; step <= 10; ++step) {
     const float inverse = static_cast<float>((top + 0.1 * step) / range);
