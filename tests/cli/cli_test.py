@@ -11,7 +11,9 @@ import itertools
 import json
 import os
 import pathlib
+import pty
 import resource
+import select
 import shutil
 import signal
 import struct
@@ -288,6 +290,27 @@ class Cancel(Case):
         self.assertEqual(process.returncode, 130, message)
         self.assertEqual(message.count(b"\n"), 1, message)
         self.assertEqual(list(self.directory.iterdir()), [])
+
+
+class Progress(Case):
+    def test_bars_only_on_a_terminal(self):
+        command = ["bench", self.synth("f32"), "-p", "0", "-n", "512", "-r", "12", "-t", "1"]
+        self.assertEqual(run(*command).stderr, b"")
+        terminal, other_end = pty.openpty()
+        with subprocess.Popen([OPTIONS.program, *map(str, command)], stdout=subprocess.DEVNULL, stderr=other_end) as process:
+            os.close(other_end)
+            shown = b""
+            while process.poll() is None or select.select([terminal], [], [], 0)[0]:
+                if not select.select([terminal], [], [], 0.1)[0]:
+                    continue
+                try:
+                    shown += os.read(terminal, 4096)
+                except OSError:  # how Linux says that the other end is closed
+                    break
+        os.close(terminal)
+        self.assertEqual(process.returncode, 0)
+        self.assertIn(b"measuring [", shown)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-80:])
 
 
 class Describe(Case):
