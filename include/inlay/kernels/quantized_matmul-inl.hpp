@@ -16,6 +16,8 @@
 #include "inlay/kernels/highway.hpp"
 #include "inlay/kernels/output.hpp"
 #include "inlay/kernels/packed_layout.hpp"
+#include "inlay/kernels/quantized_formats-inl.hpp"
+#include "inlay/kernels/quantized_panel-inl.hpp"
 #include "inlay/kernels/simd-inl.hpp"
 
 #if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -31,69 +33,10 @@ inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Tokens that share one unpacking of the weights: with 32 registers 8, else 4.
-inline constexpr std::size_t kTokenTile =
-    (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64 ? 8 : 4;
-
-// Levels are unsigned bytes on targets that multiply those: 8-bit weights get 128 added there.
-template <WeightType kType>
-inline constexpr int kByteOffset = LevelBits(kType) == 8 && INLAY_DOT4_UNSIGNED ? 128 : LevelOffset(kType);
-
-// The levels of 32 columns as 8 words (word i: columns 4i .. 4i+3). `packed` points at the lanes wanted. Shifts cross
-// bytes; the masks remove what came over.
-template <int kBits>
-HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY_RESTRICT words) {
-  const WordTag d;
-  if constexpr (kBits == 8) {
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < 8; ++i) {
-      words[i] = LoadWords(packed + i * kWordBytes);
-#if INLAY_DOT4_UNSIGNED
-      words[i] = hn::Xor(words[i], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-#endif
-    }
-    return;
-  }
-  const Words low = hn::Set(d, 0x0F0F0F0F);
-  HWY_UNROLL(4)
-  for (std::size_t i = 0; i < 4; ++i) {
-    const Words nibbles = LoadWords(packed + i * kWordBytes);
-    words[i] = hn::And(nibbles, low);
-    words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
-  }
-  if constexpr (kBits == 5) {
-    const Words bits = LoadWords(packed + 4 * kWordBytes);
-    const Words fifth = hn::Set(d, 0x10101010);
-    words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<4>(bits), fifth));
-    words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<3>(bits), fifth));
-    words[2] = hn::Or(words[2], hn::And(hn::ShiftLeft<2>(bits), fifth));
-    words[3] = hn::Or(words[3], hn::And(hn::ShiftLeft<1>(bits), fifth));
-    words[4] = hn::Or(words[4], hn::And(bits, fifth));
-    words[5] = hn::Or(words[5], hn::And(hn::ShiftRight<1>(bits), fifth));
-    words[6] = hn::Or(words[6], hn::And(hn::ShiftRight<2>(bits), fifth));
-    words[7] = hn::Or(words[7], hn::And(hn::ShiftRight<3>(bits), fifth));
-  }
-  if constexpr (kBits == 6) {
-    const Words upper = hn::Set(d, 0x30303030);
-    HWY_UNROLL(2)
-    for (std::size_t i = 0; i < 2; ++i) {
-      const Words bits = LoadWords(packed + (4 + i) * kWordBytes);
-      words[4 * i] = hn::Or(words[4 * i], hn::And(hn::ShiftLeft<4>(bits), upper));
-      words[4 * i + 1] = hn::Or(words[4 * i + 1], hn::And(hn::ShiftLeft<2>(bits), upper));
-      words[4 * i + 2] = hn::Or(words[4 * i + 2], hn::And(bits, upper));
-      words[4 * i + 3] = hn::Or(words[4 * i + 3], hn::And(hn::ShiftRight<2>(bits), upper));
-    }
-  }
-}
-
-// A sub-scale per lane in the form that AccumulateScaled wants: where bytes multiply to 16-bit pairs, in both halves.
-HWY_INLINE Words PrepareScale(Words scale) {
-#if INLAY_MADDUBS
-  return hn::Or(hn::And(scale, hn::Set(WordTag(), 0xFFFF)), hn::ShiftLeft<16>(scale));
-#else
-  return scale;
-#endif
-}
+// Tokens that share one unpacking of the weights into registers.
+inline constexpr std::size_t kTokenTile = 4;
+// From this number of tokens on, unpacking to memory pays.
+inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
 
 // sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
 // -127 .. 127, prepared scales -128 .. 127.
@@ -111,8 +54,10 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
     HWY_UNROLL(8)
     for (std::size_t j = i + 1; j < i + kChain; ++j) {
       pairs = AddPairs(pairs, MultiplyBytesToPairs(levels[j], BroadcastWord(activations + 4 * j)));
+      Pin(pairs);
     }
     sum = AccumulatePairs(sum, pairs, scale);
+    Pin(sum);
   }
   return sum;
 #else
@@ -137,8 +82,13 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
 #endif
   Words dot = hn::Zero(d);
   HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; ++i) dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
-  return hn::Add(sum, hn::Mul(dot, scale));
+  for (std::size_t i = 0; i < kWords; ++i) {
+    dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(dot);
+  }
+  sum = hn::Add(sum, hn::Mul(dot, scale));
+  Pin(sum);
+  return sum;
 #endif
 }
 
@@ -151,32 +101,23 @@ HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, co
   }
 #endif
   HWY_UNROLL(8)
-  for (std::size_t i = 0; i < 8; ++i) sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
+  for (std::size_t i = 0; i < 8; ++i) {
+    sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(sum);
+  }
   return sum;
 }
-
-// The activations of a register tile: token t's are at t strides.
-struct TokenRows {
-  const std::int8_t* values;
-  const float* scales;
-  const std::int16_t* sums;
-  std::size_t value_stride;
-  std::size_t scale_stride;
-  std::size_t sum_stride;
-};
 
 // sums[t] += one block of 32 columns times token t. `block` is the packed block, `lane` the first row of the vector.
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                 Floats* HWY_RESTRICT sums) {
   constexpr int kBits = LevelBits(kType);
-  constexpr bool kHasMin = PackedHeaderBytes(kType) == 64;
   const FloatTag df;
   const WordTag di;
   Words levels[8];
   UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadHalves(block + 2 * lane);
-  [[maybe_unused]] const Floats min = LoadHalves(block + (kHasMin ? 32 : 0) + 2 * lane);
+  const Floats scale = LoadBlockScale(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const std::int32_t sum = x.sums[t * x.sum_stride];
@@ -185,110 +126,55 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
     if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
     dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
     sums[t] = hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(scale, hn::Set(df, token_scale)), sums[t]);
-    if constexpr (kHasMin) {
-      sums[t] = hn::MulAdd(min, hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
+    if constexpr (kHasMin<kType>) {
+      sums[t] = hn::MulAdd(LoadBlockMin(block, lane), hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
     }
   }
 }
 
-// sums[t] += one block of 256 columns times token t: Q4_K and Q5_K, scales and mins per 32 columns.
+// sums[t] += one block of 256 columns times token t.
 template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlockAffine256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                       Floats* HWY_RESTRICT sums) {
+HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
+                                 Floats* HWY_RESTRICT sums) {
   constexpr int kBits = LevelBits(kType);
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
-  // See BlockQ4_K for the bits. Four scales or mins in the bytes of a word.
-  const Words first = LoadWords(block + 64 + 4 * lane);
-  const Words second = LoadWords(block + 64 + kWordBytes + 4 * lane);
-  const Words third = LoadWords(block + 64 + 2 * kWordBytes + 4 * lane);
-  const Words six = hn::Set(di, 0x3F3F3F3F);
-  const Words four = hn::Set(di, 0x0F0F0F0F);
-  const Words upper = hn::Set(di, 0x30303030);
-  const Words scale_words[2] = {
-      hn::And(first, six), hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
-  const Words min_words[2] = {
-      hn::And(second, six),
-      hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
-  const Words even = hn::Set(di, 0x00FF00FF);
-  const Words mins[4] = {hn::And(min_words[0], even), hn::And(hn::ShiftRight<8>(min_words[0]), even),
-                         hn::And(min_words[1], even), hn::And(hn::ShiftRight<8>(min_words[1]), even)};
-  const Floats min_scale = LoadHalves(block + 32 + 2 * lane);
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    const std::int16_t* token_sums = x.sums + t * x.sum_stride + 16;
-    Words total = MultiplyAddPairs(mins[0], BroadcastWord(token_sums));
-    total = AccumulatePairs(total, mins[1], BroadcastWord(token_sums + 2));
-    total = AccumulatePairs(total, mins[2], BroadcastWord(token_sums + 4));
-    total = AccumulatePairs(total, mins[3], BroadcastWord(token_sums + 6));
-    sums[t] = hn::NegMulAdd(hn::ConvertTo(df, total), hn::Mul(min_scale, hn::Set(df, x.scales[t * x.scale_stride])),
-                            sums[t]);
-  }
-
   // In memory, so that the loop over groups need not be unrolled.
-  const Words byte = hn::Set(di, 0xFF);
-  Words scales[8];
-  HWY_UNROLL(2)
-  for (std::size_t i = 0; i < 2; ++i) {
-    scales[4 * i] = PrepareScale(hn::And(scale_words[i], byte));
-    scales[4 * i + 1] = PrepareScale(hn::And(hn::ShiftRight<8>(scale_words[i]), byte));
-    scales[4 * i + 2] = PrepareScale(hn::And(hn::ShiftRight<16>(scale_words[i]), byte));
-    scales[4 * i + 3] = PrepareScale(hn::ShiftRight<24>(scale_words[i]));
-  }
+  Words scales[256 / kGroupColumns<kType>];
+  Words corrections[kCorrections<kType>];
+  LoadGroupScales<kType>(block, lane, scales, corrections);
   Words totals[kTokens];
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Zero(di);
-  for (std::size_t group = 0; group < 8; ++group) {
-    Words levels[8];
-    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + group * PackedLevelBytes(kType) + 4 * lane, levels);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      totals[t] = AccumulateScaled<kBits, 8>(totals[t], levels, x.values + t * x.value_stride + 32 * group, scales[group]);
-    }
-  }
-  const Floats scale = LoadHalves(block + 2 * lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
-  }
-}
-
-// sums[t] += one block of 256 columns times token t: Q6_K, scales per 16 columns and a constant offset.
-template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlockOffset256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                       Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
-  const FloatTag df;
-  const WordTag di;
-  Words totals[kTokens];
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Zero(di);
-  // Two scales of a group of 32 columns in a lane's halves, against the activation sums of 16.
-  const Words low = hn::Set(di, 0xFFFF);
-  for (std::size_t group = 0; group < 8; ++group) {
-    const std::uint8_t* scales = block + 32 + 2 * group * kRowTile + lane;
-    const Words both = hn::Or(hn::And(LoadBytesSigned(scales), low), hn::ShiftLeft<16>(LoadBytesSigned(scales + kRowTile)));
+    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+    Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
     HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      totals[t] = AccumulatePairs(totals[t], both, BroadcastWord(x.sums + t * x.sum_stride + 2 * group));
+    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+      correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
+    }
+    if constexpr (kHasMin<kType>) {
+      const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
+      sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
+      totals[t] = hn::Zero(di);
+    } else {
+      totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
     }
   }
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Mul(totals[t], hn::Set(di, -kByteOffset<kType>));
-  for (std::size_t group = 0; group < 8; ++group) {
-    const std::uint8_t* scales = block + 32 + 2 * group * kRowTile + lane;
-    const Words first = PrepareScale(LoadBytesSigned(scales));
-    const Words second = PrepareScale(LoadBytesSigned(scales + kRowTile));
+  for (std::size_t i = 0; i < 8; ++i) {
     Words levels[8];
-    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + group * PackedLevelBytes(kType) + 4 * lane, levels);
+    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
-      const std::int8_t* values = x.values + t * x.value_stride + 32 * group;
-      totals[t] = AccumulateScaled<kBits, 4>(totals[t], levels, values, first);
-      totals[t] = AccumulateScaled<kBits, 4>(totals[t], levels + 4, values + 16, second);
+      HWY_UNROLL(2)
+      for (std::size_t word = 0; word < 8; word += kGroupWords) {
+        totals[t] = AccumulateScaled<kBits, kGroupWords>(totals[t], levels + word,
+                                                         x.values + t * x.value_stride + 32 * i + 4 * word,
+                                                         scales[(8 * i + word) / kGroupWords]);
+      }
     }
   }
-  const Floats scale = LoadHalves(block + 2 * lane);
+  const Floats scale = LoadBlockScale(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
@@ -309,26 +195,22 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
       const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
       if constexpr (kValues == 32) {
         MultiplyBlock32<kType, kTokens>(block, lane, at, sums);
-      } else if constexpr (kType == WeightType::kQ6_K) {
-        MultiplyBlockOffset256<kType, kTokens>(block, lane, at, sums);
       } else {
-        MultiplyBlockAffine256<kType, kTokens>(block, lane, at, sums);
+        MultiplyBlock256<kType, kTokens>(block, lane, at, sums);
       }
-      at.values += kValues;
-      at.scales += 1;
-      at.sums += kValues == 32 ? 1 : 24;
+      at = at.template FromBlock<kValues>(1);
     }
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[t], df, results + t * kRowTile + lane);
   }
 }
 
-// Stores or adds one tile's results of `tokens` tokens; `rows` (1 .. 16) of them exist.
-HWY_INLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t tokens, std::size_t rows, const Output& out,
-                             std::size_t token, std::size_t row) {
+// Stores or adds the results of `tokens` tokens, `stride` apart; `rows` of them exist.
+HWY_INLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+                             const Output& out, std::size_t token, std::size_t row) {
   for (std::size_t t = 0; t < tokens; ++t) {
     float* to = out.data + (token + t) * out.stride + row;
-    const float* from = results + t * kRowTile;
+    const float* from = results + t * stride;
     if (out.accumulate) {
       for (std::size_t r = 0; r < rows; ++r) to[r] += from[r];
     } else {
@@ -337,38 +219,60 @@ HWY_INLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t toke
   }
 }
 
-// MatMul (matmul-inl.hpp) for one quantised type.
+// A few tokens, one row tile at a time: the tile's weights come from memory once.
 template <WeightType kType, Extent Cols>
-void MatMulQuantized(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
-                     std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
-  const QuantizedRows& q = Info(kType).block_values == 32 ? x.block32 : x.block256;
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
+                   std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  alignas(64) float results[kTokenTile * kRowTile];
   for (std::size_t row = row_begin; row < row_end; row += kRowTile) {
-    const auto* tile = reinterpret_cast<const std::uint8_t*>(packed) + row / kRowTile * tile_bytes;
-    const std::size_t tile_rows = rows - row < kRowTile ? rows - row : kRowTile;
+    const std::uint8_t* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
     for (std::size_t token = token_begin; token < token_end;) {
-      const TokenRows at{q.values + token * q.value_stride, q.scales + token * q.scale_stride,
-                         q.sums + token * q.sum_stride,     q.value_stride,
-                         q.scale_stride,                    q.sum_stride};
-      alignas(64) float results[kTokenTile * kRowTile];
       const std::size_t left = token_end - token;
+      const TokenRows at = x.From(token);
       std::size_t tokens = 1;
-      if (kTokenTile == 8 && left >= 8) {
+      if (left >= kTokenTile) {
         MultiplyTile<kType, kTokenTile>(tile, cols, at, results);
         tokens = kTokenTile;
-      } else if (left >= 4) {
-        MultiplyTile<kType, 4>(tile, cols, at, results);
-        tokens = 4;
       } else if (left >= 2) {
         MultiplyTile<kType, 2>(tile, cols, at, results);
         tokens = 2;
       } else {
         MultiplyTile<kType, 1>(tile, cols, at, results);
       }
-      StoreResults(results, tokens, tile_rows, out, token, row);
+      StoreResults(results, kRowTile, tokens, rows - row < kRowTile ? rows - row : kRowTile, out, token, row);
       token += tokens;
     }
   }
+}
+
+// MatMul (matmul-inl.hpp) for one quantised type. Needs 24 KiB of stack for several tokens.
+template <WeightType kType, Extent Cols>
+void MatMulQuantized(const std::byte* packed_bytes, std::size_t rows, Cols cols, const Activations& activations,
+                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                     const Output& out) {
+  const auto* packed = reinterpret_cast<const std::uint8_t*>(packed_bytes);
+  const TokenRows x(Info(kType).block_values == 32 ? activations.block32 : activations.block256);
+  if (token_end - token_begin < kPanelMinTokens) {
+    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+  // Whole register tiles of tokens go through panels, what is left through the other kernel.
+  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
+  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
+  alignas(64) float results[kPanelBlock * kPanelRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+    const std::size_t tiles = DivideUp((rows < row + kPanelRows ? rows - row : kPanelRows), kRowTile);
+    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
+      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
+      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+      MultiplyPanels<kType>(tile, tiles == kPanelTiles ? tile_bytes : 0, cols, x.From(token), tokens, results);
+      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
+    }
+  }
+  MultiplyTiles<kType>(packed, rows, cols, x, panel_end, token_end, row_begin, row_end, out);
 }
 
 }  // namespace HWY_NAMESPACE
