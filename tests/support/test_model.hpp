@@ -123,8 +123,12 @@ struct StaticModelEntry {
   const inlay::ModelConfig* config;
   std::vector<inlay::WeightType> formats;
   MakeModel make;
+  inlay::MemoryPlan (*plan)(const inlay::SessionOptions&);  // with every matrix in formats[0]
 };
 std::vector<StaticModelEntry> StaticModels();
+
+// kOddConfig in F32 with caches of F16 only.
+inlay::Result<std::unique_ptr<TestModel>> MakeHalfCacheModel(const ModelParts& parts);
 
 // --- opening ---
 

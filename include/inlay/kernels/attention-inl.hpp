@@ -451,7 +451,7 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, c
 
 // Partial results of `rows` queries over one span.
 template <KvType kType, Extent HeadDim>
-HWY_INLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
+HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
                            std::size_t span_begin, float scale, float* scores, float* partials) {
   const std::size_t head_dim = kv.head_dim;
   const std::size_t partial_stride = PartialStride(head_dim);

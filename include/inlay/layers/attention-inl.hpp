@@ -33,14 +33,17 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// Calls f.template operator()<kType>() for the cache's element type.
-template <class F>
+// Calls f.template operator()<kType>() for the cache's element type, which is one of KvList's.
+template <class KvList, class F>
 HWY_INLINE void ForKvType(KvType type, F&& f) {
+  const auto call = [&]<KvType kType>() HWY_ATTR {
+    if constexpr (KvList::Contains(kType)) f.template operator()<kType>();
+  };
   switch (type) {
-    case KvType::kF32: return f.template operator()<KvType::kF32>();
-    case KvType::kF16: return f.template operator()<KvType::kF16>();
-    case KvType::kBF16: return f.template operator()<KvType::kBF16>();
-    case KvType::kQ8: return f.template operator()<KvType::kQ8>();
+    case KvType::kF32: return call.template operator()<KvType::kF32>();
+    case KvType::kF16: return call.template operator()<KvType::kF16>();
+    case KvType::kBF16: return call.template operator()<KvType::kBF16>();
+    case KvType::kQ8: return call.template operator()<KvType::kQ8>();
   }
 }
 
@@ -56,14 +59,14 @@ HWY_INLINE void RotateHeads(const ModelConfig& config, const Scratch& scratch, s
 }
 
 // Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.
-template <bool kKeys, class Spec>
+template <bool kKeys, class KvList, class Spec>
 HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
                            const float* rows, std::size_t head_begin, std::size_t head_end) {
   const std::size_t head_dim = spec.config().head_dim, stride = spec.config().kv_dim();
   for (const SequenceInput& sequence : sequences) {
     const KvLayer cache = sequence.cache->layer(layer);
     const std::size_t start = sequence.cache->length();
-    ForKvType(cache.type, [&]<KvType kType>() HWY_ATTR {
+    ForKvType<KvList>(cache.type, [&]<KvType kType>() HWY_ATTR {
       for (std::size_t t = 0; t < sequence.tokens.size(); ++t) {
         for (std::size_t h = head_begin; h < head_end; ++h) {
           const float* from = rows + t * stride + h * head_dim;
@@ -81,7 +84,7 @@ HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const 
 
 // query = rotate(Wq h), and cache keys and values rotate(Wk h) and Wv h, with h = RMSNorm(residual). One task computes
 // whole heads, so it rotates and stores them while they are in its cache.
-template <class FormatList, class Spec>
+template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const Scratch& scratch, ExecutorRef executor) {
@@ -104,10 +107,10 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                  } else if (part == 1) {
                    project(weights.key, kv_dim, begin, end, scratch.key);
                    RotateHeads(config, scratch, tokens, scratch.key, kv_dim, head_begin, head_end);
-                   StoreHeads<true>(spec, layer, sequences, scratch.key, head_begin, head_end);
+                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, head_begin, head_end);
                  } else {
                    project(weights.value, kv_dim, begin, end, scratch.value);
-                   StoreHeads<false>(spec, layer, sequences, scratch.value, head_begin, head_end);
+                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, head_begin, head_end);
                  }
                });
 }
@@ -171,13 +174,13 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const Sequ
   });
 }
 
-template <class Spec>
+template <class KvList, class Spec>
 HWY_INLINE void Attend(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
                        const Scratch& scratch, ExecutorRef executor) {
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
     if (sequence.tokens.empty()) continue;
-    ForKvType(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
+    ForKvType<KvList>(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
       AttendSequence<kType>(spec, layer, sequence, row, scratch, executor);
     });
     row += sequence.tokens.size();

@@ -39,6 +39,8 @@ class KvCache {
     cache.layer_.head_bytes = KvHeadBytes(type, config.head_dim, cache.layer_.capacity);
     cache.layer_.kv_heads = config.kv_heads;
     cache.context_ = context;
+    cache.layers_ = config.layers;
+    cache.head_dim_ = config.head_dim;
     cache.layer_bytes_ = 2 * std::size_t{config.kv_heads} * cache.layer_.head_bytes;
     INLAY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
                            memory.template Allocate<std::byte>(config.layers * cache.layer_bytes_, "kv cache"));
@@ -53,6 +55,10 @@ class KvCache {
   }
 
   KvType type() const { return layer_.type; }
+  // Whether its keys and values have the shape of a model's.
+  bool IsFor(const ModelConfig& config) const {
+    return layers_ == config.layers && layer_.kv_heads == config.kv_heads && head_dim_ == config.head_dim;
+  }
   std::size_t context() const { return context_; }  // positions that may be used
   std::size_t length() const { return length_; }    // positions that are filled
   std::size_t remaining() const { return context_ - length_; }
@@ -66,6 +72,8 @@ class KvCache {
  private:
   KvLayer layer_;
   std::size_t layer_bytes_ = 0;
+  std::size_t layers_ = 0;
+  std::size_t head_dim_ = 0;
   std::size_t context_ = 0;
   std::size_t length_ = 0;
 };

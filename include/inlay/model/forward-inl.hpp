@@ -78,15 +78,15 @@ HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weigh
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
 // Returns the number of rows in scratch.logits. At most five synchronisations a layer, whatever the number of tokens
 // when there is one, as normalising and quantising one row is cheaper than sharing it.
-template <class FormatList, class Spec>
+template <class FormatList, class KvList, class Spec>
 HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weights,
                                      std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
                                      ExecutorRef executor) {
   EmbedTokens<FormatList>(spec, weights, sequences, scratch, executor);
   for (std::size_t l = 0; l < spec.config().layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
-    ProjectQueryKeyValue<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
-    Attend(spec, l, sequences, scratch, executor);
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    Attend<KvList>(spec, l, sequences, scratch, executor);
     AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
     AddFeedForward<FormatList>(spec, layer, tokens, scratch, executor);
   }

@@ -17,6 +17,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/core/token.hpp"
+#include "inlay/formats/kv_type.hpp"
 #include "inlay/formats/weight_type.hpp"
 #include "inlay/layers/batch.hpp"
 #include "inlay/layers/kv_cache.hpp"
@@ -85,11 +86,12 @@ struct LayerTable<StaticSpec<kConfig>> {
 
 // Weights bound to a forward pass. Views the packed buffer; owns nothing on the heap. Const members may be called from
 // several threads at once, each with its own workspace and caches.
-template <class SpecType, class FormatListType>
+template <class SpecType, class FormatListType, class KvListType = CommonKvTypes>
 class BasicModel {
  public:
   using Spec = SpecType;
   using FormatList = FormatListType;
+  using KvList = KvListType;
   static constexpr bool kIsStatic = Spec::kIsStatic;
 
   // The representations of activations that any format of the list multiplies with.
@@ -151,6 +153,7 @@ class BasicModel {
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<KvCache> NewCache(const SessionOptions& options, Arena& arena) const {
     INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
+    INLAY_CHECK_OK(CheckKvType(options.kv));
     return KvCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
@@ -161,15 +164,21 @@ class BasicModel {
   // Runs the new tokens of all sequences, appends them to their caches, and returns the logits asked for, sequence by
   // sequence. The logits of a token depend on nothing but the tokens before it in its own sequence: neither on how a
   // prompt was cut into passes, nor on other sequences, nor on the executor, to the last bit.
-  // Errors leave every cache as it was: kInvalidArgument (token id), kContextFull, kTooLarge (beyond the workspace),
+  // Errors leave every cache as it was: kInvalidArgument (token id, memory of another model), kContextFull, kTooLarge (beyond the workspace),
   // kNonFinite (weights or activations overflowed). No allocation; the only locks are the executor's.
   Result<LogitsView> Forward(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
     const Scratch& scratch = workspace.scratch();
+    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
+    }
     std::size_t tokens = 0, outputs = 0;
-    for (const SequenceInput& sequence : sequences) {
-      INLAY_CHECK_OK(CheckSequence(sequence, scratch));
-      tokens += sequence.tokens.size();
-      outputs += OutputCount(sequence);
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
+      for (const SequenceInput& other : sequences.first(i)) {
+        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
+      }
+      tokens += sequences[i].tokens.size();
+      outputs += OutputCount(sequences[i]);
     }
     if (tokens > scratch.shape.tokens) {
       return Fail(ErrorCode::kTooLarge, "tokens", tokens, " in one pass, the workspace is made for ", scratch.shape.tokens);
@@ -180,7 +189,7 @@ class BasicModel {
     }
     LogitsView logits{scratch.logits, outputs, config().vocab};
     if (tokens == 0) return logits;
-    HWY_NAMESPACE::ForwardPass<FormatList>(spec_, weights(), sequences, tokens, scratch, executor);
+    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, scratch, executor);
     for (std::size_t i = 0; i < outputs * logits.vocab; ++i) {
       if (!IsFinite(scratch.logits[i])) {
         return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
@@ -209,8 +218,17 @@ class BasicModel {
     }
   }
 
+  static constexpr Result<void> CheckKvType(KvType type) {
+    if (KvList::Contains(type)) return {};
+    TextBuffer<64> list;
+    for (const KvType each : KvList::kList) list.Append(list.empty() ? "" : ", ").Append(Name(each));
+    return Fail(ErrorCode::kUnsupported, "kv", "type ", Name(type), " is not in this model's cache types (", list.view(),
+                "); add ", Name(type));
+  }
+
   static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options) {
     INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kKinds));
+    INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
     INLAY_CHECK_OK(KvCache::Create(cache_bytes, config, options.kv, shape.context));
@@ -222,6 +240,8 @@ class BasicModel {
 
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
     if (sequence.cache == nullptr) return Fail(ErrorCode::kInvalidArgument, "cache", "is null");
+    if (!sequence.cache->IsFor(config())) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
+    INLAY_CHECK_OK(CheckKvType(sequence.cache->type()));
     if (sequence.cache->context() > scratch.shape.context) {
       return Fail(ErrorCode::kTooLarge, "cache", "has ", sequence.cache->context(), " positions, the workspace is made for ",
                   scratch.shape.context);
@@ -244,12 +264,13 @@ class BasicModel {
   std::size_t weights_bytes_ = 0;
 };
 
-// A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>.
-template <ModelConfig kConfig, class FormatList>
-using Model = BasicModel<StaticSpec<kConfig>, FormatList>;
+// A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types
+// are closed: what is not in them is not compiled, and a typed error.
+template <ModelConfig kConfig, class FormatList, class KvList = CommonKvTypes>
+using Model = BasicModel<StaticSpec<kConfig>, FormatList, KvList>;
 
-// Any model of a supported architecture, in any supported weight type.
-using AnyModel = BasicModel<DynamicSpec, AllFormats>;
+// Any model of a supported architecture, in any supported weight type, with any cache.
+using AnyModel = BasicModel<DynamicSpec, AllFormats, AllKvTypes>;
 
 INLAY_END_NAMESPACE
 

@@ -20,16 +20,19 @@ class Workspace {
   static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
                                   const float* rope_factors) {
     Workspace workspace;
+    workspace.config_ = config;
     INLAY_ASSIGN_OR_RETURN(workspace.scratch_, Scratch::Create(arena, config, shape));
     const double scale = config.rope_scaling == RopeScaling::kLinear ? static_cast<double>(config.rope_scale) : 1.0;
     RopeFrequencies(config.rope_base, scale, rope_factors, config.rope_dim, workspace.scratch_.frequencies);
     return workspace;
   }
 
+  const ModelConfig& config() const { return config_; }  // of the model that it was made for
   const Scratch& scratch() const { return scratch_; }
   std::size_t batch() const { return scratch_.shape.tokens; }
 
  private:
+  ModelConfig config_;
   Scratch scratch_;
 };
 
