@@ -167,9 +167,9 @@ BOOST_AUTO_TEST_SUITE(kernels_attention)
 BOOST_AUTO_TEST_CASE(EqualsNaiveSoftmaxOverTheStoredNumbers) {
   for (const KvType type : kTypes) {
     for (const std::size_t head_dim : {2, 6, 8, 16, 48, 64, 80, 96, 128, 256}) {
-      for (const std::size_t group : {1, 3, 4}) {
-        for (const std::size_t first : {0, 61, 500, 1100}) {
-          const std::size_t tokens = first == 1100 ? 3 : 29;
+      for (const std::size_t group : {1, 4}) {
+        for (const std::size_t first : {0, 250, 800}) {
+          const std::size_t tokens = first == 0 ? 29 : 8;
           Case c(type, head_dim, group, first, tokens, 0, static_cast<unsigned>(head_dim + first));
           const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
           // Scores up to about 8 sigma = 16 in magnitude: their rounding, 16 * sqrt(head_dim) * 2^-24, is the relative
@@ -194,8 +194,8 @@ BOOST_AUTO_TEST_CASE(StorageTypesStayWithinTheirErrorOfFloat32) {
 
 BOOST_AUTO_TEST_CASE(SlidingWindow) {
   for (const KvType type : kTypes) {
-    for (const std::size_t window : {1, 5, 64, 100, 512, 513, 700}) {
-      for (const std::size_t first : {0, 505, 1300}) {
+    for (const std::size_t window : {1, 5, 64, 100, 256, 257, 700}) {
+      for (const std::size_t first : {0, 250, 900}) {
         Case c(type, 16, 2, first, 40, window, 8);
         const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
         BOOST_TEST(c.WorstError(c.Whole(), expected) < (type == KvType::kQ8 ? 0.06 : 1e-5),
@@ -211,21 +211,22 @@ BOOST_AUTO_TEST_CASE(EverySplitOfTokensGivesTheSameBitsWhateverLiesBeyond) {
     for (const std::size_t head_dim : {8, 48, 128}) {
       for (const std::size_t group : {1, 4, 7, 30}) {
         for (const std::size_t window : {0, 90}) {
-          for (const std::size_t first : {0, 490, 1000}) {
-            Case whole(type, head_dim, group, first, 50, window, 2);
+          for (const std::size_t first : {0, 240, 500}) {
+            constexpr std::size_t kTokens = 31;
+            Case whole(type, head_dim, group, first, kTokens, window, 2);
             const auto expected = whole.Whole();
             // Token by token, later positions still garbage of another kind.
-            Case single(type, head_dim, group, first, 50, window, 2, 0x7F);
+            Case single(type, head_dim, group, first, kTokens, window, 2, 0x7F);
             single.StoreUpTo(first);
             std::vector<float> out(expected.size(), 77.0f);
-            for (std::size_t t = 0; t < 50; ++t) {
+            for (std::size_t t = 0; t < kTokens; ++t) {
               single.Store(first + t);
               single.Attend(inlay::DynamicExtent{head_dim}, t, t + 1, out);
             }
             BOOST_TEST(SameBits(out, expected));
             std::fill(out.begin(), out.end(), 77.0f);
-            for (std::size_t t = 0; t < 50;) {
-              const std::size_t end = std::min<std::size_t>(50, t + 1 + random() % 17);
+            for (std::size_t t = 0; t < kTokens;) {
+              const std::size_t end = std::min<std::size_t>(kTokens, t + 1 + random() % 11);
               whole.Attend(inlay::DynamicExtent{head_dim}, t, end, out);
               t = end;
             }
@@ -241,8 +242,8 @@ BOOST_AUTO_TEST_CASE(SpansMergedInOrderGiveTheSameBits) {
   for (const KvType type : kTypes) {
     for (const std::size_t head_dim : {8, 64, 80}) {
       for (const std::size_t group : {1, 4, 26}) {
-        for (const std::size_t window : {0, 1000}) {
-          for (const std::size_t position : {0, 511, 512, 1500, 2047}) {
+        for (const std::size_t window : {0, 500}) {
+          for (const std::size_t position : {0, 255, 256, 700}) {
             Case c(type, head_dim, group, position, 1, window, 6);
             const auto expected = c.Whole();
             const auto spans = inlay::AttentionSpans(c.shape, position);

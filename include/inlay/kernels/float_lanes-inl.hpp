@@ -215,9 +215,21 @@ HWY_INLINE Lanes16 AddHalves16(const Lanes16& a) {
     INLAY_LANES(hn::Add(a.vector[i % kHalf], a.vector[i % kHalf + kHalf]));
   }
 }
-// Where b is NaN the result is NaN (x86 returns the second operand, NEON either NaN).
-HWY_INLINE Lanes16 Max16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Max(a.vector[i], b.vector[i])); }
-HWY_INLINE Lanes16 Min16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Min(a.vector[i], b.vector[i])); }
+// Where b is NaN the result is NaN; where only a is, it is b. NEON's instruction, as Highway uses it, would drop NaNs.
+HWY_INLINE Lanes16 Max16(const Lanes16& a, const Lanes16& b) {
+#if HWY_ARCH_X86
+  INLAY_LANES(hn::Max(a.vector[i], b.vector[i]));
+#else
+  INLAY_LANES(hn::IfThenElse(hn::Gt(a.vector[i], b.vector[i]), a.vector[i], b.vector[i]));
+#endif
+}
+HWY_INLINE Lanes16 Min16(const Lanes16& a, const Lanes16& b) {
+#if HWY_ARCH_X86
+  INLAY_LANES(hn::Min(a.vector[i], b.vector[i]));
+#else
+  INLAY_LANES(hn::IfThenElse(hn::Lt(a.vector[i], b.vector[i]), a.vector[i], b.vector[i]));
+#endif
+}
 // Lanes below `begin` and from `end` on become `other`.
 HWY_INLINE Lanes16 KeepRange16(const Lanes16& value, std::size_t begin, std::size_t end, float other) {
   const FloatVector first = hn::Set(FloatTag(), static_cast<float>(begin));
