@@ -16,6 +16,9 @@ constexpr bool MatchesReference() {
   return true;
 }
 static_assert(MatchesReference());
+// A unit number is the upper 27 bits of one number and the upper 26 of the next.
+static_assert(inlay::Pcg32(42, 54).NextUnit() * 0x1p53 ==
+              static_cast<double>((std::uint64_t{0xa15c02b7u >> 5} << 26) + (0x7b47f409u >> 6)));
 
 }  // namespace
 

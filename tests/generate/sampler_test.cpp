@@ -312,6 +312,9 @@ BOOST_AUTO_TEST_CASE(PenaltiesSteerGreedy) {
   strong->Accept(1);
   const float most = std::numeric_limits<float>::max();
   BOOST_TEST(strong->Sample(std::vector<float>{-most, -most, -1}).value_or(-1) == 2);
+  Owned weak({.temperature = 1, .repetition_penalty = 0.001f}, 3);
+  weak->Accept(1);
+  for (int i = 0; i < 20; ++i) BOOST_TEST(weak->Sample(std::vector<float>{0, most, -1}).value_or(-1) == 1);
 }
 
 BOOST_AUTO_TEST_CASE(TinyTemperaturesAreGreedy) {

@@ -95,7 +95,9 @@ TestTokens RandomTokens(inlay::Pcg32& random, bool spaces_inside) {
       piece += letters[letter];
     }
     if (seen.insert(piece).second) {
-      tokens.push_back({piece, static_cast<float>(random.Next() % 8) - 4.0f, inlay_test::kNormal});
+      // Both zeros are among the scores.
+      const float score = (static_cast<float>(random.Next() % 4) - 1.0f) * (random.Next() % 2 == 0 ? 1.0f : -1.0f);
+      tokens.push_back({piece, score, inlay_test::kNormal});
     }
   }
   return tokens;
@@ -240,6 +242,22 @@ BOOST_AUTO_TEST_CASE(TheWorstTextFitsTheScratch) {
       // Memory of exactly the promised size, so that a sanitizer sees the first byte too many.
       BOOST_REQUIRE(!Encode(*tokenizer, text).empty());
     }
+  }
+}
+
+// Half as many pairs again as there are symbols wait at one time here.
+BOOST_AUTO_TEST_CASE(TheFullestQueue) {
+  VocabFile file;
+  file.tokens = inlay_test::TokensWithBytes();
+  file.tokens.push_back({"ab", 10, inlay_test::kNormal});
+  for (const char* piece : {"ba", "aba", "abab", "bab"}) file.tokens.push_back({piece, 0, inlay_test::kNormal});
+  file.Flag("tokenizer.ggml.add_space_prefix", false);
+  const OpenTokenizer tokenizer = OpenTokenizer::Gguf(file);
+  BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
+  std::string text;
+  for (int i = 0; i < 100; ++i) {
+    text += i % 2 == 0 ? 'a' : 'b';
+    BOOST_TEST(Encode(*tokenizer, text) == SlowEncode(file.tokens, text), boost::test_tools::per_element());
   }
 }
 

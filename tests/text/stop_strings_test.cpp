@@ -104,6 +104,25 @@ BOOST_AUTO_TEST_CASE(AgreesWithSearchingTheWholeText) {
   BOOST_TEST(stopped < 3000);
 }
 
+// Every stop string of two letters up to a length, in a text that often almost matches.
+BOOST_AUTO_TEST_CASE(EveryShortStopString) {
+  inlay::Pcg32 random(2);
+  for (std::size_t size = 1; size <= 11; ++size) {
+    for (unsigned letters = 0; letters < 1u << size; ++letters) {
+      std::string stop;
+      for (std::size_t i = 0; i < size; ++i) stop += (letters >> i & 1) != 0 ? 'b' : 'a';
+      std::string text;
+      for (int i = 0; i < 6; ++i) text += stop.substr(0, random.Next() % size);
+      text += stop;
+      Owned matcher({stop}, text.size());
+      const auto result = matcher->Feed(text);
+      BOOST_REQUIRE(result);
+      BOOST_REQUIRE_EQUAL(result->text, text.substr(0, text.find(stop)));
+      BOOST_REQUIRE_EQUAL(result->stop, 0u);
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(StopsAcrossPieces) {
   Owned matcher({"</s>", "\n\nUser:"}, 16);
   BOOST_TEST(matcher->Feed("Hello<")->text == "Hello");

@@ -99,6 +99,7 @@ BOOST_AUTO_TEST_CASE(FactsOfTheFile) {
   BOOST_TEST(other->special().padding == 10);
   BOOST_TEST(!other->add_bos());
   for (const TokenId id : {6, 8, 9}) BOOST_TEST(other->EndsGeneration(id));
+  BOOST_TEST(Encode(*other, "b") == (TokenIds{IdOf(file.tokens, "b")}), boost::test_tools::per_element());
   BOOST_TEST(Encode(*other, "", {}) == (TokenIds{6}), boost::test_tools::per_element());
   BOOST_TEST(Encode(*other, "b", {}) == (TokenIds{IdOf(file.tokens, "b"), 6}), boost::test_tools::per_element());
 }

@@ -82,6 +82,17 @@ BOOST_AUTO_TEST_CASE(EveryPieceIsFound) {
   BOOST_TEST(vocabulary->Find(std::string(100000, 'a')) == inlay::kNoToken);
 }
 
+// Numbers of tokens that could fill a table to the last place: a piece that is not there must end the search.
+BOOST_AUTO_TEST_CASE(NoTableIsFull) {
+  for (std::size_t count = 1; count <= 4096; count *= 2) {
+    std::vector<std::pair<std::string, inlay::TokenAttributes>> tokens;
+    for (std::size_t i = 0; i < count; ++i) tokens.emplace_back("t" + std::to_string(i), inlay::kTokenNormal);
+    const Filled vocabulary(tokens);
+    BOOST_TEST(vocabulary->Find("t" + std::to_string(count - 1)) == static_cast<TokenId>(count - 1));
+    BOOST_TEST(vocabulary->Find("u0") == inlay::kNoToken);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(TextNeverFindsControls) {
   const Filled vocabulary({{"a", inlay::kTokenNormal},
                            {"<c>", inlay::kTokenControl},

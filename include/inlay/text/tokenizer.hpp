@@ -129,20 +129,17 @@ class Tokenizer {
                              std::span<TokenId> out) const {
     TokenWriter writer(out);
     if (options.add_special && add_bos_) writer.Push(vocabulary_.special().bos);
-    bool after_special = true;
     for (std::size_t at = 0; at < text.size();) {
       const Vocabulary::Match match = vocabulary_.FindSpecial(text, at, options.parse_special);
       const std::size_t end = std::min(match.start, text.size());
       if (end > at) {
-        const bool space_prefix = add_space_prefix_ && after_special;
+        // What stands between special tokens begins like a text of its own.
         INLAY_CHECK_OK(
-            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), space_prefix, at, scratch, writer));
-        after_special = false;
+            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), add_space_prefix_, at, scratch, writer));
       }
       at = end;
       if (match.id == kNoToken) continue;
       writer.Push(match.id);
-      after_special = true;
       at += vocabulary_.PieceSize(match.id);
       if ((vocabulary_.Attributes(match.id) & kTokenStripsRight) != 0) {
         while (at < text.size() && IsWhiteSpace(text[at])) ++at;
