@@ -15,4 +15,8 @@ float SumOfDecodedRow(inlay::WeightType type) {
   return sum;
 }
 
+inlay::Result<std::string> StoryOfAnyModelInMemory(std::span<const std::byte> file, std::size_t tokens) {
+  return StoryInMemory<inlay::AnyModel>(file, tokens);
+}
+
 std::string StoryOfAnyModel(const char* path) { return Story<inlay::AnyModel>(path); }

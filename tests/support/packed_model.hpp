@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <stdexcept>
 #include <vector>
 
 #include "inlay/files/gguf.hpp"
@@ -42,7 +41,7 @@ inline AlignedBytes PackFile(const AlignedBytes& plain) {
     return {};
   };
   const inlay::Result<void> result = PackFile(plain, sink);
-  if (!result) throw std::runtime_error(result.error().Message().c_str());
+  if (!result) SetUpFailed(result.error().Message().view());
   return out;
 }
 
