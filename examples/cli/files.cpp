@@ -379,12 +379,38 @@ std::string Initializer(const ModelConfig& c) {
   return text;
 }
 
-// The types of the matrices, the one with most bytes first: a plan of the model counts every matrix in the first type.
+std::string TypeIdentifier(WeightType type) { return "k" + std::string(inlay::Name(type)); }
+
+constexpr std::string_view RoleIdentifier(inlay::TensorRole role) {
+  switch (role) {
+    case inlay::TensorRole::kTokenEmbedding: return "kTokenEmbedding";
+    case inlay::TensorRole::kOutputNorm: return "kOutputNorm";
+    case inlay::TensorRole::kOutput: return "kOutput";
+    case inlay::TensorRole::kRopeFactors: return "kRopeFactors";
+    case inlay::TensorRole::kAttentionNorm: return "kAttentionNorm";
+    case inlay::TensorRole::kQuery: return "kQuery";
+    case inlay::TensorRole::kKey: return "kKey";
+    case inlay::TensorRole::kValue: return "kValue";
+    case inlay::TensorRole::kAttentionOutput: return "kAttentionOutput";
+    case inlay::TensorRole::kFfnNorm: return "kFfnNorm";
+    case inlay::TensorRole::kRouter: return "kRouter";
+    case inlay::TensorRole::kGate: return "kGate";
+    case inlay::TensorRole::kUp: return "kUp";
+    case inlay::TensorRole::kDown: return "kDown";
+  }
+  return {};
+}
+
+bool IsMatrix(const ModelConfig& config, inlay::TensorRole role) {
+  return inlay::HasRole(config, role) && !inlay::IsVector(role);
+}
+
+// The types of the matrices, the one with most bytes first.
 std::vector<WeightType> MatrixTypes(const ModelFile& file) {
   std::array<std::size_t, 256> bytes{};
   for (std::size_t i = 0; i < file.types().size(); ++i) {
     const inlay::TensorRole role = inlay::TensorAt(i).role;
-    if (!inlay::HasRole(file.config(), role) || inlay::IsVector(role)) continue;
+    if (!IsMatrix(file.config(), role)) continue;
     const WeightType type = file.types()[i];
     bytes[static_cast<std::size_t>(type)] += inlay::PackedTensorBytes(file.config(), role, type);
   }
@@ -398,22 +424,57 @@ std::vector<WeightType> MatrixTypes(const ModelFile& file) {
   return types;
 }
 
+// The body of a recipe's TypeOf: which type each matrix of the file has.
+std::string RecipeCases(const ModelFile& file, WeightType usual) {
+  const ModelConfig& config = file.config();
+  std::string text;
+  for (const inlay::TensorRoleInfo& info : inlay::kTensorRoles) {
+    if (!IsMatrix(config, info.role) || info.role == inlay::TensorRole::kRouter) continue;
+    const std::uint32_t layers = inlay::IsLayerRole(info.role) ? config.layers : 1;
+    std::string list;
+    bool uniform = true;
+    const WeightType first = file.types()[inlay::TensorIndex({info.role, 0})];
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      const WeightType type = file.types()[inlay::TensorIndex({info.role, layer})];
+      uniform &= type == first;
+      list += (layer == 0 ? "" : layer % 8 == 0 ? ",\n                                    " : ", ") +
+              ("Type::" + TypeIdentifier(type));
+    }
+    const std::string label = "      case inlay::TensorRole::" + std::string(RoleIdentifier(info.role)) + ":";
+    if (!uniform) {
+      text += label + " {\n        constexpr Type kOfLayer[] = {" + list + "};\n        return kOfLayer[id.layer];\n      }\n";
+    } else if (first != usual) {
+      text += label + " return Type::" + TypeIdentifier(first) + ";\n";
+    }
+  }
+  return text + "      default: return Type::" + TypeIdentifier(usual) + ";\n";
+}
+
+// A plain list for a file with one type; else a list that also says which tensor has which, so that the size of the model
+// is known to the compiler, exactly.
+std::string FormatsOf(const ModelFile& file) {
+  const std::vector<WeightType> types = MatrixTypes(file);
+  std::string list;
+  for (const WeightType type : types) list += (list.empty() ? "inlay::WeightType::" : ", inlay::WeightType::") + TypeIdentifier(type);
+  list = "inlay::Formats<" + list + ">";
+  if (types.size() == 1) return "using ModelFormats = " + list + ";\n";
+  return "struct ModelFormats : " + list +
+         " {\n  using Type = inlay::WeightType;\n"
+         "  static constexpr Type TypeOf(const inlay::ModelConfig&, inlay::TensorId id) {\n    switch (id.role) {\n" +
+         RecipeCases(file, types.front()) + "    }\n  }\n};\n";
+}
+
 }  // namespace
 
 Result<void> Describe(const DescribeOptions& options) {
   INLAY_ASSIGN_OR_RETURN(const ModelFile file, OpenWithoutWeights(options.path));
-  std::string formats;
-  for (const WeightType type : MatrixTypes(file)) {
-    formats += (formats.empty() ? "inlay::WeightType::k" : ", inlay::WeightType::k") + std::string(inlay::Name(type));
-  }
   std::string known;
   for (const inlay::KnownModel& model : inlay::kKnownModels) {
     if (*model.config == file.config()) known = "// The same as inlay::" + std::string(model.identifier) + ".\n";
   }
   return WriteOut("// A model as a type, made by \"inlay describe\".\n#pragma once\n\n#include <inlay/inlay.hpp>\n\n" + known +
                   "inline constexpr inlay::ModelConfig kConfig{\n" + Initializer(file.config()) + "};\n\n" +
-                  "using ModelFormats = inlay::Formats<" + formats + ">;\n" +
-                  "using DescribedModel = inlay::Model<kConfig, ModelFormats>;\n");
+                  FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats>;\n");
 }
 
 }  // namespace cli

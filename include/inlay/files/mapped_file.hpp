@@ -40,6 +40,14 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Gives the memory of what has been read back to the system, for files that are read once. The bytes stay valid: what is
+  // looked at again is read from the file again. Does nothing where the file is not mapped.
+  void ReleasePages() const {
+#if defined(__unix__) || defined(__APPLE__)
+    if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+#endif
+  }
+
 #if defined(__unix__) || defined(__APPLE__)
   MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
   MappedFile& operator=(MappedFile&& other) noexcept {

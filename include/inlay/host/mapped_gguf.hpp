@@ -42,6 +42,7 @@ class MappedGguf {
   }
 
   std::span<const std::byte> bytes() const { return mapping_.bytes(); }
+  const MappedFile& mapping() const { return mapping_; }
   // nullptr when there is none.
   const GgufFile* file() const { return file_ ? &*file_ : nullptr; }
 

@@ -72,7 +72,7 @@ class ModelFile {
     INLAY_CHECK_OK(ReadTokenizer());
     if (!PackedFile::IsPacked(*gguf())) {
       INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
-      return Pack(*gguf(), options, executor, progress);
+      return Pack(*gguf(), gguf_.mapping(), options, executor, progress);
     }
     INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
@@ -96,7 +96,7 @@ class ModelFile {
     } else {
       INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
     }
-    return Pack(*checkpoint, options, executor, progress);
+    return Pack(*checkpoint, mapping_, options, executor, progress);
   }
 
   // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()
@@ -115,7 +115,8 @@ class ModelFile {
   }
 
   template <class Source>
-  Result<void> Pack(const Source& source, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  Result<void> Pack(const Source& source, const MappedFile& mapping, const LoadOptions& options, ExecutorRef executor,
+                    PackProgress progress) {
     const std::size_t count = TensorCount(config_);
     INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
     const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
@@ -127,7 +128,12 @@ class ModelFile {
     if (!options.weights) return {};
     INLAY_ASSIGN_OR_RETURN(buffer_, OwnedBuffer::Create(PackedWeightsBytes(config_, types_), "packed weights"));
     packed_ = buffer_.bytes();
-    return PackWeights(config_, sources, options.verify, buffer_.bytes(), executor, progress);
+    // A tensor that is packed is not needed in the file's form: without this a model would be in memory twice.
+    const auto release = [&](std::size_t done, std::size_t total) {
+      mapping.ReleasePages();
+      return progress(done, total);
+    };
+    return PackWeights(config_, sources, options.verify, buffer_.bytes(), executor, release);
   }
 
   MappedGguf gguf_;
