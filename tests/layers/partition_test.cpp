@@ -1,0 +1,87 @@
+// Cutting work for threads: every row and token exactly once, at the borders that kernels allow.
+#define BOOST_TEST_DYN_LINK
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "inlay/core/executor.hpp"
+#include "inlay/layers/partition.hpp"
+
+namespace {
+
+// Counts tasks and runs them here.
+struct CountingExecutor {
+  std::size_t threads = 1;
+  std::size_t tasks = 0;
+  std::size_t concurrency() const { return threads; }
+  void Run(std::size_t n, inlay::FunctionRef<void(std::size_t)> f) {
+    tasks += n;
+    for (std::size_t i = n; i-- > 0;) f(i);
+  }
+};
+
+BOOST_AUTO_TEST_SUITE(layers_partition)
+
+BOOST_AUTO_TEST_CASE(head_units) {
+  static_assert(inlay::HeadUnit(64) == 64);
+  static_assert(inlay::HeadUnit(8) == 16);
+  static_assert(inlay::HeadUnit(48) == 48);
+  static_assert(inlay::HeadUnit(10) == 80);
+  static_assert(inlay::HeadUnit(2) == 16);
+}
+
+BOOST_AUTO_TEST_CASE(rows_are_covered_once) {
+  for (const std::size_t threads : {1u, 2u, 3u, 7u, 64u}) {
+    for (const std::size_t unit : {16u, 48u, 80u}) {
+      for (const std::size_t macs : {std::size_t{1}, std::size_t{1} << 30}) {
+        for (const std::array<std::size_t, 3>& rows :
+             {std::array<std::size_t, 3>{256, 64, 64}, {77, 1, 100}, {16, 16, 16}, {1000, 10, 3}, {1, 1, 1}}) {
+          CountingExecutor executor{threads};
+          std::vector<std::vector<int>> seen = {std::vector<int>(rows[0]), std::vector<int>(rows[1]),
+                                                std::vector<int>(rows[2])};
+          inlay::ForRowRanges(executor, rows, unit, macs, [&](std::size_t part, std::size_t begin, std::size_t end) {
+            BOOST_TEST(begin < end);
+            BOOST_TEST(begin % unit == 0u);
+            BOOST_TEST((end % unit == 0 || end == rows[part]));
+            for (std::size_t r = begin; r < end; ++r) ++seen.at(part).at(r);
+          });
+          for (const std::vector<int>& part : seen) {
+            BOOST_TEST(std::all_of(part.begin(), part.end(), [](int count) { return count == 1; }));
+          }
+          BOOST_TEST(executor.tasks <= threads * inlay::kTasksPerThread);
+        }
+      }
+    }
+  }
+}
+
+// Small products are not worth handing out.
+BOOST_AUTO_TEST_CASE(small_work_stays_here) {
+  CountingExecutor executor{4};
+  const auto nothing = [](std::size_t, std::size_t, std::size_t) {};
+  inlay::ForRowRanges(executor, std::array<std::size_t, 1>{1024}, 16, inlay::kSerialMacs - 1, nothing);
+  BOOST_TEST(executor.tasks == 0u);
+  inlay::ForRowRanges(executor, std::array<std::size_t, 1>{1024}, 16, inlay::kSerialMacs, nothing);
+  BOOST_TEST(executor.tasks == 4 * inlay::kTasksPerThread);
+}
+
+BOOST_AUTO_TEST_CASE(tokens_are_covered_once) {
+  for (const std::size_t threads : {1u, 2u, 9u}) {
+    for (std::size_t tokens = 0; tokens < 70; ++tokens) {
+      CountingExecutor executor{threads};
+      std::vector<int> seen(tokens);
+      inlay::ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t t = begin; t < end; ++t) ++seen.at(t);
+      });
+      BOOST_TEST(std::all_of(seen.begin(), seen.end(), [](int count) { return count == 1; }));
+      if (tokens <= 8) BOOST_TEST(executor.tasks == 0u);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace
