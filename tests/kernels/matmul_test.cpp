@@ -212,7 +212,8 @@ BOOST_AUTO_TEST_CASE(every_shape_gives_the_bits_of_the_plain_loops) {
       }
     }
     for (std::size_t tokens = 1; tokens <= 17; ++tokens) RequireExact(Problem(type, 20, 512, tokens, ++seed));
-    for (const std::size_t tokens : Counts{31, 32, 33, 67, 130}) RequireExact(Problem(type, 33, 768, tokens, ++seed));
+    for (const std::size_t tokens : Counts{31, 32, 33, 67, 130, 209}) RequireExact(Problem(type, 33, 768, tokens, ++seed));
+    if (block == 32) RequireExact(Problem(type, 35, 32 * 11, 50, ++seed));
   }
 }
 

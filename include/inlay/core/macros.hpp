@@ -11,7 +11,9 @@
 #define INLAY_VERSION_MINOR 1
 #define INLAY_VERSION_PATCH 0
 
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+#if defined(__AVX512VNNI__) && (defined(__AMX_INT8__) || defined(__AMXINT8__))
+#define INLAY_ABI_CPU avx512amx
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512vnni
 #elif defined(__AVX512F__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512

@@ -64,7 +64,9 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
   for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
     if ((kinds & kind) == 0) continue;
     QuantizedRows& rows = kind == kActivationBlock32 ? x.block32 : x.block256;
-    rows.value_stride = RoundUp(cols, 64);
+    // An odd number of cache lines: rows a power of two apart would share a few sets of the cache, and loads would wait for
+    // unrelated stores that agree in the low address bits.
+    rows.value_stride = RoundUp(cols, 64) | 64;
     rows.scale_stride = DivideUp(cols, kind == kActivationBlock32 ? 32 : 256);
     rows.sum_stride = detail::SumsPerRow(kind, cols);
     INLAY_ASSIGN_OR_RETURN(const auto ints, arena.template Allocate<std::int8_t>(tokens * rows.value_stride, "activations"));

@@ -16,6 +16,7 @@
 #include "inlay/kernels/highway.hpp"
 #include "inlay/kernels/output.hpp"
 #include "inlay/kernels/packed_layout.hpp"
+#include "inlay/kernels/quantized_amx-inl.hpp"
 #include "inlay/kernels/quantized_formats-inl.hpp"
 #include "inlay/kernels/quantized_panel-inl.hpp"
 #include "inlay/kernels/simd-inl.hpp"
@@ -37,6 +38,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr std::size_t kTokenTile = 4;
 // From this number of tokens on, unpacking to memory pays.
 inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
+#if INLAY_AMX
+inline constexpr std::size_t kAmxMinTokens = 24;
+static_assert(kAmxMinTokens >= kAmxTokens);
+#endif
 
 // sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
 // -127 .. 127, prepared scales -128 .. 127.
@@ -205,16 +210,22 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
   }
 }
 
-// Stores or adds the results of `tokens` tokens, `stride` apart; `rows` of them exist.
-HWY_INLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
-                             const Output& out, std::size_t token, std::size_t row) {
+// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
+HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+                               const Output& out, std::size_t token, std::size_t row) {
+  const FloatTag df;
+  const std::size_t whole = rows / kWordLanes * kWordLanes;
   for (std::size_t t = 0; t < tokens; ++t) {
-    float* to = out.data + (token + t) * out.stride + row;
-    const float* from = results + t * stride;
+    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
+    const float* HWY_RESTRICT from = results + t * stride;
     if (out.accumulate) {
-      for (std::size_t r = 0; r < rows; ++r) to[r] += from[r];
+      for (std::size_t r = 0; r < whole; r += kWordLanes) {
+        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
+      }
+      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
     } else {
-      for (std::size_t r = 0; r < rows; ++r) to[r] = from[r];
+      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
+      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
     }
   }
 }
@@ -245,34 +256,86 @@ void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, cons
   }
 }
 
-// MatMul (matmul-inl.hpp) for one quantised type. Needs 24 KiB of stack for several tokens.
+// Many tokens. Needs 24 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                     std::size_t row_end, const Output& out) {
+  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
+  // Whole register tiles of tokens go through panels, what is left through the other kernel.
+  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
+  alignas(64) float results[kPanelBlock * kPanelRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
+      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
+      MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
+      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
+    }
+  }
+  MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
+}
+
+#if INLAY_AMX
+// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                  std::size_t row_end, const Output& out) {
+  alignas(64) float results[kAmxBlock * kAmxRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tokens = token_end - token_begin;
+  // Blocks of the same size, in tiles of tokens.
+  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
+  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
+  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
+  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
+    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
+      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
+      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
+      const auto start = [=](std::size_t t) HWY_ATTR {
+        const std::size_t token = (first + t) * kAmxTokens;
+        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
+      };
+      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
+      for (std::size_t t = 0; t < tiles; ++t) {
+        const std::size_t skip = (first + t) * kAmxTokens - start(t);
+        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
+                     token_begin + start(t) + skip, row);
+      }
+    }
+  }
+  _tile_release();
+}
+#endif  // INLAY_AMX
+
+// MatMul (matmul-inl.hpp) for one quantised type.
 template <WeightType kType, Extent Cols>
 void MatMulQuantized(const std::byte* packed_bytes, std::size_t rows, Cols cols, const Activations& activations,
                      std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
                      const Output& out) {
   const auto* packed = reinterpret_cast<const std::uint8_t*>(packed_bytes);
   const TokenRows x(Info(kType).block_values == 32 ? activations.block32 : activations.block256);
-  if (token_end - token_begin < kPanelMinTokens) {
-    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  const std::size_t tokens = token_end - token_begin;
+#if INLAY_AMX
+  if (tokens >= kAmxMinTokens && AmxPermitted()) {
+    MultiplyWithAmx<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
     return;
   }
-  // Whole register tiles of tokens go through panels, what is left through the other kernel.
-  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
-  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
-  alignas(64) float results[kPanelBlock * kPanelRows];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-    const std::size_t tiles = DivideUp((rows < row + kPanelRows ? rows - row : kPanelRows), kRowTile);
-    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
-      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
-      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-      MultiplyPanels<kType>(tile, tiles == kPanelTiles ? tile_bytes : 0, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
-    }
+#endif
+  if (tokens >= kPanelMinTokens) {
+    MultiplyWithPanels<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  } else {
+    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
   }
-  MultiplyTiles<kType>(packed, rows, cols, x, panel_end, token_end, row_begin, row_end, out);
 }
 
 }  // namespace HWY_NAMESPACE
