@@ -77,6 +77,14 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   }
 }
 
+// Asks for levels that are needed soon. The hardware's prefetching alone leaves a third of the memory bandwidth unused
+// when one token is multiplied (Q4_K, one Granite Rapids core: 10.4 without, 13.6 GB/s with; 4 KiB or more ahead: less).
+template <WeightType kType>
+HWY_INLINE void PrefetchLevels(const std::uint8_t* levels) {
+  constexpr std::size_t kDistance = 2048;
+  for (std::size_t i = 0; i < PackedLevelBytes(kType); i += kWordBytes) __builtin_prefetch(levels + kDistance + i);
+}
+
 // A sub-scale per lane in the form that AccumulateScaled wants: where bytes multiply to 16-bit pairs, in both halves.
 HWY_INLINE Words PrepareScale(Words scale) {
 #if INLAY_MADDUBS

@@ -121,6 +121,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
   const FloatTag df;
   const WordTag di;
   Words levels[8];
+  if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
   UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
   const Floats scale = LoadBlockScale(block, lane);
   HWY_UNROLL(8)
@@ -167,8 +168,10 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
     }
   }
   for (std::size_t i = 0; i < 8; ++i) {
+    const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
+    if (lane == 0) PrefetchLevels<kType>(packed);
     Words levels[8];
-    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
+    UnpackLevels<kBits>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
       HWY_UNROLL(2)
@@ -191,22 +194,25 @@ template <WeightType kType, std::size_t kTokens, Extent Cols>
 HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols, TokenRows x, float* HWY_RESTRICT results) {
   constexpr std::size_t kValues = Info(kType).block_values;
   const FloatTag df;
-  for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
-    Floats sums[kTokens];
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(df);
-    TokenRows at = x;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
+  // All rows of a block before the next block, so that the tile is read from memory once and in order.
+  Floats sums[kRowTile / kWordLanes][kTokens];
+  for (auto& vector : sums) {
+    for (Floats& sum : vector) sum = hn::Zero(df);
+  }
+  TokenRows at = x;
+  for (std::size_t b = 0; b < cols / kValues; ++b) {
+    const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
+    for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
       if constexpr (kValues == 32) {
-        MultiplyBlock32<kType, kTokens>(block, lane, at, sums);
+        MultiplyBlock32<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
       } else {
-        MultiplyBlock256<kType, kTokens>(block, lane, at, sums);
+        MultiplyBlock256<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
       }
-      at = at.template FromBlock<kValues>(1);
     }
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[t], df, results + t * kRowTile + lane);
+    at = at.template FromBlock<kValues>(1);
+  }
+  for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[v][t], df, results + t * kRowTile + v * kWordLanes);
   }
 }
 
