@@ -217,7 +217,7 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
 }
 
 // Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
-HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
                                const Output& out, std::size_t token, std::size_t row) {
   const FloatTag df;
   const std::size_t whole = rows / kWordLanes * kWordLanes;
