@@ -19,7 +19,9 @@
 #define INLAY_VERSION_MINOR 1
 #define INLAY_VERSION_PATCH 0
 
-#if defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+#if defined(__AVX512VNNI__) && (defined(__AMX_INT8__) || defined(__AMXINT8__))
+#define INLAY_ABI_CPU avx512amx
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512vnni
 #elif defined(__AVX512F__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512
@@ -124,7 +126,8 @@ class TextBuffer {
   constexpr std::size_t size() const { return size_; }
   constexpr bool empty() const { return size_ == 0; }
 
-  constexpr TextBuffer& Append(std::string_view text) {
+  // Not inlined: text is built where something failed, and speed is not the point there.
+  [[gnu::noinline, gnu::cold]] constexpr TextBuffer& Append(std::string_view text) {
     if (cut_) return *this;
     const std::size_t room = kCapacity - 1 - size_;
     std::size_t count = text.size();
@@ -150,7 +153,7 @@ class TextBuffer {
 
   template <class Integer>
     requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, char> && !std::is_same_v<Integer, bool>)
-  constexpr TextBuffer& Append(Integer value) {
+  [[gnu::noinline, gnu::cold]] constexpr TextBuffer& Append(Integer value) {
     char digits[24] = {};
     std::size_t at = sizeof(digits);
     const bool negative = value < 0;
@@ -241,8 +244,9 @@ struct [[nodiscard]] Error {
 };
 
 // Builds an error; the detail is put together from text and integers: Fail(kMissing, key, "needed by ", architecture).
+// Out of line and cold: a message is put together at hundreds of places, and inlined it was a sixth of a program.
 template <class... Parts>
-constexpr Error Fail(ErrorCode code, std::string_view field, const Parts&... detail) {
+[[gnu::noinline, gnu::cold]] constexpr Error Fail(ErrorCode code, std::string_view field, const Parts&... detail) {
   Error error;
   error.code = code;
   error.field.Append(field);
@@ -251,7 +255,8 @@ constexpr Error Fail(ErrorCode code, std::string_view field, const Parts&... det
 }
 
 template <class... Parts>
-constexpr Error FailAt(ErrorCode code, std::uint64_t offset, std::string_view field, const Parts&... detail) {
+[[gnu::noinline, gnu::cold]] constexpr Error FailAt(ErrorCode code, std::uint64_t offset, std::string_view field,
+                                                    const Parts&... detail) {
   Error error = Fail(code, field, detail...);
   error.offset = offset;
   return error;
@@ -1162,6 +1167,36 @@ constexpr const WeightTypeInfo* FindWeightType(std::string_view name) {
 constexpr const WeightTypeInfo& Info(WeightType type) { return *FindWeightType(static_cast<std::uint32_t>(type)); }
 constexpr std::string_view Name(WeightType type) { return Info(type).name; }
 
+// The name of a type that GGUF defines and this library does not read, for messages; empty for others.
+constexpr std::string_view NameOfUnreadType(std::uint32_t id) {
+  switch (id) {
+    case 9: return "Q8_1";
+    case 10: return "Q2_K";
+    case 11: return "Q3_K";
+    case 15: return "Q8_K";
+    case 16: return "IQ2_XXS";
+    case 17: return "IQ2_XS";
+    case 18: return "IQ3_XXS";
+    case 19: return "IQ1_S";
+    case 20: return "IQ4_NL";
+    case 21: return "IQ3_S";
+    case 22: return "IQ2_S";
+    case 23: return "IQ4_XS";
+    case 25: return "I16";
+    case 26: return "I32";
+    case 27: return "I64";
+    case 28: return "F64";
+    case 29: return "IQ1_M";
+    case 34: return "TQ1_0";
+    case 35: return "TQ2_0";
+    case 39: return "MXFP4";
+    case 40: return "NVFP4";
+    case 41: return "Q1_0";
+    case 42: return "Q2_0";
+    default: return {};
+  }
+}
+
 // Bytes of one row of `cols` values in the file's own (row-major, blocked) order; cols is a multiple of block_values.
 constexpr std::size_t RowBytes(WeightType type, std::size_t cols) {
   return cols / Info(type).block_values * Info(type).block_bytes;
@@ -1220,7 +1255,7 @@ struct BlockQ4_1 {
   std::uint8_t qs[16];
 };
 
-// 32 values of 5 bits, value = d * (q - 16). Nibbles as Q4_0; bit j of the little-endian word qh is the fifth of value j.
+// 32 values of 5 bits, value = d * (q - 16). Nibbles as Q4_0; bit j of the little-endian qh is the fifth of value j.
 struct BlockQ5_0 {
   std::uint16_t d;
   std::uint8_t qh[4];
@@ -1235,8 +1270,8 @@ struct BlockQ5_1 {
   std::uint8_t qs[16];
 };
 
-// 256 values in 8 groups of 32, value = d * scale * q - dmin * min, q of 4 bits; scale and min of 6 bits per group, packed
-// as codec.hpp's GroupScales. qs: 64 values per 32 bytes, group 2i in the low nibbles, 2i + 1 in the high ones.
+// 256 values in 8 groups of 32, value = d * scale * q - dmin * min, q of 4 bits; scale and min of 6 bits per group,
+// packed as codec.hpp's GroupScales. qs: 64 values per 32 bytes, group 2i in the low nibbles, 2i + 1 in the high ones.
 struct BlockQ4_K {
   std::uint16_t d;
   std::uint16_t dmin;
@@ -1253,8 +1288,8 @@ struct BlockQ5_K {
   std::uint8_t qs[128];
 };
 
-// 256 values in 16 groups of 16, value = d * scale * (q - 32), q of 6 bits. In each half of 128 values, ql holds the low
-// nibbles (bytes 0..63: values 0..63 low, 64..127 high) and qh the upper two bits (byte j: values j, j+32, j+64, j+96).
+// 256 values in 16 groups of 16, value = d * scale * (q - 32), q of 6 bits. In each half of 128 values, ql holds the
+// low nibbles (bytes 0..63: values 0..63 low, 64..127 high) and qh the upper two bits (byte j: j + 0, 32, 64, 96).
 struct BlockQ6_K {
   std::uint8_t ql[128];
   std::uint8_t qh[64];
@@ -1306,8 +1341,8 @@ std::size_t FindFullExponent(std::span<const std::byte> data, std::size_t stride
 
 }  // namespace detail
 
-// The byte offset in `data` (whole blocks of `type`) of a value or scale that is NaN or infinite; kAllFinite when there is
-// none. Integers are finite.
+// The byte offset in `data` (whole blocks of `type`) of a value or scale that is NaN or infinite; kAllFinite when there
+// is none. Integers are finite.
 inline std::size_t FindNonFinite(WeightType type, std::span<const std::byte> data) {
   constexpr std::uint16_t kF16Exponent = 0x7C00;
   const auto in_blocks = [&](std::size_t stride, std::size_t at) {
@@ -1345,9 +1380,9 @@ INLAY_END_NAMESPACE
 
 // --- inlay/files/gguf.hpp
 
-// Reads GGUF: metadata and tensors of a model file, as views into bytes that the caller has (mapped, in flash, in memory).
-// Everything is validated when the file is opened, so that access afterwards cannot fail on the file's account.
-// Source: the GGUF specification (ggml project), versions 2 and 3, little-endian.
+// Reads GGUF: metadata and tensors of a model file, as views into bytes that the caller has (mapped, in flash, in
+// memory). Everything is validated when the file is opened, so that access afterwards cannot fail on the file's
+// account. Source: the GGUF specification (ggml project), versions 2 and 3, little-endian.
 #ifndef INLAY_FILES_GGUF_HPP_
 #define INLAY_FILES_GGUF_HPP_
 
@@ -1659,13 +1694,13 @@ struct GgufValue {
 // One tensor. Views the file. Its values are dims[3] x dims[2] x dims[1] rows of dims[0] values each.
 struct GgufTensor {
   std::string_view name;
-  std::uint32_t type_id;                              // as stored
-  const WeightTypeInfo* type;                         // nullptr: a type that this library does not know
-  std::uint32_t n_dims;                               // 1 .. 4
-  std::array<std::uint64_t, kGgufMaxDims> dims;       // all >= 1; those from n_dims on are 1
-  std::uint64_t offset;                               // of the data in the file
-  std::span<const std::byte> data;                    // empty for an unknown type: its size is unknown
-  std::uint64_t record;                               // of the tensor's description in the file
+  std::uint32_t type_id;                         // as stored
+  const WeightTypeInfo* type;                    // nullptr: a type that this library does not know
+  std::uint32_t n_dims;                          // 1 .. 4
+  std::array<std::uint64_t, kGgufMaxDims> dims;  // all >= 1; those from n_dims on are 1
+  std::uint64_t offset;                          // of the data in the file
+  std::span<const std::byte> data;               // empty for an unknown type: its size is unknown
+  std::uint64_t record;                          // of the tensor's description in the file
 
   std::uint64_t cols() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
@@ -1691,18 +1726,15 @@ class GgufFile {
   // library does not know is no error here: it is listed with type == nullptr.
   //
   // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, a split file, a nested
-  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes). Cost: O(header bytes * log entries), constant stack.
+  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
+  // Cost: O(header bytes * log entries), no recursion.
   static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+    const Arena before = index;
     GgufFile opened;
-    opened.file_ = file;
-    INLAY_CHECK_OK(opened.ReadHeader(index));
-    detail::ByteReader reader(file, kHeaderBytes);
-    INLAY_CHECK_OK(opened.ReadMetadata(reader));
-    INLAY_CHECK_OK(opened.ReadAlignment());
-    INLAY_CHECK_OK(opened.RefuseSplit());
-    INLAY_CHECK_OK(opened.ReadTensors(reader));
-    INLAY_CHECK_OK(opened.CheckOverlaps());
-    INLAY_CHECK_OK(opened.SortTensorNames());
+    if (const Result<void> read = opened.ReadAll(file, index); !read) {
+      index = before;
+      return read.error();
+    }
     return opened;
   }
 
@@ -1830,19 +1862,33 @@ class GgufFile {
     return Fail(ErrorCode::kMissing, key, "the file's metadata has no such key");
   }
 
+  Result<void> ReadAll(std::span<const std::byte> file, Arena& index) {
+    file_ = file;
+    INLAY_CHECK_OK(ReadHeader(index));
+    detail::ByteReader reader(file, kHeaderBytes);
+    INLAY_CHECK_OK(ReadMetadata(reader));
+    INLAY_CHECK_OK(ReadAlignment());
+    INLAY_CHECK_OK(RefuseSplit());
+    INLAY_CHECK_OK(ReadTensors(reader));
+    INLAY_CHECK_OK(CheckOverlaps());
+    return SortTensorNames();
+  }
+
   Result<void> ReadHeader(Arena& index) {
     if (file_.size() < kHeaderBytes) {
       return FailAt(ErrorCode::kTruncated, file_.size(), "header", "a GGUF file has at least ", kHeaderBytes, " bytes");
     }
     const std::uint32_t magic = detail::LoadAs<std::uint32_t>(file_.data());
     if (magic == __builtin_bswap32(kGgufMagic)) {
-      return FailAt(ErrorCode::kUnsupported, 0, "magic", "is that of a big-endian GGUF file; convert it to little-endian");
+      return FailAt(ErrorCode::kUnsupported, 0, "magic",
+                    "is that of a big-endian GGUF file; convert it to little-endian");
     }
     if (magic != kGgufMagic) return FailAt(ErrorCode::kBadFile, 0, "magic", "is not \"GGUF\"");
     version_ = detail::LoadAs<std::uint32_t>(file_.data() + 4);
     // Big-endian files mostly keep the magic as it is; the version shows it.
     if ((version_ & 0xFFFFu) == 0 && version_ != 0) {
-      return FailAt(ErrorCode::kUnsupported, 4, "version", "is that of a big-endian GGUF file; convert it to little-endian");
+      return FailAt(ErrorCode::kUnsupported, 4, "version",
+                    "is that of a big-endian GGUF file; convert it to little-endian");
     }
     if (version_ != 2 && version_ != 3) {
       return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version_, "; versions 2 and 3 are read");
@@ -1859,7 +1905,8 @@ class GgufFile {
     }
     INLAY_ASSIGN_OR_RETURN(value_records_,
                            index.Allocate<std::uint64_t>(static_cast<std::size_t>(values) + 1, "GGUF index"));
-    INLAY_ASSIGN_OR_RETURN(value_by_key_, index.Allocate<std::uint32_t>(static_cast<std::size_t>(values), "GGUF index"));
+    INLAY_ASSIGN_OR_RETURN(value_by_key_,
+                           index.Allocate<std::uint32_t>(static_cast<std::size_t>(values), "GGUF index"));
     INLAY_ASSIGN_OR_RETURN(tensor_records_,
                            index.Allocate<std::uint64_t>(static_cast<std::size_t>(tensors), "GGUF index"));
     INLAY_ASSIGN_OR_RETURN(tensor_by_name_,
@@ -1939,7 +1986,8 @@ class GgufFile {
       for (std::uint64_t i = 0; i < count; ++i) {
         const std::uint64_t at = reader.at();
         if (!reader.ReadString(text)) {
-          return FailAt(ErrorCode::kTruncated, at, key, "string ", i, " of ", count, " reaches beyond the end of the file");
+          return FailAt(ErrorCode::kTruncated, at, key, "string ", i, " of ", count,
+                        " reaches beyond the end of the file");
         }
       }
       return {};
@@ -2041,8 +2089,8 @@ class GgufFile {
     std::uint64_t bytes = 1;
     if (const WeightTypeInfo* type = FindWeightType(type_id)) {
       if (cols % type->block_values != 0) {
-        return FailAt(ErrorCode::kBadFile, record, field.view(), "its rows of ", cols, " values are not whole blocks of ",
-                      type->block_values, " (", type->name, ")");
+        return FailAt(ErrorCode::kBadFile, record, field.view(), "its rows of ", cols,
+                      " values are not whole blocks of ", type->block_values, " (", type->name, ")");
       }
       if (!CheckedMultiply(values / type->block_values, type->block_bytes, bytes)) {
         return FailAt(ErrorCode::kTooLarge, record, field.view(), "its size does not fit 64 bits");
@@ -2136,7 +2184,10 @@ struct GgufTensorEntry {
 
   // A matrix of `rows` rows (or, of one row, a vector); cols is a multiple of the type's block_values.
   static constexpr GgufTensorEntry Matrix(std::string_view name, WeightType type, std::size_t rows, std::size_t cols) {
-    return {name, static_cast<std::uint32_t>(type), rows == 1 ? 1u : 2u, {cols, rows, 1, 1},
+    return {name,
+            static_cast<std::uint32_t>(type),
+            rows == 1 ? 1u : 2u,
+            {cols, rows, 1, 1},
             std::uint64_t{RowBytes(type, cols)} * rows};
   }
 };
@@ -2147,13 +2198,13 @@ struct GgufTensorEntry {
 //   writer->EndMetadata();
 //   writer->Append(bytes), any pieces, the data of all tensors in their order
 //   writer->Finish();
-// The sink and the tensor entries must outlive the writer. GgufFile opens what was written, provided that keys and names
-// are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument; after an error of the sink
-// the file is incomplete and the writer is of no further use.
+// The sink and the tensor entries must outlive the writer. GgufFile opens what was written, provided that keys and
+// names are unique (the writer has no memory to check that). Calls out of order are kInvalidArgument; after an error of
+// the sink the file is incomplete and the writer is of no further use.
 class GgufWriter {
  public:
-  // Writes the header. `general.alignment` is written by the writer itself where it is not the default of 32, and is not
-  // part of metadata_count. `sink` is a ByteSink or anything that converts to one; a temporary does not bind.
+  // Writes the header. `general.alignment` is written by the writer itself where it is not the default of 32, and is
+  // not part of metadata_count. `sink` is a ByteSink or anything that converts to one; a temporary does not bind.
   template <class Sink>
   static Result<GgufWriter> Begin(Sink& sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
                                   std::size_t alignment = kGgufDefaultAlignment) {
@@ -2178,11 +2229,10 @@ class GgufWriter {
 
   // An integer, float or bool; its type in the file is that of T.
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Result<void> Put(std::string_view key, T value) {
-    INLAY_CHECK_OK(BeginValue(key, GgufTypeOf<T>()));
-    return WriteNumber(value);
-  }
+    requires std::is_arithmetic_v<T> Result<void> Put(std::string_view key, T value) {
+      INLAY_CHECK_OK(BeginValue(key, GgufTypeOf<T>()));
+      return WriteNumber(value);
+    }
   Result<void> Put(std::string_view key, std::string_view value) {
     INLAY_CHECK_OK(BeginValue(key, GgufType::kString));
     return WriteString(value);
@@ -2191,18 +2241,17 @@ class GgufWriter {
   Result<void> Put(std::string_view key, const char* value) { return Put(key, std::string_view(value)); }
 
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Result<void> PutArray(std::string_view key, std::span<const T> values) {
-    INLAY_CHECK_OK(BeginArray(key, GgufTypeOf<T>(), values.size()));
-    return Write(std::as_bytes(values));
-  }
+    requires std::is_arithmetic_v<T> Result<void> PutArray(std::string_view key, std::span<const T> values) {
+      INLAY_CHECK_OK(BeginArray(key, GgufTypeOf<T>(), values.size()));
+      return Write(std::as_bytes(values));
+    }
   // An array of `count` strings: string(0) ... string(count - 1) are asked for in order.
   Result<void> PutStrings(std::string_view key, std::size_t count, FunctionRef<std::string_view(std::size_t)> string) {
     INLAY_CHECK_OK(BeginArray(key, GgufType::kString, count));
     for (std::size_t i = 0; i < count; ++i) INLAY_CHECK_OK(WriteString(string(i)));
     return {};
   }
-  // A value of another file, byte for byte. The file must be open and not be `general.alignment`, which the writer owns.
+  // A value of another file, byte for byte; any key but `general.alignment`, which the writer owns.
   Result<void> Copy(const GgufValue& value) {
     INLAY_CHECK_OK(BeginValue(value.key, value.type));
     return Write(value.encoded);
@@ -2232,7 +2281,8 @@ class GgufWriter {
 
   // The next bytes of tensor data. Pieces may cross from one tensor into the next; each tensor is padded when complete.
   Result<void> Append(std::span<const std::byte> bytes) {
-    if (phase_ != Phase::kData) return Fail(ErrorCode::kInvalidArgument, "GGUF writer", "call EndMetadata before Append");
+    if (phase_ != Phase::kData)
+      return Fail(ErrorCode::kInvalidArgument, "GGUF writer", "call EndMetadata before Append");
     while (!bytes.empty()) {
       if (tensor_ == tensors_.size()) {
         return Fail(ErrorCode::kInvalidArgument, "GGUF writer", bytes.size(), " bytes more than the tensors declared");
@@ -2267,7 +2317,8 @@ class GgufWriter {
  private:
   enum class Phase : std::uint8_t { kMetadata, kData, kFinished };
 
-  GgufWriter(ByteSink sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors, std::size_t alignment)
+  GgufWriter(ByteSink sink, std::uint64_t metadata_count, std::span<const GgufTensorEntry> tensors,
+             std::size_t alignment)
       : sink_(sink), tensors_(tensors), alignment_(alignment), values_left_(metadata_count) {}
 
   static Result<void> CheckName(std::string_view name) {
@@ -2317,7 +2368,7 @@ class GgufWriter {
     if (key == kGgufAlignmentKey) {
       return Fail(ErrorCode::kInvalidArgument, key, "is written by the writer; pass the alignment to Begin");
     }
-    if (phase_ != Phase::kMetadata || values_left_ == 0) {
+    if (values_left_ == 0) {
       return Fail(ErrorCode::kInvalidArgument, key, "is more metadata than Begin was told");
     }
     --values_left_;
@@ -2344,8 +2395,8 @@ class GgufWriter {
   std::uint64_t alignment_;
   std::uint64_t values_left_;
   std::uint64_t position_ = 0;
-  std::size_t tensor_ = 0;      // the tensor that Append writes
-  std::uint64_t written_ = 0;   // bytes of it that are written
+  std::size_t tensor_ = 0;     // the tensor that Append writes
+  std::uint64_t written_ = 0;  // bytes of it that are written
   Phase phase_ = Phase::kMetadata;
 };
 
@@ -2388,8 +2439,8 @@ struct Llama2cDims {
   std::uint32_t kv_dim() const { return head_dim() * kv_heads; }
 };
 
-// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The rotary
-// pairs of wq and wk are adjacent elements (2i, 2i + 1).
+// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The
+// rotary pairs of wq and wk are adjacent elements (2i, 2i + 1).
 class Llama2cCheckpoint {
  public:
   // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension that is zero,
@@ -2416,17 +2467,17 @@ class Llama2cCheckpoint {
 
   const Llama2cDims& dims() const { return dims_; }
 
-  std::span<const float> token_embedding() const { return All(kEmbedding); }                              // [vocab, dim]
-  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }    // [dim]
-  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                           // [dim, dim]
-  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                           // [kv_dim, dim]
-  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                           // [kv_dim, dim]
-  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                           // [dim, dim]
-  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }                // [dim]
-  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }            // gate [ffn_dim, dim]
-  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }            // down [dim, ffn_dim]
-  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }            // up [ffn_dim, dim]
-  std::span<const float> final_norm() const { return All(kFinalNorm); }                                   // [dim]
+  std::span<const float> token_embedding() const { return All(kEmbedding); }                            // [vocab, dim]
+  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }  // [dim]
+  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                         // [dim, dim]
+  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                         // [kv_dim, dim]
+  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                         // [kv_dim, dim]
+  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                         // [dim, dim]
+  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }              // [dim]
+  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }  // gate [ffn_dim, dim]
+  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }  // down [dim, ffn_dim]
+  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }  // up [ffn_dim, dim]
+  std::span<const float> final_norm() const { return All(kFinalNorm); }          // [dim]
   // [vocab, dim]; the embedding table itself when it is tied.
   std::span<const float> classifier() const { return dims_.tied_embeddings ? All(kEmbedding) : All(kClassifier); }
 
@@ -2465,10 +2516,10 @@ class Llama2cCheckpoint {
       std::string_view name;
       std::uint32_t Llama2cDims::*dim;
     };
-    constexpr Field kFields[] = {{"dim", &Llama2cDims::dim},           {"hidden_dim", &Llama2cDims::ffn_dim},
-                                 {"n_layers", &Llama2cDims::layers},   {"n_heads", &Llama2cDims::heads},
-                                 {"n_kv_heads", &Llama2cDims::kv_heads}, {"vocab_size", &Llama2cDims::vocab},
-                                 {"seq_len", &Llama2cDims::context}};
+    constexpr Field kFields[] = {
+        {"dim", &Llama2cDims::dim},        {"hidden_dim", &Llama2cDims::ffn_dim},  {"n_layers", &Llama2cDims::layers},
+        {"n_heads", &Llama2cDims::heads},  {"n_kv_heads", &Llama2cDims::kv_heads}, {"vocab_size", &Llama2cDims::vocab},
+        {"seq_len", &Llama2cDims::context}};
     const bool legacy = at == 0;
     dims_.tied_embeddings = true;
     for (const Field& field : kFields) {
@@ -2532,28 +2583,29 @@ class Llama2cCheckpoint {
     sizes_[kRotary] = version1 ? 0 : std::uint64_t{dims_.context} * dims_.head_dim();
     sizes_[kClassifier] = dims_.tied_embeddings ? 0 : vocab * dim;
 
-    constexpr std::array<Tensor, kTensors> kLegacyOrder = {kEmbedding, kAttentionNorm, kWq, kWk,        kWv,     kWo,
-                                                           kFfnNorm,   kW1,            kW2, kW3,        kFinalNorm,
-                                                           kRotary,    kClassifier};
-    constexpr std::array<Tensor, kTensors> kVersion1Order = {kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq,
-                                                             kWk,            kWv,      kWo,        kW1,        kW2,
-                                                             kW3,            kRotary,  kClassifier};
-    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
+    constexpr std::array<Tensor, kTensors> kLegacyOrder = {
+        kEmbedding, kAttentionNorm, kWq, kWk, kWv, kWo, kFfnNorm, kW1, kW2, kW3, kFinalNorm, kRotary, kClassifier};
+    constexpr std::array<Tensor, kTensors> kVersion1Order = {
+        kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq, kWk, kWv, kWo, kW1, kW2, kW3, kRotary, kClassifier};
+    std::uint64_t end = at;
+    for (std::size_t i = 0; i < kTensors; ++i) {
       std::uint64_t bytes = 0;
-      if (!CheckedMultiply(sizes_[tensor], PerLayer(tensor) ? dims_.layers : 1u, bytes) ||
-          !CheckedMultiply(bytes, sizeof(float), bytes)) {
-        return FailAt(ErrorCode::kTooLarge, at, "checkpoint", "the sizes that its header gives do not fit 64 bits");
+      if (!CheckedMultiply(sizes_[i], PerLayer(static_cast<Tensor>(i)) ? dims_.layers : 1u, bytes) ||
+          !CheckedMultiply(bytes, sizeof(float), bytes) || !CheckedAdd(end, bytes, end)) {
+        return FailAt(ErrorCode::kTooLarge, 0, "header", "the sizes that it gives do not fit 64 bits");
       }
-      if (bytes > file.size() - at) {
-        return FailAt(ErrorCode::kTruncated, at, "checkpoint", "its header asks for ", bytes, " bytes here, the file has ",
-                      file.size() - at);
-      }
-      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
-      at += bytes;
     }
-    if (at != file.size()) {
-      return FailAt(ErrorCode::kBadFile, at, "checkpoint", "the file goes on for ", file.size() - at,
-                    " bytes beyond what its header says");
+    if (end > file.size()) {
+      return FailAt(ErrorCode::kTruncated, file.size(), "checkpoint", "its header asks for ", end,
+                    " bytes, the file has ", file.size());
+    }
+    if (end < file.size()) {
+      return FailAt(ErrorCode::kBadFile, end, "checkpoint", "the file goes on for ", file.size() - end,
+                    " bytes beyond what its header asks for");
+    }
+    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
+      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
+      at += sizes_[tensor] * (PerLayer(tensor) ? dims_.layers : 1u) * sizeof(float);
     }
     return {};
   }
@@ -2620,12 +2672,13 @@ class Llama2cTokenizer {
     std::size_t left_ = 0;
   };
 
-  // The file does not say how many pieces it has: `vocab` comes from the checkpoint. The whole file is checked: kTruncated
-  // when it has fewer pieces, kBadFile when it has more bytes, or a length is negative or beyond the stated maximum;
-  // kNonFinite for a score that is NaN or infinite.
+  // The file does not say how many pieces it has: `vocab` comes from the checkpoint. The whole file is checked:
+  // kTruncated when it has fewer pieces, kBadFile when it has more bytes, or a length is negative or beyond the stated
+  // maximum; kNonFinite for a score that is NaN or infinite.
   static Result<Llama2cTokenizer> Open(std::span<const std::byte> file, std::size_t vocab) {
     std::int32_t longest = 0;
-    if (file.size() < sizeof(longest)) return FailAt(ErrorCode::kTruncated, file.size(), "max_token_length", "is cut off");
+    if (file.size() < sizeof(longest))
+      return FailAt(ErrorCode::kTruncated, file.size(), "max_token_length", "is cut off");
     std::memcpy(&longest, file.data(), sizeof(longest));
     if (longest <= 0) return FailAt(ErrorCode::kBadFile, 0, "max_token_length", "is ", longest, ", must be at least 1");
     if (vocab == 0) return Fail(ErrorCode::kInvalidArgument, "vocab", "must be at least 1");
@@ -2641,18 +2694,19 @@ class Llama2cTokenizer {
         return FailAt(ErrorCode::kNonFinite, at, field.view(), "its score is NaN or infinite");
       }
       if (length < 0 || length > longest) {
-        return FailAt(ErrorCode::kBadFile, at + sizeof(score), field.view(), "its length is ", length, ", must be 0 to ",
-                      longest);
+        return FailAt(ErrorCode::kBadFile, at + sizeof(score), field.view(), "its length is ", length,
+                      ", must be 0 to ", longest);
       }
       at += kPieceHeaderBytes;
       if (static_cast<std::size_t>(length) > file.size() - at) {
-        return FailAt(ErrorCode::kTruncated, at, field.view(), "its ", length, " bytes reach beyond the end of the file");
+        return FailAt(ErrorCode::kTruncated, at, field.view(), "its ", length,
+                      " bytes reach beyond the end of the file");
       }
       at += static_cast<std::size_t>(length);
     }
     if (at != file.size()) {
-      return FailAt(ErrorCode::kBadFile, at, "tokenizer", "the file goes on for ", file.size() - at, " bytes after ", vocab,
-                    " tokens");
+      return FailAt(ErrorCode::kBadFile, at, "tokenizer", "the file goes on for ", file.size() - at, " bytes after ",
+                    vocab, " tokens");
     }
     return Llama2cTokenizer(file, vocab, static_cast<std::size_t>(longest));
   }
@@ -2705,11 +2759,11 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at a
-// page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
+// Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at
+// a page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
 //
-// The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and no
-// library can turn that into an error. Replace model files by renaming a new one over them.
+// The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and
+// no library can turn that into an error. Replace model files by renaming a new one over them.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -2717,6 +2771,14 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return bytes_; }
+
+  // Gives the memory of what has been read back to the system, for files that are read once. The bytes stay valid: what is
+  // looked at again is read from the file again. Does nothing where the file is not mapped.
+  void ReleasePages() const {
+#if defined(__unix__) || defined(__APPLE__)
+    if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+#endif
+  }
 
 #if defined(__unix__) || defined(__APPLE__)
   MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
@@ -2759,8 +2821,8 @@ class MappedFile {
   }
 
   static Error SystemError(const char* path, std::string_view what, int number) {
-    const std::string_view why = number == ENOENT || number == ENOTDIR ? "no such file"
-                                 : number == EACCES || number == EPERM ? "permission denied"
+    const std::string_view why = number == ENOENT || number == ENOTDIR  ? "no such file"
+                                 : number == EACCES || number == EPERM  ? "permission denied"
                                  : number == EMFILE || number == ENFILE ? "too many open files"
                                  : number == ENOMEM                     ? "out of memory"
                                                                         : "the system refused";
@@ -2918,8 +2980,7 @@ class Sha256 {
           }
           const std::uint32_t t1 = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + (g ^ (e & (f ^ g))) +
                                    kRound[start + i] + w[i];
-          const std::uint32_t t2 =
-              (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) | (c & (a | b)));
+          const std::uint32_t t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) | (c & (a | b)));
           h = g;
           g = f;
           f = e;
@@ -2975,8 +3036,8 @@ constexpr float F16ToF32(std::uint16_t half) {
   constexpr std::uint32_t kBiasChange = (127u - 15u) << 23;
   if (exponent == (0x1Fu << 23)) return std::bit_cast<float>(sign | (magnitude + 2 * kBiasChange));
   if (exponent != 0) return std::bit_cast<float>(sign | (magnitude + kBiasChange));
-  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference is
-  // exact and a normal float, so flush-to-zero modes do not touch it.
+  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference
+  // is exact and a normal float, so flush-to-zero modes do not touch it.
   const float value = std::bit_cast<float>(magnitude + kBiasChange + (1u << 23)) - 0x1p-14f;
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
 }
@@ -2995,8 +3056,8 @@ constexpr std::uint16_t F32ToF16(float value) {
     // Below 2^-14 the result is subnormal with unit 2^-24, which is the unit of floats in [0.5, 1): adding 0.5 rounds.
     half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
   } else {
-    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry out
-    // of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
+    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry
+    // out of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
     half = (magnitude - ((127u - 15u) << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
   }
   return static_cast<std::uint16_t>(sign | half);
@@ -3037,8 +3098,8 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// The 6-bit scales and mins of a Q4_K or Q5_K block. Bytes 0..3 hold scales 0..3 and bytes 4..7 mins 0..3 in their low six
-// bits; byte 8 + i holds the low nibbles of scale and min 4 + i, whose upper two bits are on top of bytes i and 4 + i.
+// The 6-bit scales and mins of a Q4_K or Q5_K block. Bytes 0..3 hold scales 0..3 and bytes 4..7 mins 0..3 in their low
+// six bits; byte 8 + i holds the low nibbles of scale and min 4 + i, whose upper bits are on top of bytes i and 4 + i.
 struct GroupScales {
   std::uint8_t scale[8];
   std::uint8_t min[8];
@@ -3065,8 +3126,8 @@ constexpr void PackGroupScales(const GroupScales& groups, std::uint8_t (&packed)
 
 namespace detail {
 
-// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits; reading
-// them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
+// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits;
+// reading them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
 inline int NearestInt(float value) {
   return static_cast<int>(std::bit_cast<std::uint32_t>(value + 12582912.0f) & 0x7FFFFFu) - 0x400000;
 }
@@ -3079,11 +3140,8 @@ inline int Level(float value, int low, int high) {
   return NearestInt(Clamp(value, static_cast<float>(low), static_cast<float>(high)));
 }
 
-// 1 / scale, or 0 where the scale is so small that it cannot resolve anything.
-inline float Inverse(float scale) {
-  const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
-  return inverse - inverse == 0.0f ? inverse : 0.0f;
-}
+// With a scale of zero every value gets the level of zero.
+inline float Inverse(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
 
 // The value of largest magnitude, with its sign; the first of equals.
 inline float Extreme(const float* x, int count) {
@@ -3095,11 +3153,11 @@ inline float Extreme(const float* x, int count) {
 }
 
 // The scale s that makes s * q, q in -reach .. reach - 1, closest to x in the least-squares sense: for a grid of trial
-// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels is
-// solved for. The sign of s is such that the extreme value uses the longer side. Sums are in double: no input overflows.
+// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels
+// is solved for. The sign of s lets the extreme value use the longer side. Sums are in double: no input overflows.
 inline float FitScale(const float* x, int count, int reach) {
   const float extreme = Extreme(x, count);
-  if (Inverse(extreme) == 0.0f) return 0.0f;
+  if (extreme == 0.0f) return 0.0f;
   float best_scale = 0.0f;
   double best_gain = 0.0;
   for (int step = -9; step <= 9; ++step) {
@@ -3127,8 +3185,8 @@ struct Affine {
 };
 
 // The affine map level -> scale * level + base, levels 0 .. top, closest to x in the least-squares sense; grid of trial
-// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where it
-// would be positive.
+// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where
+// it would be positive.
 inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_zero) {
   float low = x[0], high = x[0];
   for (int i = 1; i < count; ++i) {
@@ -3144,7 +3202,7 @@ inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_ze
     sum_xx += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   }
   Affine best{static_cast<float>(range / top), low};
-  if (Inverse(best.scale) == 0.0f) return {0.0f, low};
+  if (best.scale == 0.0f) return best;
   double best_error = -1.0;
   for (int step = -10; step <= 10; ++step) {
     const float inverse = static_cast<float>((top + 0.1 * step) / range);
@@ -3264,11 +3322,11 @@ inline void EncodeGroups(const float* x, int top, GroupedLevels& out) {
 
 // One weight type: kValues values per Block; Decode writes kValues floats, Encode reads kValues finite floats.
 //
-// Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level fits
-// a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
-// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds may
-// flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or infinity
-// (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
+// Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level
+// fits a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
+// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds
+// may flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or
+// infinity (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
 template <WeightType kType>
 struct Codec;
 
@@ -3500,8 +3558,8 @@ struct Codec<WeightType::kQ6_K> {
         block.ql[64 * half + j] = static_cast<std::uint8_t>((l[j] & 15) | ((l[j + 64] & 15) << 4));
       }
       for (int j = 0; j < 32; ++j) {
-        block.qh[32 * half + j] = static_cast<std::uint8_t>((l[j] >> 4) | (l[j + 32] >> 4 << 2) | (l[j + 64] >> 4 << 4) |
-                                                            (l[j + 96] >> 4 << 6));
+        block.qh[32 * half + j] = static_cast<std::uint8_t>((l[j] >> 4) | (l[j + 32] >> 4 << 2) |
+                                                            (l[j + 64] >> 4 << 4) | (l[j + 96] >> 4 << 6));
       }
     }
   }
@@ -3533,20 +3591,21 @@ void EncodeRowAs(const float* src, std::size_t cols, std::byte* out) {
 // Calls f.template operator()<kType>() for the run-time `type`, which must be in the list.
 template <WeightType... kTypes, class Function>
 void ForType(WeightType type, Formats<kTypes...>, Function&& function) {
-  [[maybe_unused]] const bool found = ((type == kTypes ? (function.template operator()<kTypes>(), true) : false) || ...);
+  [[maybe_unused]] const bool found =
+      ((type == kTypes ? (function.template operator()<kTypes>(), true) : false) || ...);
   INLAY_ASSERT(found);
 }
 
 }  // namespace detail
 
 // Decodes one row: `cols` floats from RowBytes(type, cols) bytes of any alignment. `cols` is a multiple of the type's
-// block_values and the type one of AllFormats. Cost: 1 to 2 ns per value, scalar.
+// block_values and the type one of AllFormats. Cost: 0.2 to 2 ns per value, scalar.
 inline void DecodeRow(WeightType type, const std::byte* src, std::size_t cols, float* out) {
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() { detail::DecodeRowAs<kType>(src, cols, out); });
 }
 
 // Encodes one row: RowBytes(type, cols) bytes from `cols` finite floats. Preconditions as DecodeRow; src and out do not
-// overlap. The same input gives the same bytes.
+// overlap. The same input gives the same bytes. Cost: 1 to 5 ns per value up to Q8_0, 40 to 70 with a scale search.
 inline void EncodeRow(WeightType type, const float* src, std::size_t cols, std::byte* out) {
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() { detail::EncodeRowAs<kType>(src, cols, out); });
 }
@@ -3561,6 +3620,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_FORMATS_KV_TYPE_HPP_
 #define INLAY_FORMATS_KV_TYPE_HPP_
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -3582,6 +3642,18 @@ constexpr std::string_view Name(KvType type) {
   }
   return "unknown";
 }
+
+// A closed list of cache types: what a model type is compiled for. Each costs about 20 KiB of code and a second of the
+// compiler's time.
+template <KvType... kTypes>
+struct KvTypes {
+  static constexpr std::array<KvType, sizeof...(kTypes)> kList = {kTypes...};
+  static constexpr bool Contains(KvType type) { return ((type == kTypes) || ...); }
+};
+
+using AllKvTypes = KvTypes<KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8>;
+// Half of the memory at no cost in quality that can be measured, and a quarter of it for long contexts.
+using CommonKvTypes = KvTypes<KvType::kF16, KvType::kQ8>;
 
 INLAY_END_NAMESPACE
 
@@ -3703,11 +3775,14 @@ constexpr std::int32_t OrderedBits(float value) {
   return bits < 0 ? -magnitude : magnitude;
 }
 
-// e^x for x <= 0, relative error below 4e-7; all below -87 is e^-87 (1.6e-38). Own arithmetic, because libraries differ
-// in the last bits, and without a branch, so that loops over a vocabulary vectorise. Cody and Waite's reduction, then
-// the Taylor polynomial of degree 6.
+// e^x for x <= 0, relative error below 5e-7; all below -87 is e^-87 (1.6e-38). Own arithmetic, because libraries differ
+// in the last bits, and without a branch or a comparison of floats (which may trap), so that loops over a vocabulary
+// vectorise. Cody and Waite's reduction, then the Taylor polynomial of degree 6.
 inline float ExpOfNegative(float x) {
-  const float clamped = x > -87.0f ? x : -87.0f;
+  // Among negative floats the bits, taken as an unsigned number, grow with the magnitude.
+  constexpr std::uint32_t kLeast = std::bit_cast<std::uint32_t>(-87.0f);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
+  const float clamped = std::bit_cast<float>(bits < kLeast ? bits : kLeast);
   const std::int32_t exponent = static_cast<std::int32_t>(clamped * 1.44269504f - 0.5f);
   const float n = static_cast<float>(exponent);
   const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -3759,8 +3834,8 @@ class Sampler {
   static constexpr std::size_t MemoryBytes(const SamplerOptions& options, std::size_t vocab) {
     std::size_t bytes = ArenaBytes<Candidate>(CandidateCount(options, vocab));
     if (options.penalizes()) {
-      bytes += ArenaBytes<float>(vocab) + ArenaBytes<std::uint32_t>(vocab) +
-               ArenaBytes<TokenId>(options.penalty_window);
+      bytes +=
+          ArenaBytes<float>(vocab) + ArenaBytes<std::uint32_t>(vocab) + ArenaBytes<TokenId>(options.penalty_window);
     }
     return bytes;
   }
@@ -3922,8 +3997,8 @@ class Sampler {
       const std::size_t id = static_cast<std::size_t>(window_[i]);
       const float repetition = options_.repetition_penalty;
       const float scaled = logits[id] > 0.0f ? logits[id] / repetition : logits[id] * repetition;
-      const float lowered = scaled - static_cast<float>(counts_[id]) * options_.frequency_penalty -
-                            options_.presence_penalty;
+      const float lowered =
+          scaled - static_cast<float>(counts_[id]) * options_.frequency_penalty - options_.presence_penalty;
       constexpr float kMax = std::numeric_limits<float>::max();
       penalized_[id] = lowered > kMax ? kMax : lowered < -kMax ? -kMax : lowered;
     }
@@ -4064,10 +4139,10 @@ class Sampler {
   SamplerOptions options_;
   std::size_t vocab_;
   Pcg32 random_;
-  std::span<Candidate> candidates_;     // [top_k] or [vocab], empty where no list is needed
-  std::span<float> penalized_;          // [vocab], empty without penalties, as the next two
-  std::span<std::uint32_t> counts_;     // [vocab], occurrences in the window
-  std::span<TokenId> window_;           // [penalty_window], a ring
+  std::span<Candidate> candidates_;  // [top_k] or [vocab], empty where no list is needed
+  std::span<float> penalized_;       // [vocab], empty without penalties, as the next two
+  std::span<std::uint32_t> counts_;  // [vocab], occurrences in the window
+  std::span<TokenId> window_;        // [penalty_window], a ring
   std::size_t window_size_ = 0;
   std::size_t window_next_ = 0;
 };
@@ -4082,11 +4157,11 @@ INLAY_END_NAMESPACE
 //
 // Per layer and key/value head, for `capacity` positions (a multiple of 64, kKvChunk):
 //   F32, F16, BF16  keys   [capacity / 16][head_dim][16]      16 positions side by side: a query times 16 keys at once
-//                   values [capacity][head_dim16]
+//                   values [capacity][stride]
 //   Q8              keys   int8 [capacity / 16][head_dim4 / 4][16][4], float scale [capacity]
-//                   values int8 [capacity][head_dim16],                float scale [capacity]
-// head_dim4 and head_dim16 are head_dim rounded up to a multiple of 4 and 16; the padding is zero. Scales start at the same
-// offset for keys and values (KvScaleOffset).
+//                   values int8 [capacity][stride],                    float scale [capacity]
+// head_dim4 is head_dim rounded up to a multiple of 4, stride (KvValueStride) to a multiple of 16, or 8 for narrow heads;
+// the padding is zero. Scales start at the same offset for keys and values (KvScaleOffset).
 #ifndef INLAY_KERNELS_KV_LAYOUT_HPP_
 #define INLAY_KERNELS_KV_LAYOUT_HPP_
 
@@ -4105,8 +4180,8 @@ inline constexpr std::size_t kMaxKvHeadDim = 512;
 
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
 
-// Elements from one position's value to the next.
-constexpr std::size_t KvValueStride(std::size_t head_dim) { return RoundUp(head_dim, 16); }
+// Elements from one position's value to the next. Sixteen lanes hold whole positions (two of a head of 8) or a part of one.
+constexpr std::size_t KvValueStride(std::size_t head_dim) { return head_dim <= 8 ? 8 : RoundUp(head_dim, 16); }
 
 // Q8: bytes before the scales.
 constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) {
@@ -4165,6 +4240,8 @@ class KvCache {
     cache.layer_.head_bytes = KvHeadBytes(type, config.head_dim, cache.layer_.capacity);
     cache.layer_.kv_heads = config.kv_heads;
     cache.context_ = context;
+    cache.layers_ = config.layers;
+    cache.head_dim_ = config.head_dim;
     cache.layer_bytes_ = 2 * std::size_t{config.kv_heads} * cache.layer_.head_bytes;
     INLAY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
                            memory.template Allocate<std::byte>(config.layers * cache.layer_bytes_, "kv cache"));
@@ -4179,6 +4256,10 @@ class KvCache {
   }
 
   KvType type() const { return layer_.type; }
+  // Whether its keys and values have the shape of a model's.
+  bool IsFor(const ModelConfig& config) const {
+    return layers_ == config.layers && layer_.kv_heads == config.kv_heads && head_dim_ == config.head_dim;
+  }
   std::size_t context() const { return context_; }  // positions that may be used
   std::size_t length() const { return length_; }    // positions that are filled
   std::size_t remaining() const { return context_ - length_; }
@@ -4192,6 +4273,8 @@ class KvCache {
  private:
   KvLayer layer_;
   std::size_t layer_bytes_ = 0;
+  std::size_t layers_ = 0;
+  std::size_t head_dim_ = 0;
   std::size_t context_ = 0;
   std::size_t length_ = 0;
 };
@@ -4662,7 +4745,9 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
   for (const ActivationKinds kind : {kActivationBlock32, kActivationBlock256}) {
     if ((kinds & kind) == 0) continue;
     QuantizedRows& rows = kind == kActivationBlock32 ? x.block32 : x.block256;
-    rows.value_stride = RoundUp(cols, 64);
+    // An odd number of cache lines: rows a power of two apart would share a few sets of the cache, and loads would wait for
+    // unrelated stores that agree in the low address bits.
+    rows.value_stride = RoundUp(cols, 64) | 64;
     rows.scale_stride = DivideUp(cols, kind == kActivationBlock32 ? 32 : 256);
     rows.sum_stride = detail::SumsPerRow(kind, cols);
     INLAY_ASSIGN_OR_RETURN(const auto ints, arena.template Allocate<std::int8_t>(tokens * rows.value_stride, "activations"));
@@ -4714,8 +4799,8 @@ constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t posi
 }
 
 // The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
-// the values weighted by e^(score - largest), padded to head_dim16.
-constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + KvValueStride(head_dim); }
+// the values weighted by e^(score - largest), padded to a multiple of 16.
+constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + RoundUp(head_dim, 16); }
 
 // Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
 constexpr std::size_t AttentionPartialFloats(std::size_t head_dim, std::size_t group, std::size_t spans) {
@@ -4727,7 +4812,10 @@ inline constexpr std::size_t kAttentionScoreStride = kKvSpan + 16;
 
 // Queries (token and head) that go through a span together: enough to pay for reading keys and values from the second
 // level cache, few enough that scores and results stay in the first one. A multiple of the register tile's 6.
-constexpr std::size_t AttentionRows(std::size_t head_dim) { return head_dim <= 64 ? 18 : head_dim <= 128 ? 12 : 6; }
+inline constexpr std::size_t kMaxAttentionRows = 18;
+constexpr std::size_t AttentionRows(std::size_t head_dim) {
+  return head_dim <= 64 ? kMaxAttentionRows : head_dim <= 128 ? 12 : 6;
+}
 
 // Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
 // same time need one each. At most 44 KiB.
@@ -5018,8 +5106,10 @@ INLAY_END_NAMESPACE
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -5030,13 +5120,19 @@ constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorRole ro
   return shape.count * RoundUp(PackedBytes(type, shape.rows, shape.cols), kAlignment);
 }
 
-// Bytes of the whole buffer. `type_of(TensorId)` gives each tensor's type.
+// Bytes of the whole buffer. `type_of(TensorId)` gives each tensor's type. The largest size_t, which no buffer has, when
+// they cannot be counted: the rules of a configuration bound a tensor by 2^56 bytes, but not the sum of all.
 template <class TypeOf>
+  requires std::is_invocable_r_v<WeightType, TypeOf&, TensorId>
 constexpr std::size_t PackedWeightsBytes(const ModelConfig& config, TypeOf&& type_of) {
+  constexpr std::size_t kUncountable = std::numeric_limits<std::size_t>::max();
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (HasRole(config, id.role)) bytes += PackedTensorBytes(config, id.role, type_of(id));
+    if (!HasRole(config, id.role)) continue;
+    const std::size_t more = PackedTensorBytes(config, id.role, type_of(id));
+    if (more > kUncountable - bytes) return kUncountable;
+    bytes += more;
   }
   return bytes;
 }
@@ -5293,9 +5389,19 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   for (std::size_t i = 0; i < 16; ++i) to[i] = value.lane[i];
 }
 HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(F16ToF32(from[i])); }
+HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
+  for (std::size_t i = 0; i < 16; ++i) to[i] = F32ToF16(value.lane[i]);
+}
+HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {
+  for (std::size_t i = 0; i < 16; ++i) to[i] = F32ToBF16(value.lane[i]);
+}
 HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) { INLAY_LANES(BF16ToF32(from[i])); }
 HWY_INLINE Lanes16 LoadI8x16(const std::int8_t* from) { INLAY_LANES(static_cast<float>(from[i])); }
 HWY_INLINE Lanes16 LoadI32x16(const std::int32_t* from) { INLAY_LANES(static_cast<float>(from[i])); }
+// Lanes 0 .. 7 = a, 8 .. 15 = b.
+HWY_INLINE Lanes16 SetHalves16(float a, float b) { INLAY_LANES(i < 8 ? a : b); }
+// Lane i and i + 8 = the sum of lanes i and i + 8.
+HWY_INLINE Lanes16 AddHalves16(const Lanes16& a) { INLAY_LANES(a.lane[i % 8] + a.lane[i % 8 + 8]); }
 HWY_INLINE Lanes16 Add16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] + b.lane[i]); }
 HWY_INLINE Lanes16 Sub16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] - b.lane[i]); }
 HWY_INLINE Lanes16 Mul16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(a.lane[i] * b.lane[i]); }
@@ -5357,6 +5463,9 @@ inline constexpr std::size_t kVectorLanes = sizeof(FloatVector) / sizeof(float);
 inline constexpr std::size_t kVectorsPer16 = 16 / kVectorLanes;
 
 struct Lanes16 {
+  // Written out because GCC for ARM compiles an implicit constructor without the target's attributes.
+  HWY_INLINE Lanes16() {}  // NOLINT: left uninitialised
+
   FloatVector vector[kVectorsPer16];
 };
 
@@ -5383,6 +5492,31 @@ HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
   const hn::RebindToUnsigned<FloatTag> wide;
   INLAY_LANES(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from + i * kVectorLanes)))));
 }
+// Rounds to nearest even; beyond the range becomes infinity.
+HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
+  const hn::Rebind<hwy::float16_t, FloatTag> half;
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
+    hn::StoreU(hn::DemoteTo(half, value.vector[i]), half, reinterpret_cast<hwy::float16_t*>(to) + i * kVectorLanes);
+  }
+}
+// Rounds to nearest even (Highway 1.0 would truncate); NaN stays NaN.
+HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {
+  const hn::RebindToUnsigned<FloatTag> wide;
+  const hn::Rebind<std::uint16_t, FloatTag> half;
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
+    const auto bits = hn::BitCast(wide, value.vector[i]);
+    const auto upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(wide, 1u));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(wide, 0x7FFFu))));
+    const auto quiet = hn::Or(upper, hn::Set(wide, 0x40u));
+    const auto nan = hn::RebindMask(wide, hn::IsNaN(value.vector[i]));
+    const hn::RebindToSigned<decltype(wide)> narrowable;
+    hn::StoreU(hn::DemoteTo(half, hn::BitCast(narrowable, hn::IfThenElse(nan, quiet, rounded))), half,
+               to + i * kVectorLanes);
+  }
+}
 HWY_INLINE Lanes16 LoadI8x16(const std::int8_t* from) {
   const hn::Rebind<std::int8_t, FloatTag> bytes;
   const hn::RebindToSigned<FloatTag> wide;
@@ -5399,9 +5533,38 @@ HWY_INLINE Lanes16 Div16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::D
 HWY_INLINE Lanes16 MulAdd16(const Lanes16& a, const Lanes16& b, const Lanes16& c) {
   INLAY_LANES(hn::MulAdd(a.vector[i], b.vector[i], c.vector[i]));
 }
-// Where b is NaN the result is NaN (x86 returns the second operand, NEON either NaN).
-HWY_INLINE Lanes16 Max16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Max(a.vector[i], b.vector[i])); }
-HWY_INLINE Lanes16 Min16(const Lanes16& a, const Lanes16& b) { INLAY_LANES(hn::Min(a.vector[i], b.vector[i])); }
+// Lanes 0 .. 7 = a, 8 .. 15 = b.
+HWY_INLINE Lanes16 SetHalves16(float a, float b) {
+  if constexpr (kVectorsPer16 == 1) {
+    INLAY_LANES(hn::IfThenElse(hn::FirstN(d, 8), hn::Set(d, a), hn::Set(d, b)));
+  } else {
+    INLAY_LANES(hn::Set(d, i < kVectorsPer16 / 2 ? a : b));
+  }
+}
+// Lane i and i + 8 = the sum of lanes i and i + 8.
+HWY_INLINE Lanes16 AddHalves16(const Lanes16& a) {
+  if constexpr (kVectorsPer16 == 1) {
+    INLAY_LANES(hn::Add(a.vector[i], hn::ConcatLowerUpper(d, a.vector[i], a.vector[i])));
+  } else {
+    constexpr std::size_t kHalf = kVectorsPer16 / 2;
+    INLAY_LANES(hn::Add(a.vector[i % kHalf], a.vector[i % kHalf + kHalf]));
+  }
+}
+// Where b is NaN the result is NaN; where only a is, it is b. NEON's instruction, as Highway uses it, would drop NaNs.
+HWY_INLINE Lanes16 Max16(const Lanes16& a, const Lanes16& b) {
+#if HWY_ARCH_X86
+  INLAY_LANES(hn::Max(a.vector[i], b.vector[i]));
+#else
+  INLAY_LANES(hn::IfThenElse(hn::Gt(a.vector[i], b.vector[i]), a.vector[i], b.vector[i]));
+#endif
+}
+HWY_INLINE Lanes16 Min16(const Lanes16& a, const Lanes16& b) {
+#if HWY_ARCH_X86
+  INLAY_LANES(hn::Min(a.vector[i], b.vector[i]));
+#else
+  INLAY_LANES(hn::IfThenElse(hn::Lt(a.vector[i], b.vector[i]), a.vector[i], b.vector[i]));
+#endif
+}
 // Lanes below `begin` and from `end` on become `other`.
 HWY_INLINE Lanes16 KeepRange16(const Lanes16& value, std::size_t begin, std::size_t end, float other) {
   const FloatVector first = hn::Set(FloatTag(), static_cast<float>(begin));
@@ -5743,6 +5906,17 @@ using Floats = hn::Vec<FloatTag>;
 inline constexpr std::size_t kWordLanes = hn::MaxLanes(WordTag());
 static_assert(16 % kWordLanes == 0);
 
+// Does nothing, but the compiler must have the value in a register here. Sums of integer products are pinned after every
+// step: GCC otherwise first forms all products and then adds them, which spills most of them (Q4_K, 4 tokens, AVX2: 27
+// instead of 41 multiply-adds per cycle; Clang gains a few percent).
+HWY_INLINE void Pin([[maybe_unused]] Words& v) {
+#if HWY_TARGET != HWY_SCALAR && HWY_ARCH_X86
+  asm("" : "+v"(v.raw));
+#elif HWY_TARGET != HWY_SCALAR && HWY_ARCH_ARM_A64
+  asm("" : "+w"(v.raw));
+#endif
+}
+
 // All lanes = the four bytes at p.
 HWY_INLINE Words BroadcastWord(const void* p) {
   std::int32_t word;
@@ -5757,6 +5931,15 @@ HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
 #else
   const WordTag d;
   return hn::BitCast(d, hn::LoadU(hn::Repartition<std::uint8_t, WordTag>(), p));
+#endif
+}
+
+// The same from a multiple of the vector's size.
+HWY_INLINE Words LoadAlignedWords(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return BroadcastWord(p);
+#else
+  return hn::BitCast(WordTag(), hn::Load(hn::Repartition<std::uint8_t, WordTag>(), p));
 #endif
 }
 
@@ -5819,6 +6002,54 @@ HWY_INLINE Words AccumulatePairs(Words sum, Words a, Words b) {
 #endif
 }
 
+#if INLAY_MADDUBS
+// |v| of each byte, as unsigned; and `activations` negated where the byte of `weights` is negative.
+HWY_INLINE Words AbsoluteBytes(Words v) {
+  const hn::Repartition<std::int8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::Abs(hn::BitCast(d8, v)));
+}
+HWY_INLINE Words ApplySigns(Words activations, Words weights) {
+#if HWY_TARGET == HWY_AVX3
+  return Words{_mm512_mask_sub_epi8(activations.raw, _mm512_movepi8_mask(weights.raw), _mm512_setzero_si512(),
+                                    activations.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_sign_epi8(activations.raw, weights.raw)};
+#else
+  return Words{_mm_sign_epi8(activations.raw, weights.raw)};
+#endif
+}
+
+// 16-bit lane i: weights (unsigned) * activations (signed) of bytes 2i and 2i+1, added with saturation.
+HWY_INLINE Words MultiplyBytesToPairs(Words weights, Words activations) {
+#if HWY_TARGET == HWY_AVX3
+  return Words{_mm512_maddubs_epi16(weights.raw, activations.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_maddubs_epi16(weights.raw, activations.raw)};
+#else
+  return Words{_mm_maddubs_epi16(weights.raw, activations.raw)};
+#endif
+}
+
+// Bytes of `values`, negated where the byte of `signs` is negative. Where that is zero the result is not specified.
+HWY_INLINE Words TakeSigns(Words values, Words signs) {
+#if HWY_TARGET == HWY_AVX2
+  return Words{_mm256_sign_epi8(values.raw, signs.raw)};
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return Words{_mm_sign_epi8(values.raw, signs.raw)};
+#else
+  const hn::Repartition<std::int8_t, WordTag> d8;
+  const auto negative = hn::VecFromMask(d8, hn::Lt(hn::BitCast(d8, signs), hn::Zero(d8)));
+  return hn::BitCast(WordTag(), hn::Sub(hn::Xor(hn::BitCast(d8, values), negative), negative));
+#endif
+}
+
+// The 16-bit halves of each lane added apart from each other.
+HWY_INLINE Words AddPairs(Words a, Words b) {
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
+}
+#endif  // INLAY_MADDUBS
+
 // sum + the dot product of four bytes of weights and four of activations, per lane.
 // Weights 0 .. 127 are right on every target; beyond, DOT4_UNSIGNED takes them as 0 .. 255, the others as -128 .. 127.
 // Activations are -127 .. 127.
@@ -5827,6 +6058,10 @@ HWY_INLINE Words AccumulateDot4(Words sum, Words weights, Words activations) {
   return Words{_mm256_dpbusd_avx_epi32(sum.raw, weights.raw, activations.raw)};
 #elif INLAY_DOT4_UNSIGNED
   return Words{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+#elif INLAY_MADDUBS
+  // |w| is at most 128, so two products fit 16 bits.
+  const Words pairs = MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
+  return AccumulatePairs(sum, pairs, hn::Set(WordTag(), 0x00010001));
 #elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR && defined(__ARM_FEATURE_DOTPROD)
   return Words{vdotq_s32(sum.raw, vreinterpretq_s8_s32(weights.raw), vreinterpretq_s8_s32(activations.raw))};
 #elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
@@ -5854,25 +6089,6 @@ HWY_INLINE Words AccumulateDot4(Words sum, Words weights, Words activations) {
   return hn::Add(sum, hn::Add(hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)), hn::ShiftRight<16>(pairs)));
 #endif
 }
-
-#if INLAY_MADDUBS
-// 16-bit lane i: weights (unsigned) * activations (signed) of bytes 2i and 2i+1, added with saturation.
-HWY_INLINE Words MultiplyBytesToPairs(Words weights, Words activations) {
-#if HWY_TARGET == HWY_AVX3
-  return Words{_mm512_maddubs_epi16(weights.raw, activations.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return Words{_mm256_maddubs_epi16(weights.raw, activations.raw)};
-#else
-  return Words{_mm_maddubs_epi16(weights.raw, activations.raw)};
-#endif
-}
-
-// The 16-bit halves of each lane added apart from each other.
-HWY_INLINE Words AddPairs(Words a, Words b) {
-  const hn::Repartition<std::int16_t, WordTag> d16;
-  return hn::BitCast(WordTag(), hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
-}
-#endif  // INLAY_MADDUBS
 
 }  // namespace HWY_NAMESPACE
 }  // namespace INLAY_ABI_NAMESPACE
@@ -5957,10 +6173,14 @@ inline float QuantizeRow(const float* x, std::size_t n, std::int8_t* out) {
   return (tiny ? 0.0f : magnitude / 127.0f) + Sum16(probe);
 }
 
-// A finite number stays finite: a key beyond the range of F16 is stored as the largest F16.
+// Rounds to nearest even. A finite number stays finite: beyond the range of F16 it becomes the largest F16.
 template <KvType kType>
-HWY_INLINE std::uint16_t ToHalf(float value) {
-  return kType == KvType::kF16 ? F32ToF16Saturated(value) : F32ToBF16(value);
+HWY_INLINE void StoreHalves16(const Lanes16& value, std::uint16_t* to) {
+  if constexpr (kType == KvType::kF16) {
+    StoreF16x16(Max16(Set16(-kMaxF16), Min16(Set16(kMaxF16), value)), to);
+  } else {
+    StoreBF16x16(value, to);
+  }
 }
 
 }  // namespace detail
@@ -5981,7 +6201,11 @@ inline void StoreKey(std::byte* keys, HeadDim head_dim, std::size_t capacity, st
     const_cast<float*>(detail::KvScales(keys, width, capacity))[position] = scale;
   } else {
     std::uint16_t* to = reinterpret_cast<std::uint16_t*>(keys) + tile * width * 16 + lane;
-    for (std::size_t i = 0; i < width; ++i) to[i * 16] = detail::ToHalf<kType>(key[i]);
+    ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
+      alignas(32) std::uint16_t halves[16];
+      detail::StoreHalves16<kType>(LoadUpTo16(key + i, count), halves);
+      for (std::size_t j = 0; j < count; ++j) to[(i + j) * 16] = halves[j];
+    });
   }
 }
 
@@ -6001,8 +6225,11 @@ inline void StoreValue(std::byte* values, HeadDim head_dim, std::size_t capacity
     std::fill(to + width, to + stride, std::int8_t{0});
   } else {
     std::uint16_t* to = reinterpret_cast<std::uint16_t*>(values) + position * stride;
-    for (std::size_t i = 0; i < width; ++i) to[i] = detail::ToHalf<kType>(value[i]);
-    std::fill(to + width, to + stride, std::uint16_t{0});
+    ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
+      alignas(32) std::uint16_t halves[16];
+      detail::StoreHalves16<kType>(LoadUpTo16(value + i, count), halves);
+      std::copy_n(halves, std::min<std::size_t>(stride - i, 16), to + i);
+    });
   }
 }
 
@@ -6031,53 +6258,132 @@ struct KvHead {
   std::size_t capacity;
 };
 
+// Dot products of kRows int8 queries and 16 * kColumns int8 keys. Integers: exact, whatever the order.
+//   keys  the first column's, `column_bytes` from one column of 16 positions to the next
+template <std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t column_bytes, std::size_t width4, const Queries& queries,
+                           Lanes16 (&dots)[kColumns][kRows]) {
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      std::int32_t sums[16] = {};
+      for (std::size_t i = 0; i < width4; i += 4) {
+        const std::int8_t* key = keys + c * column_bytes + i * 16;
+        const std::int8_t* query = queries.bytes + r * queries.stride + i;
+        for (std::size_t lane = 0; lane < 16; ++lane) {
+          for (std::size_t j = 0; j < 4; ++j) sums[lane] += key[lane * 4 + j] * query[j];
+        }
+      }
+      dots[c][r] = LoadI32x16(sums);
+    }
+  }
+#else
+  const WordTag d;
+  constexpr std::size_t kParts = 16 / kWordLanes;
+  Words sum[kColumns][kRows][kParts];
+  HWY_UNROLL(16)
+  for (std::size_t r = 0; r < kRows; ++r) {
+    // With unsigned keys, 128 too large, the sum of the query is counted 128 times too often.
+    const Words start = INLAY_DOT4_UNSIGNED ? hn::Set(d, -128 * queries.sums[r]) : hn::Zero(d);
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) sum[c][r][part] = start;
+    }
+  }
+  for (std::size_t i = 0; i < width4; i += 4) {
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) {
+        const Words key = LoadWords(
+            reinterpret_cast<const std::uint8_t*>(keys) + c * column_bytes + i * 16 + part * kWordLanes * 4);
+#if INLAY_MADDUBS
+        const hn::Repartition<std::int8_t, WordTag> d8;
+        const Words magnitude = hn::BitCast(d, hn::Abs(hn::BitCast(d8, key)));
+#elif INLAY_DOT4_UNSIGNED
+        const Words shifted = hn::Xor(key, hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+#endif
+        HWY_UNROLL(16)
+        for (std::size_t r = 0; r < kRows; ++r) {
+          const Words query = BroadcastWord(queries.bytes + r * queries.stride + i);
+          Words& to = sum[c][r][part];
+#if INLAY_MADDUBS
+          // |key| * (query with the key's sign): two products of at most 127 * 127 fit 16 bits.
+          const Words pairs = MultiplyBytesToPairs(magnitude, TakeSigns(query, key));
+          to = hn::Add(to, MultiplyAddPairs(pairs, hn::Set(d, 0x00010001)));
+#elif INLAY_DOT4_UNSIGNED
+          to = AccumulateDot4(to, shifted, query);
+#else
+          to = AccumulateDot4(to, key, query);
+#endif
+        }
+      }
+    }
+  }
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (std::size_t part = 0; part < kParts; ++part) {
+        dots[c][r].vector[part] = hn::ConvertTo(FloatTag(), sum[c][r][part]);
+      }
+    }
+  }
+#endif
+}
+
+// Dot products of kRows float32 queries and 16 * kColumns keys of a float type, each one chain over head_dim.
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queries& queries,
+                           Lanes16 (&dots)[kColumns][kRows]) {
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
+  }
+  for (std::size_t i = 0; i < width; ++i) {
+    Lanes16 key[kColumns];
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, (c * width + i) * 16);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes16 query = Set16(queries.values[r * queries.stride + i]);
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) dots[c][r] = MulAdd16(key[c], query, dots[c][r]);
+    }
+  }
+}
+
 // Scores of kRows queries and 16 * kColumns positions from `position` on (a multiple of 16), without any mask.
 template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim>
 HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position, float scale,
                              float* scores) {
   const std::size_t width = kv.head_dim;
-  if constexpr (kType != KvType::kQ8) {
-    Lanes16 sum[kColumns][kRows];
+  Lanes16 dots[kColumns][kRows];
+  if constexpr (kType == KvType::kQ8) {
+    const std::size_t width4 = RoundUp(width, 4);
+    const float* key_scales = KvScales(kv.keys, width, kv.capacity) + position;
+    DotColumns(reinterpret_cast<const std::int8_t*>(kv.keys) + position * width4, width4 * 16, width4, queries, dots);
     HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes16 factor = Set16(scale * queries.scales[r]);
       HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Set16(0.0f);
-    }
-    for (std::size_t i = 0; i < width; ++i) {
-      Lanes16 key[kColumns];
-      HWY_UNROLL(16)
-      for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(kv.keys, (position + c * 16) * width + i * 16);
-      HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) {
-        const Lanes16 query = Set16(queries.values[r * queries.stride + i]);
-        HWY_UNROLL(16)
-        for (std::size_t c = 0; c < kColumns; ++c) sum[c][r] = MulAdd16(key[c], query, sum[c][r]);
-      }
-    }
-    const Lanes16 factor = Set16(scale);
-    HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      HWY_UNROLL(16)
-      for (std::size_t r = 0; r < kRows; ++r) {
-        Store16(Mul16(sum[c][r], factor), scores + r * kAttentionScoreStride + c * 16);
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        Store16(Mul16(Mul16(dots[c][r], Load16(key_scales + c * 16)), factor),
+                scores + r * kAttentionScoreStride + c * 16);
       }
     }
   } else {
-    const std::size_t width4 = RoundUp(width, 4);
-    const float* key_scales = KvScales(kv.keys, width, kv.capacity) + position;
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      const std::int8_t* keys = reinterpret_cast<const std::int8_t*>(kv.keys) + (position + c * 16) * width4;
-      for (std::size_t r = 0; r < kRows; ++r) {
-        std::int32_t dots[16] = {};
-        for (std::size_t i = 0; i < width4; i += 4) {
-          for (std::size_t lane = 0; lane < 16; ++lane) {
-            for (std::size_t j = 0; j < 4; ++j) {
-              dots[lane] += keys[i * 16 + lane * 4 + j] * queries.bytes[r * queries.stride + i + j];
-            }
-          }
-        }
-        const Lanes16 factor = Mul16(Load16(key_scales + c * 16), Set16(scale * queries.scales[r]));
-        Store16(Mul16(LoadI32x16(dots), factor), scores + r * kAttentionScoreStride + c * 16);
+    constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : 2;
+    DotColumns<kType>(kv.keys + position * width * kElement, width, queries, dots);
+    const Lanes16 factor = Set16(scale);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        Store16(Mul16(dots[c][r], factor), scores + r * kAttentionScoreStride + c * 16);
       }
     }
   }
@@ -6097,8 +6403,7 @@ HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim>& kv, const Qu
   }
 }
 
-// sums[r, 16 columns...] += weights[r, p] * values[p, ...] for positions [begin, end) in order. `weights` points at those of
-// position 0 of the first query (so weights[begin] is the first that is read).
+// sums[r, 16 columns...] += weights[r, p] * values[p, ...] for positions [begin, end) in order.
 template <KvType kType, std::size_t kColumns, std::size_t kRows>
 HWY_INLINE void WeighColumns(const std::byte* values, std::size_t value_stride, std::size_t column, const float* weights,
                              std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
@@ -6150,41 +6455,79 @@ HWY_INLINE void Weigh(std::size_t rows, const std::byte* values, std::size_t val
   }
 }
 
-// What `rows` queries see: query r is row first_row + r of the token-major list of (token, head of the group).
-struct QueryPositions {
-  const AttentionShape& shape;
-  std::size_t first_position;  // of token 0
-  std::size_t first_row;
+// The same for heads of at most 16 (kPack 1) or 8 (kPack 2), one query: a value fills no more than one vector, so that one
+// chain per lane would wait for itself (4 cycles a position). Four chains, by position modulo 4 * kPack, and then
+// (0 + 1) + (2 + 3). Writes sums [16].
+template <KvType kType, std::size_t kPack>
+HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::size_t begin, std::size_t end,
+                            float* sums) {
+  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
+  constexpr std::size_t kPositionBytes = 16 / kPack * kElement;
+  constexpr std::size_t kGroup = 4 * kPack;
+  Lanes16 sum[4];
+  HWY_UNROLL(4)
+  for (std::size_t v = 0; v < 4; ++v) sum[v] = Set16(0.0f);
+  const auto add_group = [&](const std::byte* value, const float* weight) HWY_ATTR {
+    HWY_UNROLL(4)
+    for (std::size_t v = 0; v < 4; ++v) {
+      const Lanes16 factor = kPack == 1 ? Set16(weight[v]) : SetHalves16(weight[2 * v], weight[(2 * v + 1) % kGroup]);
+      sum[v] = MulAdd16(LoadKv16<kType>(value, v * 16), factor, sum[v]);
+    }
+  };
+  // A group at the edge is completed with zeros: what lies outside must not be read as values.
+  const auto add_part = [&](std::size_t from, std::size_t to) HWY_ATTR {
+    alignas(64) std::byte value[kGroup * kPositionBytes] = {};
+    float weight[kGroup] = {};
+    const std::size_t at = from % kGroup;
+    std::memcpy(value + at * kPositionBytes, values + from * kPositionBytes, (to - from) * kPositionBytes);
+    std::copy(weights + from, weights + to, weight + at);
+    add_group(value, weight);
+  };
+  std::size_t p = begin;
+  if (p % kGroup != 0) {
+    const std::size_t stop = std::min(end, RoundUp(p, kGroup));
+    add_part(p, stop);
+    p = stop;
+  }
+  for (; p + kGroup <= end; p += kGroup) add_group(values + p * kPositionBytes, weights + p);
+  if (p < end) add_part(p, end);
+  const Lanes16 total = Add16(Add16(sum[0], sum[1]), Add16(sum[2], sum[3]));
+  Store16(kPack == 1 ? total : AddHalves16(total), sums);
+}
 
-  std::size_t Position(std::size_t row) const { return first_position + (first_row + row) / shape.group; }
-  // The part of the span starting at `span_begin` that the query sees, relative to it: [Begin, End), maybe empty.
-  std::size_t Begin(std::size_t row, std::size_t span_begin) const {
-    const std::size_t first = shape.First(Position(row));
-    return first <= span_begin ? 0 : std::min(first - span_begin, kKvSpan);
-  }
-  std::size_t End(std::size_t row, std::size_t span_begin) const {
-    const std::size_t end = Position(row) + 1;
-    return end <= span_begin ? 0 : std::min(end - span_begin, kKvSpan);
-  }
+// What each query of a tile sees of one span: positions [begin, end) relative to the span's first, never empty. Queries
+// are in order of position, so neither begin nor end ever decreases.
+struct Seen {
+  std::uint16_t begin[kMaxAttentionRows];
+  std::uint16_t end[kMaxAttentionRows];
 };
+static_assert(kKvSpan <= 65535);
 
 // Turns the scores of one query, positions [begin, end) of a span, into weights e^(score - largest) and fills in the
 // partial result's largest and sum. For Q8 the weights take in the scales of the values.
 template <KvType kType>
 HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, const float* value_scales, float* partial) {
   const float lowest = -std::numeric_limits<float>::infinity();
-  const auto keep = [&](const Lanes16& value, std::size_t at, float other) HWY_ATTR {
-    if (HWY_LIKELY(at >= begin && at + 16 <= end)) return value;
-    return KeepRange16(value, begin > at ? begin - at : 0, std::min<std::size_t>(end - at, 16), other);
-  };
-  Lanes16 most = Set16(lowest);
-  for (std::size_t at = begin / 16 * 16; at < end; at += 16) most = Max16(most, keep(Load16(scores + at), at, lowest));
-  const float largest = Largest16(most);
+  // Scores of positions that are not seen, in the first and the last sixteen, become the lowest: their weight of 1e-38 at
+  // most is lost in the sum, which is at least 1.
+  const std::size_t first = begin / 16 * 16, last = (end - 1) / 16 * 16;
+  if (begin != first) {
+    Store16(KeepRange16(Load16(scores + first), begin - first, 16, lowest), scores + first);
+  }
+  if (end != last + 16) Store16(KeepRange16(Load16(scores + last), 0, end - last, lowest), scores + last);
+  Lanes16 most = Load16(scores + first), other = Load16(scores + last);
+  std::size_t at = first;
+  for (; at + 16 < last; at += 32) {
+    most = Max16(most, Load16(scores + at));
+    other = Max16(other, Load16(scores + at + 16));
+  }
+  if (at < last) most = Max16(most, Load16(scores + at));
+  const float largest = Largest16(Max16(most, other));
   const Lanes16 offset = Set16(largest);
   Lanes16 sum = Set16(0.0f);
-  for (std::size_t at = begin / 16 * 16; at < end; at += 16) {
+  for (at = first; at <= last; at += 16) {
     const Lanes16 weight = ExpNegative16(Sub16(Load16(scores + at), offset));
-    sum = Add16(sum, keep(weight, at, 0.0f));
+    sum = Add16(sum, weight);
     if constexpr (kType == KvType::kQ8) {
       Store16(Mul16(weight, Load16(value_scales + at)), scores + at);
     } else {
@@ -6196,51 +6539,59 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, c
   partial[1] = Sum16(sum);
 }
 
-// Partial results of `rows` queries over one span. Each query sees at least one of the span's positions.
+// Partial results of `rows` queries over one span.
 template <KvType kType, Extent HeadDim>
-inline void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const QueryPositions& sees, std::size_t rows,
-                       std::size_t span_begin, float* scores, float* partials) {
-  const std::size_t partial_stride = PartialStride(kv.head_dim);
-  const std::size_t value_stride = KvValueStride(kv.head_dim);
+HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
+                           std::size_t span_begin, float scale, float* scores, float* partials) {
+  const std::size_t head_dim = kv.head_dim;
+  const std::size_t partial_stride = PartialStride(head_dim);
+  const std::size_t value_stride = KvValueStride(head_dim);
   const std::size_t blocks = DivideUp(rows, kMaxTileQueries);
-  // Queries are in order of position, so a block of them sees from where the first begins to where the last ends.
-  const std::size_t chunk_begin = sees.Begin(0, span_begin) / kKvChunk * kKvChunk;
-  const std::size_t chunk_end = sees.End(rows - 1, span_begin);
+  const std::size_t chunk_begin = seen.begin[0] / kKvChunk * kKvChunk;
+  const std::size_t chunk_end = seen.end[rows - 1];
   for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
-    for (std::size_t block = 0, row = 0; block < blocks; ++block) {
-      const std::size_t count = (rows - row) / (blocks - block);
-      const bool seen = sees.Begin(row, span_begin) < chunk + kKvChunk && sees.End(row + count - 1, span_begin) > chunk;
-      if (seen) {
-        ScoreChunk<kType, kMaxTileQueries>(count, kv, queries.From(row), span_begin + chunk, sees.shape.scale,
+    for (std::size_t left = blocks, row = 0; left != 0; --left) {
+      const std::size_t count = (rows - row) / left;
+      if (seen.begin[row] < chunk + kKvChunk && seen.end[row + count - 1] > chunk) {
+        ScoreChunk<kType, kMaxTileQueries>(count, kv, queries.From(row), span_begin + chunk, scale,
                                            scores + row * kAttentionScoreStride + chunk);
       }
       row += count;
     }
   }
+  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
+  const std::byte* values = kv.values + span_begin * value_stride * kElement;
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, kv.head_dim, kv.capacity) + span_begin;
+  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, head_dim, kv.capacity) + span_begin;
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
-    SoftmaxSpan<kType>(scores + row * kAttentionScoreStride, sees.Begin(row, span_begin), sees.End(row, span_begin), value_scales,
-                       partial);
-    for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    float* weights = scores + row * kAttentionScoreStride;
+    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], value_scales, partial);
+    if (value_stride == 8) {
+      WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+    } else if (value_stride == 16) {
+      WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+    } else {
+      for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    }
   }
-  const std::size_t element = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
-  const std::byte* values = kv.values + span_begin * value_stride * element;
+  if (value_stride <= 16) return;
   for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
-    for (std::size_t block = 0, row = 0; block < blocks; ++block) {
-      const std::size_t count = (rows - row) / (blocks - block);
+    for (std::size_t left = blocks, row = 0; left != 0; --left) {
+      const std::size_t count = (rows - row) / left;
       const auto weigh = [&](std::size_t first, std::size_t n, std::size_t begin, std::size_t end) HWY_ATTR {
         if (begin < end) {
           Weigh<kType, kMaxTileQueries>(n, values, value_stride, scores + first * kAttentionScoreStride, begin, end,
                                         partials + first * partial_stride + 16, partial_stride);
         }
       };
-      const auto begin_of = [&](std::size_t r) { return std::clamp(sees.Begin(r, span_begin), chunk, chunk + kKvChunk); };
-      const auto end_of = [&](std::size_t r) { return std::clamp(sees.End(r, span_begin), chunk, chunk + kKvChunk); };
+      const auto begin_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.begin[r], chunk, chunk + kKvChunk); };
+      const auto end_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.end[r], chunk, chunk + kKvChunk); };
       // Positions that all queries of the block see, and for each query alone those before and after.
       const std::size_t common_begin = begin_of(row + count - 1), common_end = end_of(row);
-      if (common_begin < common_end) {
+      if (begin_of(row) == common_begin && end_of(row + count - 1) == common_end) {
+        weigh(row, count, common_begin, common_end);
+      } else if (common_begin < common_end) {
         for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), common_begin);
         weigh(row, count, common_begin, common_end);
         for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, common_end, end_of(r));
@@ -6253,13 +6604,13 @@ inline void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const 
 }
 
 // Adds the next span's partial result to that of all spans before it.
-inline void MergePartial(const float* next, std::size_t value_stride, float* merged) {
+inline void MergePartial(const float* next, std::size_t partial_stride, float* merged) {
   const float largest = std::max(merged[0], next[0]);
   alignas(64) float factors[16] = {merged[0] - largest, next[0] - largest};
   Store16(ExpNegative16(Load16(factors)), factors);
   const Lanes16 before = Set16(factors[0]), after = Set16(factors[1]);
   // The first sixteen hold the sum, which merges like the values, and the largest score, which does not.
-  for (std::size_t i = 0; i < 16 + value_stride; i += 16) {
+  for (std::size_t i = 0; i < partial_stride; i += 16) {
     Store16(MulAdd16(Load16(merged + i), before, Mul16(Load16(next + i), after)), merged + i);
   }
   merged[0] = largest;
@@ -6290,17 +6641,17 @@ struct AttentionScratch {
   std::int32_t* sums;
 };
 
-// Makes the form of queries that is multiplied with keys: rows [first_row, first_row + rows) of the token-major list of
-// (token, head), token t at queries + t * stride.
+// Makes the form of queries that is multiplied with keys: `rows` of the token-major list of (token, head), from head `head`
+// of token 0 on; token t at queries + t * stride.
 template <KvType kType>
-inline Queries PrepareQueries(const float* queries, std::size_t stride, std::size_t group, std::size_t head_dim,
-                              std::size_t first_row, std::size_t rows, const AttentionScratch& scratch) {
+HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std::size_t group, std::size_t head_dim,
+                                  std::size_t head, std::size_t rows, const AttentionScratch& scratch) {
   Queries prepared;
-  std::size_t token = first_row / group, head = first_row % group;
+  std::size_t token = 0;
   if constexpr (kType != KvType::kQ8) {
     // Heads of one token lie side by side already.
     if (head + rows <= group) {
-      prepared.values = queries + token * stride + head * head_dim;
+      prepared.values = queries + head * head_dim;
       prepared.stride = head_dim;
       return prepared;
     }
@@ -6348,38 +6699,51 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
   const detail::AttentionScratch memory(scratch, head_dim);
   const std::size_t partial_stride = PartialStride(head_dim);
   const std::size_t row_end = token_end * shape.group;
-  for (std::size_t row = token_begin * shape.group; row < row_end; row += AttentionRows(head_dim)) {
+  std::size_t token = token_begin, head = 0;  // of the tile's first query
+  for (std::size_t row = token_begin * shape.group; row < row_end;) {
     const std::size_t rows = std::min(AttentionRows(head_dim), row_end - row);
     const detail::Queries prepared =
-        detail::PrepareQueries<kType>(queries, query_stride, shape.group, head_dim, row, rows, memory);
-    const detail::QueryPositions sees{shape, first_position, row};
-    const std::size_t last = sees.Position(rows - 1);
-    for (std::size_t span = shape.First(sees.Position(0)) / kKvSpan * kKvSpan; span <= last; span += kKvSpan) {
-      // Queries are in order of position: those that see something of the span are neighbours.
-      std::size_t begin = 0, end = rows;
-      while (sees.End(begin, span) == 0) ++begin;
-      while (end > begin && sees.Begin(end - 1, span) == kKvSpan) --end;
-      if (begin == end) continue;
-      const detail::QueryPositions active{shape, first_position, row + begin};
-      detail::AttendRows<kType>(kv, prepared.From(begin), active, end - begin, span, memory.scores, memory.partials);
-      for (std::size_t r = begin; r < end; ++r) {
-        const float* partial = memory.partials + (r - begin) * partial_stride;
-        float* merged = memory.merged + r * partial_stride;
-        if (shape.First(sees.Position(r)) >= span) {
-          std::copy_n(partial, partial_stride, merged);
-        } else {
-          detail::MergePartial(partial, KvValueStride(head_dim), merged);
-        }
-      }
-    }
-    std::size_t token = row / shape.group, head = row % shape.group;
+        detail::PrepareQueries<kType>(queries + token * query_stride, query_stride, shape.group, head_dim, head, rows, memory);
+    const std::size_t tile_first = shape.First(first_position + token);
+    std::size_t tile_end = 0;
+    std::size_t first[kMaxAttentionRows], end[kMaxAttentionRows];
+    float* to[kMaxAttentionRows];
     for (std::size_t r = 0; r < rows; ++r) {
-      detail::FinishPartial(memory.merged + r * partial_stride, head_dim, out + token * out_stride + head * head_dim);
+      end[r] = tile_end = first_position + token + 1;
+      first[r] = shape.First(first_position + token);
+      to[r] = out + token * out_stride + head * head_dim;
       if (++head == shape.group) {
         head = 0;
         ++token;
       }
     }
+    for (std::size_t span = tile_first / kKvSpan * kKvSpan; span < tile_end; span += kKvSpan) {
+      // Queries are in order of position: those that see something of the span are neighbours.
+      std::size_t begin = 0, stop = rows;
+      while (end[begin] <= span) ++begin;
+      while (stop > begin && first[stop - 1] >= span + kKvSpan) --stop;
+      if (begin == stop) continue;
+      detail::Seen seen;
+      for (std::size_t r = begin; r < stop; ++r) {
+        seen.begin[r - begin] = static_cast<std::uint16_t>(first[r] > span ? first[r] - span : 0);
+        seen.end[r - begin] = static_cast<std::uint16_t>(std::min(end[r] - span, kKvSpan));
+      }
+      const bool fresh = first[begin] >= span;  // for the first query, and so for all
+      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, memory.scores,
+                                fresh ? memory.merged + begin * partial_stride : memory.partials);
+      if (fresh) continue;
+      for (std::size_t r = begin; r < stop; ++r) {
+        const float* partial = memory.partials + (r - begin) * partial_stride;
+        float* merged = memory.merged + r * partial_stride;
+        if (first[r] >= span) {
+          std::copy_n(partial, partial_stride, merged);
+        } else {
+          detail::MergePartial(partial, partial_stride, merged);
+        }
+      }
+    }
+    for (std::size_t r = 0; r < rows; ++r) detail::FinishPartial(memory.merged + r * partial_stride, head_dim, to[r]);
+    row += rows;
   }
 }
 
@@ -6390,11 +6754,15 @@ void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::b
                 const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
   const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim);
+  const std::size_t span_begin = span * kKvSpan, first = shape.First(position);
+  detail::Seen seen;
+  std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
+  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(position + 1 - span_begin, kKvSpan)));
   for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {
     const std::size_t rows = std::min(AttentionRows(head_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
-    detail::AttendRows<kType>(kv, prepared, detail::QueryPositions{shape, position, row}, rows, span * kKvSpan,
-                              memory.scores, partials + row * PartialStride(head_dim));
+    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, memory.scores,
+                              partials + row * PartialStride(head_dim));
   }
 }
 
@@ -6405,7 +6773,7 @@ inline void MergeSpans(const AttentionShape& shape, std::size_t head_dim, std::s
   for (std::size_t head = 0; head < shape.group; ++head) {
     float* merged = partials + head * stride;
     for (std::size_t span = 1; span < spans; ++span) {
-      detail::MergePartial(partials + (span * shape.group + head) * stride, KvValueStride(head_dim), merged);
+      detail::MergePartial(partials + (span * shape.group + head) * stride, stride, merged);
     }
     detail::FinishPartial(merged, head_dim, out + head * head_dim);
   }
@@ -6446,9 +6814,10 @@ INLAY_END_NAMESPACE
 // float32 activations.
 //
 // Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
-// rows and a few tokens. Every output is one chain of multiply-adds over the columns in order, whatever the number of
-// tokens and tiles that are computed together, so any split of tokens and rows gives the same bits.
+// rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
+// on how many tokens and tiles are computed together, so any split of tokens and rows gives the same bits.
 
+#include <algorithm>
 #include <cstddef>
 
 #if defined(INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -6464,44 +6833,35 @@ inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace detail {
 
-// Tokens of one register tile, and 16-row tiles computed together with that many tokens: as many accumulators as there
-// are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
+// The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
+// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 for wide ones, so that a batch
+// finds the weights of a chain in a near cache.
+constexpr std::size_t ChainColumns(std::size_t cols) { return cols >= 256 ? 128 : cols >= 16 ? DivideUp(cols, 2) : cols; }
+
+// Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
+// there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
+// Measured on AVX-512: 2 x 12 and 4 x 6 reach 26 of 32 MAC/cycle, 1 x 12 reaches 21; AVX2: 1 x 6 reaches 14.5 of 16.
 #if HWY_TARGET != HWY_SCALAR && HWY_MAX_BYTES == 64 && !HWY_HAVE_SCALABLE
 inline constexpr std::size_t kMaxTileTokens = 12;
-constexpr std::size_t TilesPerTokens(std::size_t tokens) { return tokens <= 2 ? 8 : tokens <= 6 ? 4 : 2; }
+constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 3 ? 8 : tokens <= 6 ? 4 : 2; }
 #else
 inline constexpr std::size_t kMaxTileTokens = 6;
-constexpr std::size_t TilesPerTokens(std::size_t tokens) { return tokens == 1 ? 4 : tokens <= 3 ? 2 : 1; }
+constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 4 : tokens <= 3 ? 2 : 1; }
 #endif
+// One token: tiles computed together, and whether two chains of that many tiles run at once because one would wait for
+// itself (a multiply-add takes four cycles, loading a tile half or one).
+inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
+constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
 
-// Adds `value` to, or stores it as, the results of `rows` (at most 16 count) rows.
-HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
-  if (HWY_LIKELY(rows >= 16)) {
-    if (accumulate) value = Add16(Load16(to), value);
-    Store16(value, to);
-  } else {
-    if (accumulate) value = Add16(LoadPart16(to, rows), value);
-    StorePart16(value, to, rows);
-  }
-}
-
-// kTiles tiles of 16 rows times kTokens tokens. `x` is the first token's row, `to` the first output; `rows` counts the
-// rows from the first tile to the end of the matrix.
-template <WeightType kType, std::size_t kTiles, std::size_t kTokens, Extent Cols>
-HWY_INLINE void MultiplyTiles(const std::byte* tiles, Cols cols, const float* x, std::size_t x_stride,
-                              std::size_t rows, float* to, std::size_t to_stride, bool accumulate) {
-  Lanes16 sum[kTiles][kTokens];
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    HWY_UNROLL(16)
-    for (std::size_t token = 0; token < kTokens; ++token) sum[tile][token] = Set16(0.0f);
-  }
-  const std::size_t columns = cols;
-  for (std::size_t col = 0; col < columns; ++col) {
+// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `x` the first token's.
+template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
+                              const float* x, std::size_t x_stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  for (std::size_t col = begin; col < end; ++col) {
     Lanes16 weights[kTiles];
     HWY_UNROLL(16)
     for (std::size_t tile = 0; tile < kTiles; ++tile) {
-      weights[tile] = LoadFloats16<kType>(tiles, (tile * columns + col) * 16);
+      weights[tile] = LoadFloats16<kType>(tiles, (tile * tile_columns + col) * 16);
     }
     HWY_UNROLL(16)
     for (std::size_t token = 0; token < kTokens; ++token) {
@@ -6512,60 +6872,182 @@ HWY_INLINE void MultiplyTiles(const std::byte* tiles, Cols cols, const float* x,
       }
     }
   }
+}
+
+template <std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
   HWY_UNROLL(16)
   for (std::size_t tile = 0; tile < kTiles; ++tile) {
     HWY_UNROLL(16)
-    for (std::size_t token = 0; token < kTokens; ++token) {
-      StoreRows16(sum[tile][token], to + token * to_stride + tile * 16, rows - tile * 16, accumulate);
-    }
+    for (std::size_t token = 0; token < kTokens; ++token) sum[tile][token] = Set16(0.0f);
   }
 }
 
-// All row tiles times one block of kTokens tokens: kTiles at a time, then half as many, down to one.
-template <WeightType kType, std::size_t kTiles, std::size_t kTokens, Extent Cols>
-HWY_INLINE void MultiplyRows(const std::byte* tiles, Cols cols, const float* x, std::size_t x_stride, std::size_t begin,
-                             std::size_t end, std::size_t rows, float* to, std::size_t to_stride, bool accumulate) {
+// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
+HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
+  if (HWY_LIKELY(rows >= 16)) {
+    if (accumulate) value = Add16(Load16(to), value);
+    Store16(value, to);
+  } else {
+    if (accumulate) value = Add16(LoadPart16(to, rows), value);
+    StorePart16(value, to, rows);
+  }
+}
+
+// kTiles tiles times one token, all columns. `rows` counts the rows from the first tile to the end of the matrix.
+template <WeightType kType, std::size_t kTiles, Extent Cols>
+HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
+                               bool accumulate) {
+  const std::size_t columns = cols;
+  const std::size_t chain = ChainColumns(columns);
+  Lanes16 total[kTiles][1];
+  SetZero(total);
+  std::size_t begin = 0;
+  if constexpr (TwoChains(kTiles)) {
+    for (; begin + chain < columns; begin += 2 * chain) {
+      Lanes16 first[kTiles][1], second[kTiles][1];
+      SetZero(first);
+      SetZero(second);
+      const std::size_t both = std::min(chain, columns - begin - chain);
+      for (std::size_t col = begin; col < begin + both; ++col) {
+        const Lanes16 value = Set16(x[col]), other = Set16(x[col + chain]);
+        HWY_UNROLL(16)
+        for (std::size_t tile = 0; tile < kTiles; ++tile) {
+          const std::size_t at = (tile * columns + col) * 16;
+          first[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at), value, first[tile][0]);
+          second[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at + chain * 16), other, second[tile][0]);
+        }
+      }
+      MultiplyChain<kType>(tiles, columns, begin + both, begin + chain, x, 0, first);
+      HWY_UNROLL(16)
+      for (std::size_t tile = 0; tile < kTiles; ++tile) {
+        total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
+      }
+    }
+  }
+  for (; begin < columns; begin += chain) {
+    Lanes16 sum[kTiles][1];
+    SetZero(sum);
+    MultiplyChain<kType>(tiles, columns, begin, std::min(begin + chain, columns), x, 0, sum);
+    HWY_UNROLL(16)
+    for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
+  }
+  HWY_UNROLL(16)
+  for (std::size_t tile = 0; tile < kTiles; ++tile) {
+    StoreRows16(total[tile][0], to + tile * 16, rows - tile * 16, accumulate);
+  }
+}
+
+// MultiplyVector for a number of tiles that is known only now: 1 .. kTiles.
+template <WeightType kType, std::size_t kTiles, Extent Cols>
+HWY_INLINE void MultiplyVectorUpTo(std::size_t count, const std::byte* tiles, Cols cols, const float* x,
+                                   std::size_t rows, float* to, bool accumulate) {
+  if (count == kTiles) {
+    MultiplyVector<kType, kTiles>(tiles, cols, x, rows, to, accumulate);
+  } else if constexpr (kTiles > 1) {
+    MultiplyVectorUpTo<kType, kTiles - 1>(count, tiles, cols, x, rows, to, accumulate);
+  }
+}
+
+// Rows [begin, end) times one token. Groups of tiles differ by at most one: 11 = 6 + 5 tiles wait less for themselves than
+// 8 + 3.
+template <WeightType kType, Extent Cols>
+HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const float* x, std::size_t begin,
+                                   std::size_t end, std::size_t rows, float* to, bool accumulate) {
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  for (; begin + (kTiles - 1) * 16 < end; begin += kTiles * 16) {
-    MultiplyTiles<kType, kTiles, kTokens>(tiles + begin / 16 * tile_bytes, cols, x, x_stride, rows - begin, to + begin,
-                                          to_stride, accumulate);
+  std::size_t tiles = DivideUp(end - begin, kRowTile);
+  for (std::size_t groups = DivideUp(tiles, kVectorTiles); groups != 0; --groups) {
+    const std::size_t count = tiles / groups;
+    MultiplyVectorUpTo<kType, kVectorTiles>(count, packed + begin / kRowTile * tile_bytes, cols, x, rows - begin,
+                                            to + begin, accumulate);
+    begin += count * kRowTile;
+    tiles -= count;
+  }
+}
+
+// A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
+// chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
+// block stay in the cache until its last chain.
+inline constexpr std::size_t kBatchRows = 96;
+inline constexpr std::size_t kBatchTokens = 36;
+inline constexpr std::size_t kMaxChain = 128;
+
+// One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
+// `weights` is the first tile's first column of the chain; x [kTokens, kMaxChain].
+template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
+                              const float* x, float* totals) {
+  std::size_t tile = 0;
+  for (; tile + kTiles <= tiles; tile += kTiles) {
+    Lanes16 sum[kTiles][kTokens];
+    SetZero(sum);
+    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, x,
+                         kMaxChain, sum);
+    HWY_UNROLL(16)
+    for (std::size_t token = 0; token < kTokens; ++token) {
+      HWY_UNROLL(16)
+      for (std::size_t t = 0; t < kTiles; ++t) {
+        float* total = totals + token * kBatchRows + (tile + t) * 16;
+        Store16(Add16(Load16(total), sum[t][token]), total);
+      }
+    }
   }
   if constexpr (kTiles > 1) {
-    if (begin < end) {
-      MultiplyRows<kType, kTiles / 2, kTokens>(tiles, cols, x, x_stride, begin, end, rows, to, to_stride, accumulate);
+    if (tile < tiles) {
+      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, x,
+                                                totals + tile * 16);
     }
   }
 }
 
-// MultiplyRows for a number of tokens that is known only now: 2 .. kTokens.
+// MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
 template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyTokens(std::size_t tokens, const std::byte* tiles, std::size_t cols, const float* x,
-                               std::size_t x_stride, std::size_t begin, std::size_t end, std::size_t rows, float* to,
-                               std::size_t to_stride, bool accumulate) {
+HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
+                                  std::size_t tiles, std::size_t columns, const float* x, float* totals) {
   if (tokens == kTokens) {
-    MultiplyRows<kType, TilesPerTokens(kTokens), kTokens>(tiles, DynamicExtent{cols}, x, x_stride, begin, end, rows, to,
-                                                          to_stride, accumulate);
-  } else if constexpr (kTokens > 2) {
-    MultiplyTokens<kType, kTokens - 1>(tokens, tiles, cols, x, x_stride, begin, end, rows, to, to_stride, accumulate);
+    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, x, totals);
+  } else if constexpr (kTokens > 1) {
+    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, x, totals);
   }
 }
 
-// Several tokens. Row tiles outside, blocks of tokens inside: weights come from memory once and then from the cache.
+// Several tokens.
 template <WeightType kType>
 HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::size_t cols, const float* x,
                                 std::size_t x_stride, std::size_t tokens, std::size_t row_begin, std::size_t row_end,
                                 float* to, std::size_t to_stride, bool accumulate) {
-  // Blocks differ by at most one token: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
-  const std::size_t blocks = DivideUp(tokens, kMaxTileTokens);
-  const std::size_t step = blocks == 1 ? row_end - row_begin : TilesPerTokens(kMaxTileTokens) * kRowTile;
-  for (std::size_t row = row_begin; row < row_end; row += step) {
-    const std::size_t row_stop = row_end - row < step ? row_end : row + step;
-    std::size_t token = 0;
-    for (std::size_t block = 0; block < blocks; ++block) {
-      const std::size_t count = (tokens - token) / (blocks - block);
-      MultiplyTokens<kType, kMaxTileTokens>(count, packed, cols, x + token * x_stride, x_stride, row, row_stop, rows,
-                                            to + token * to_stride, to_stride, accumulate);
-      token += count;
+  constexpr std::size_t kWeightBytes = Info(kType).block_bytes;
+  alignas(64) float totals[kBatchTokens * kBatchRows];
+  alignas(64) float panel[kBatchTokens * kMaxChain];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t chain = ChainColumns(cols);
+  static_assert(ChainColumns(255) <= kMaxChain && ChainColumns(256) <= kMaxChain);
+  for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
+    const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
+    const std::byte* weights = packed + row / kRowTile * tile_bytes;
+    for (std::size_t first = 0; first < tokens; first += kBatchTokens) {
+      const std::size_t count = std::min(kBatchTokens, tokens - first);
+      std::fill_n(totals, count * kBatchRows, 0.0f);
+      for (std::size_t begin = 0; begin < cols; begin += chain) {
+        const std::size_t columns = std::min(chain, cols - begin);
+        for (std::size_t token = 0; token < count; ++token) {
+          std::copy_n(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
+        }
+        // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
+        std::size_t token = 0;
+        for (std::size_t blocks = DivideUp(count, kMaxTileTokens); blocks != 0; --blocks) {
+          const std::size_t now = (count - token) / blocks;
+          MultiplyBlockUpTo<kType, kMaxTileTokens>(now, weights + begin * 16 * kWeightBytes, tile_bytes, tiles, columns,
+                                                   panel + token * kMaxChain, totals + token * kBatchRows);
+          token += now;
+        }
+      }
+      for (std::size_t token = 0; token < count; ++token) {
+        for (std::size_t tile = 0; tile < tiles; ++tile) {
+          StoreRows16(Load16(totals + token * kBatchRows + tile * 16), to + (first + token) * to_stride + row + tile * 16,
+                      rows - row - tile * 16, accumulate);
+        }
+      }
     }
   }
 }
@@ -6582,8 +7064,7 @@ void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Act
   const float* from = x.values + token_begin * x.stride;
   float* to = out.data + token_begin * out.stride;
   if (token_end - token_begin == 1) {
-    detail::MultiplyRows<kType, detail::TilesPerTokens(1), 1>(packed, cols, from, x.stride, row_begin, row_end, rows, to,
-                                                              out.stride, out.accumulate);
+    detail::MultiplyVectorRows<kType>(packed, cols, from, row_begin, row_end, rows, to, out.accumulate);
   } else {
     detail::MultiplyBatch<kType>(packed, rows, cols, from, x.stride, token_end - token_begin, row_begin, row_end, to,
                                  out.stride, out.accumulate);
@@ -6597,24 +7078,21 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
-// --- inlay/kernels/quantized_matmul-inl.hpp
+// --- inlay/kernels/quantized_formats-inl.hpp
 
-// Matrix products with quantised weights: 16 packed rows times a few tokens of 8-bit activations at a time.
+// What the quantised kernels know of the formats: how packed levels become bytes and packed scales become vectors.
 //
-// Written once for all formats and targets: a format says how its levels unpack to bytes (UnpackLevels) and which scales
-// it has; a target says how bytes multiply (simd-inl.hpp). K-quants stay in integers over their 256 columns: the widening
-// step multiplies with the 6- or 8-bit sub-scale, and one convert and multiply-add per 256 columns follows. The integers
-// are the same on every target, and float sums run over the blocks of a row in order, whatever the tiling: any split of
-// tokens and rows gives the same bits.
+// Apart because the kernels for few tokens (quantized_matmul-inl.hpp) and those for many (quantized_panel-inl.hpp) share
+// it. A new format is a case here and in packed_layout.hpp.
 
 #include <cstddef>
 #include <cstdint>
 
-#if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#if defined(INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
 #else
-#define INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#define INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
 #endif
 
 HWY_BEFORE_NAMESPACE();
@@ -6622,10 +7100,6 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// Tokens that share one unpacking of the weights: with 32 registers 8, else 4.
-inline constexpr std::size_t kTokenTile =
-    (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64 ? 8 : 4;
 
 // Levels are unsigned bytes on targets that multiply those: 8-bit weights get 128 added there.
 template <WeightType kType>
@@ -6678,6 +7152,14 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   }
 }
 
+// Asks for levels that are needed soon. The hardware's prefetching alone leaves a third of the memory bandwidth unused
+// when one token is multiplied (Q4_K, one Granite Rapids core: 10.4 without, 13.6 GB/s with; 4 KiB or more ahead: less).
+template <WeightType kType>
+HWY_INLINE void PrefetchLevels(const std::uint8_t* levels) {
+  constexpr std::size_t kDistance = 2048;
+  for (std::size_t i = 0; i < PackedLevelBytes(kType); i += kWordBytes) __builtin_prefetch(levels + kDistance + i);
+}
+
 // A sub-scale per lane in the form that AccumulateScaled wants: where bytes multiply to 16-bit pairs, in both halves.
 HWY_INLINE Words PrepareScale(Words scale) {
 #if INLAY_MADDUBS
@@ -6686,6 +7168,828 @@ HWY_INLINE Words PrepareScale(Words scale) {
   return scale;
 #endif
 }
+
+// Columns that share a sub-scale in a block of 256, and how many such groups it has. Formats with blocks of 32 have none.
+template <WeightType kType>
+inline constexpr std::size_t kGroupColumns = kType == WeightType::kQ6_K ? 16 : 32;
+// Formats whose value is scale * level - min, or scale * level + m.
+template <WeightType kType>
+inline constexpr bool kHasMin = kType == WeightType::kQ4_1 || kType == WeightType::kQ5_1 || kType == WeightType::kQ4_K ||
+                                kType == WeightType::kQ5_K;
+
+// The float scales of the kWordLanes rows from `lane` on, of any block; and m or dmin where the format has one.
+HWY_INLINE Floats LoadBlockScale(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
+  return LoadHalves(block + 2 * lane);
+}
+HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
+  return LoadHalves(block + 2 * kRowTile + 2 * lane);
+}
+
+// Integers of a block of 256 columns, for kWordLanes rows from `lane` on:
+//   scales[g]       prepared sub-scale of group g
+//   corrections[j]  pairs of 16-bit values: sum over j of MultiplyAddPairs(corrections[j], activation sums 2j and 2j + 1)
+//                   is the integer part of the mins (Q4_K, Q5_K: 4 pairs over sums of 32 columns), or what kByteOffset times
+//                   is too much in the product (Q6_K: 8 pairs over sums of 16 columns).
+template <WeightType kType>
+HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, Words* HWY_RESTRICT scales,
+                                Words* HWY_RESTRICT corrections) {
+  const WordTag d;
+  if constexpr (kType == WeightType::kQ6_K) {
+    const std::uint8_t* bytes = block + 2 * kRowTile + lane;
+    const Words low = hn::Set(d, 0xFFFF);
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < 8; ++i) {
+      const Words even = LoadBytesSigned(bytes + 2 * i * kRowTile);
+      const Words odd = LoadBytesSigned(bytes + (2 * i + 1) * kRowTile);
+      scales[2 * i] = PrepareScale(even);
+      scales[2 * i + 1] = PrepareScale(odd);
+      corrections[i] = hn::Or(hn::And(even, low), hn::ShiftLeft<16>(odd));
+    }
+  } else {
+    // See GroupScales in codec.hpp for the bits. Four scales or mins in the bytes of a word.
+    const std::uint8_t* words = block + 4 * kRowTile + 4 * lane;
+    const Words first = LoadWords(words);
+    const Words second = LoadWords(words + kWordBytes);
+    const Words third = LoadWords(words + 2 * kWordBytes);
+    const Words six = hn::Set(d, 0x3F3F3F3F);
+    const Words four = hn::Set(d, 0x0F0F0F0F);
+    const Words upper = hn::Set(d, 0x30303030);
+    const Words even = hn::Set(d, 0x00FF00FF);
+    const Words byte = hn::Set(d, 0xFF);
+    const Words scale_words[2] = {hn::And(first, six),
+                                  hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
+    const Words min_words[2] = {
+        hn::And(second, six),
+        hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 2; ++i) {
+      scales[4 * i] = PrepareScale(hn::And(scale_words[i], byte));
+      scales[4 * i + 1] = PrepareScale(hn::And(hn::ShiftRight<8>(scale_words[i]), byte));
+      scales[4 * i + 2] = PrepareScale(hn::And(hn::ShiftRight<16>(scale_words[i]), byte));
+      scales[4 * i + 3] = PrepareScale(hn::ShiftRight<24>(scale_words[i]));
+      corrections[2 * i] = hn::And(min_words[i], even);
+      corrections[2 * i + 1] = hn::And(hn::ShiftRight<8>(min_words[i]), even);
+    }
+  }
+}
+template <WeightType kType>
+inline constexpr std::size_t kCorrections = kType == WeightType::kQ6_K ? 8 : 4;
+// Where the sums that corrections multiply with start in the 24 of a block of activations.
+template <WeightType kType>
+inline constexpr std::size_t kCorrectionSums = kType == WeightType::kQ6_K ? 0 : 16;
+
+// The quantised activations from some token on; token t's are t strides further.
+struct TokenRows {
+  explicit TokenRows(const QuantizedRows& rows)
+      : values(rows.values),
+        scales(rows.scales),
+        sums(rows.sums),
+        value_stride(rows.value_stride),
+        scale_stride(rows.scale_stride),
+        sum_stride(rows.sum_stride) {}
+
+  // From `tokens` tokens, and from `blocks` blocks of kValues columns further on.
+  TokenRows From(std::size_t tokens) const {
+    TokenRows from = *this;
+    from.values += tokens * value_stride;
+    from.scales += tokens * scale_stride;
+    from.sums += tokens * sum_stride;
+    return from;
+  }
+  template <std::size_t kValues>
+  TokenRows FromBlock(std::size_t blocks) const {
+    TokenRows from = *this;
+    from.values += blocks * kValues;
+    from.scales += blocks;
+    from.sums += blocks * (kValues == 32 ? 1 : 24);
+    return from;
+  }
+
+  const std::int8_t* values;
+  const float* scales;
+  const std::int16_t* sums;
+  std::size_t value_stride;
+  std::size_t scale_stride;
+  std::size_t sum_stride;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_amx-inl.hpp
+
+// Matrix products with quantised weights for many tokens on Intel's tile multiplier (AMX int8), where the compiler may use
+// it and the system lets the process.
+//
+// Apart because it is another machine: 16 tokens x 16 rows x 64 columns per instruction. K-quants need no step per
+// sub-scale here: level * sub-scale is an integer of up to 13 bits, split exactly into 256 * high + low, and both bytes go
+// through the multiplier; 256 columns end in one int32 sum, as in the other kernels, so the bits are the same.
+
+#if defined(INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#endif
+
+#undef INLAY_AMX
+#if ((defined(__AMX_INT8__) && defined(__AMX_TILE__)) || (defined(__AMXINT8__) && defined(__AMXTILE__))) && \
+    defined(__linux__) && HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
+#define INLAY_AMX 1
+#else
+#define INLAY_AMX 0
+#endif
+
+#if INLAY_AMX
+
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Tokens of one tile, and row tiles that are multiplied with it: 4 sums, so that each tile of activations, which comes from
+// the second-level cache, is loaded once for 32 rows.
+inline constexpr std::size_t kAmxTokens = 16;
+inline constexpr std::size_t kAmxRowTiles = 2;
+inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
+// Tokens that share one unpacking of the weights. Their float sums wait in the caller's buffer.
+inline constexpr std::size_t kAmxBlock = 192;
+
+// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
+// a cache that threads share is worth. False: they must not be touched.
+inline bool AmxPermitted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// Tiles 0-3: sums [16 tokens][16 rows]. 4, 5: activations [16 tokens][kColumns]. 6, 7: weights [kColumns / 4][16 rows][4].
+template <std::size_t kColumns>
+HWY_INLINE void ConfigureTiles() {
+  struct alignas(64) {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {};
+    std::uint8_t rows[16] = {};
+  } config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = tile == 4 || tile == 5 ? kColumns : 64;
+    config.rows[tile] = tile >= 6 ? kColumns / 4 : 16;
+  }
+  _tile_loadconfig(&config);
+}
+
+// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile. Words as in the packed layout.
+template <std::size_t kBlockValues>
+struct AmxPanel;
+template <>
+struct alignas(64) AmxPanel<256> {
+  std::uint8_t low[64 * kWordBytes];  // level * sub-scale = 256 * high (signed) + low (unsigned)
+  std::uint8_t high[64 * kWordBytes];
+  std::uint8_t corrections[4 * kWordBytes];  // see LoadGroupScales
+  float block_scales[kRowTile];
+  float block_mins[kRowTile];
+};
+template <>
+struct alignas(64) AmxPanel<32> {
+  std::uint8_t levels[64 * kWordBytes];  // signed, offset subtracted
+  float block_scales[8 * kRowTile];
+  float block_mins[8 * kRowTile];
+};
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t, AmxPanel<256>& panel) {
+  const FloatTag df;
+  const WordTag di;
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  hn::Store(LoadBlockScale(block, 0), df, panel.block_scales);
+  Words scales[256 / kGroupColumns<kType>];
+  Words corrections[kCorrections<kType>];
+  LoadGroupScales<kType>(block, 0, scales, corrections);
+  if constexpr (kHasMin<kType>) {
+    hn::Store(LoadBlockMin(block, 0), df, panel.block_mins);
+    for (std::size_t i = 0; i < kCorrections<kType>; ++i) StoreWords(corrections[i], panel.corrections + i * kWordBytes);
+  }
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  const auto low_bytes = hn::Set(d16, 0x00FF);
+  for (std::size_t i = 0; i < 8; ++i) {
+    Words levels[8];
+    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
+    HWY_UNROLL(8)
+    for (std::size_t word = 0; word < 8; ++word) {
+      const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
+      const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
+      const auto level = hn::BitCast(d16, levels[word]);
+      auto even = hn::And(level, low_bytes);
+      auto odd = hn::ShiftRight<8>(level);
+      if constexpr (LevelOffset(kType) != 0) {
+        even = hn::Sub(even, hn::Set(d16, LevelOffset(kType)));
+        odd = hn::Sub(odd, hn::Set(d16, LevelOffset(kType)));
+      }
+      even = hn::Mul(even, pair_scale);
+      odd = hn::Mul(odd, pair_scale);
+      const auto low = hn::OddEven(hn::BitCast(d8, hn::ShiftLeft<8>(odd)), hn::BitCast(d8, even));
+      const auto high = hn::OddEven(hn::BitCast(d8, odd), hn::BitCast(d8, hn::ShiftRight<8>(even)));
+      StoreWords(hn::BitCast(di, low), panel.low + (8 * i + word) * kWordBytes);
+      StoreWords(hn::BitCast(di, high), panel.high + (8 * i + word) * kWordBytes);
+    }
+  }
+}
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, AmxPanel<32>& panel) {
+  const FloatTag df;
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
+    hn::Store(LoadBlockScale(block, 0), df, panel.block_scales + b * kRowTile);
+    if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, 0), df, panel.block_mins + b * kRowTile);
+    Words levels[8];
+    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType), levels);
+    HWY_UNROLL(8)
+    for (std::size_t word = 0; word < 8; ++word) {
+      const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
+      StoreWords(hn::BitCast(WordTag(), level), panel.levels + (8 * b + word) * kWordBytes);
+    }
+  }
+}
+
+// Integer sums of 16 tokens, as stored from two tiles.
+struct alignas(64) AmxSums {
+  std::int32_t first[kAmxTokens][kRowTile];
+  std::int32_t second[kAmxTokens][kRowTile];
+};
+
+// results[i * 32 + r] += a block of 256 columns of both row tiles for tokens i of [begin, end) of a tile of tokens, at
+// whose first x starts. Sums: [row tile][low, high].
+template <WeightType kType>
+HWY_INLINE void AddAmxSums256(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums* sums, const TokenRows& x,
+                              std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+  const FloatTag df;
+  const WordTag di;
+  const float* token_scales = x.scales + begin * x.scale_stride;
+  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + kCorrectionSums<kType>;
+  // In registers: loads are what the tile multiplier leaves least of.
+  Floats scales[kAmxRowTiles];
+  [[maybe_unused]] Floats mins[kAmxRowTiles];
+  [[maybe_unused]] Words corrections[kAmxRowTiles][4];
+  HWY_UNROLL(2)
+  for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+    scales[tile] = hn::Load(df, panels[tile].block_scales);
+    if constexpr (kHasMin<kType>) {
+      mins[tile] = hn::Load(df, panels[tile].block_mins);
+      HWY_UNROLL(4)
+      for (std::size_t j = 0; j < 4; ++j) {
+        corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
+      }
+    }
+  }
+  for (std::size_t i = begin; i < end; ++i) {
+    const Floats token_scale = hn::Set(df, *token_scales);
+    [[maybe_unused]] Words token_words[4];
+    if constexpr (kHasMin<kType>) {
+      HWY_UNROLL(4)
+      for (std::size_t j = 0; j < 4; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
+      token_sums += x.sum_stride;
+    }
+    HWY_UNROLL(2)
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      float* to = results + i * kAmxRows + tile * kRowTile;
+      Floats result = hn::Load(df, to);
+      if constexpr (kHasMin<kType>) {
+        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
+        HWY_UNROLL(4)
+        for (std::size_t j = 1; j < 4; ++j) correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
+        result = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Mul(mins[tile], token_scale), result);
+      }
+      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums[tile].second[i]));
+      const Words sum = hn::Add(high, hn::Load(di, sums[tile].first[i]));
+      result = hn::MulAdd(hn::ConvertTo(df, sum), hn::Mul(scales[tile], token_scale), result);
+      hn::Store(result, df, to);
+    }
+    token_scales += x.scale_stride;
+  }
+}
+
+// The same for a block of 32 columns. Sums: [row tile].
+template <WeightType kType>
+HWY_INLINE void AddAmxSums32(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
+                             std::size_t block, std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+  const FloatTag df;
+  const WordTag di;
+  const float* token_scales = x.scales + begin * x.scale_stride + block;
+  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + block;
+  const Floats scale0 = hn::Load(df, panels[0].block_scales + block * kRowTile);
+  const Floats scale1 = hn::Load(df, panels[1].block_scales + block * kRowTile);
+  for (std::size_t i = begin; i < end; ++i) {
+    float* to = results + i * kAmxRows;
+    const Floats token_scale = hn::Set(df, *token_scales);
+    Floats result0 = hn::Load(df, to);
+    Floats result1 = hn::Load(df, to + kRowTile);
+    result0 = hn::MulAdd(hn::ConvertTo(df, hn::Load(di, sums.first[i])), hn::Mul(scale0, token_scale), result0);
+    result1 = hn::MulAdd(hn::ConvertTo(df, hn::Load(di, sums.second[i])), hn::Mul(scale1, token_scale), result1);
+    if constexpr (kHasMin<kType>) {
+      const Floats token_sum = hn::Set(df, *token_scales * static_cast<float>(*token_sums));
+      result0 = hn::MulAdd(hn::Load(df, panels[0].block_mins + block * kRowTile), token_sum, result0);
+      result1 = hn::MulAdd(hn::Load(df, panels[1].block_mins + block * kRowTile), token_sum, result1);
+      token_sums += x.sum_stride;
+    }
+    hn::Store(result0, df, to);
+    hn::Store(result1, df, to + kRowTile);
+    token_scales += x.scale_stride;
+  }
+}
+
+// results += 256 columns of both row tiles times `tiles` tiles of tokens. All four sums are under way together; while the
+// multiplier works on a tile of tokens, the vector units scale the sums of the one before.
+template <WeightType kType, class Start>
+HWY_INLINE void MultiplyAmxPanels(const AmxPanel<256>* panels, std::size_t, const TokenRows& x, std::size_t tiles,
+                                  const Start& start, float* HWY_RESTRICT results) {
+  AmxSums sums[kAmxRowTiles];
+  const std::size_t stride = x.value_stride;
+  const auto add_before = [&](std::size_t tile, std::size_t begin, std::size_t end)
+                              HWY_ATTR __attribute__((always_inline)) {
+    AddAmxSums256<kType>(panels, sums, x.From(start(tile - 1)), begin, end, results + (tile - 1) * kAmxTokens * kAmxRows);
+  };
+  for (std::size_t tile = 0; tile < tiles; ++tile) {
+    const std::int8_t* values = x.values + start(tile) * stride;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (std::size_t half = 0; half < 2; ++half) {
+      HWY_UNROLL(2)
+      for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
+        const std::size_t word = 16 * quarter;
+        _tile_loadd(4, values + 64 * quarter, stride);
+        _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
+        _tile_dpbsud(0, 4, 6);
+        _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
+        _tile_dpbssd(1, 4, 7);
+        _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
+        _tile_dpbsud(2, 4, 6);
+        _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
+        _tile_dpbssd(3, 4, 7);
+      }
+      if (tile != 0) add_before(tile, kAmxTokens / 2 * half, kAmxTokens / 2 * (half + 1));
+    }
+    _tile_stored(0, sums[0].first, kWordBytes);
+    _tile_stored(1, sums[0].second, kWordBytes);
+    _tile_stored(2, sums[1].first, kWordBytes);
+    _tile_stored(3, sums[1].second, kWordBytes);
+  }
+  add_before(tiles, 0, kAmxTokens);
+}
+
+// Zeroes tiles 0, 1 (kPair 0) or 2, 3 and multiplies a block of 32 columns of both row tiles with one tile of tokens.
+template <int kPair>
+HWY_INLINE void MultiplyTiles32(const AmxPanel<32>* panels, std::size_t block, const std::int8_t* values,
+                                std::size_t stride) {
+  if constexpr (kPair == 0) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_loadd(4, values + 32 * block, stride);
+    _tile_loadd(6, panels[0].levels + block * 8 * kWordBytes, kWordBytes);
+    _tile_dpbssd(0, 4, 6);
+    _tile_loadd(7, panels[1].levels + block * 8 * kWordBytes, kWordBytes);
+    _tile_dpbssd(1, 4, 7);
+  } else {
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(5, values + 32 * block, stride);
+    _tile_loadd(6, panels[0].levels + block * 8 * kWordBytes, kWordBytes);
+    _tile_dpbssd(2, 5, 6);
+    _tile_loadd(7, panels[1].levels + block * 8 * kWordBytes, kWordBytes);
+    _tile_dpbssd(3, 5, 7);
+  }
+}
+template <int kPair>
+HWY_INLINE void StoreTiles32(AmxSums& sums) {
+  if constexpr (kPair == 0) {
+    _tile_stored(0, sums.first, kWordBytes);
+    _tile_stored(1, sums.second, kWordBytes);
+  } else {
+    _tile_stored(2, sums.first, kWordBytes);
+    _tile_stored(3, sums.second, kWordBytes);
+  }
+}
+
+// The same for `blocks` blocks of 32 columns. There is little to multiply between two stores, so three units (a block times
+// a tile of tokens) are under way: the multiplier works on one, the sums of the one before are stored, and the vector units
+// scale the one before that (Q8_0: 110 instead of 75 multiply-adds per cycle; with 256 columns it is the slower way).
+template <WeightType kType, class Start>
+HWY_INLINE void MultiplyAmxPanels(const AmxPanel<32>* panels, std::size_t blocks, const TokenRows& x, std::size_t tiles,
+                                  const Start& start, float* HWY_RESTRICT results) {
+  AmxSums sums[2];
+  const std::size_t units = tiles * blocks;
+  std::size_t tile = 0, block = 0, add_tile = 0, add_block = 0;
+  const auto next = [blocks](std::size_t& tile_of, std::size_t& block_of) HWY_ATTR __attribute__((always_inline)) {
+    if (++block_of == blocks) {
+      block_of = 0;
+      ++tile_of;
+    }
+  };
+  const auto run = [&]<int kPair>(std::size_t unit) HWY_ATTR __attribute__((always_inline)) {
+    if (unit < units) {
+      MultiplyTiles32<kPair>(panels, block, x.values + start(tile) * x.value_stride, x.value_stride);
+      next(tile, block);
+    }
+    const auto add = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+      AddAmxSums32<kType>(panels, sums[kPair], x.From(start(add_tile)), add_block, begin, end,
+                          results + add_tile * kAmxTokens * kAmxRows);
+    };
+    if (unit >= 2) add(0, kAmxTokens / 2);
+    if (unit >= 1 && unit <= units) StoreTiles32<1 - kPair>(sums[1 - kPair]);
+    if (unit >= 2) {
+      add(kAmxTokens / 2, kAmxTokens);
+      next(add_tile, add_block);
+    }
+  };
+  for (std::size_t unit = 0; unit < units + 2; unit += 2) {
+    run.template operator()<0>(unit);
+    if (unit + 1 < units + 2) run.template operator()<1>(unit + 1);
+  }
+}
+
+// results[i * 32 + r] = row r of two row tiles, `tile_bytes` apart, times slot i: slots [16 t, 16 t + 16) are the tokens
+// from start(t) on, for `tiles` tiles of tokens.
+template <WeightType kType, class Start>
+HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t tile_bytes, std::size_t cols,
+                              const TokenRows& x, std::size_t tiles, const Start& start, float* HWY_RESTRICT results) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  AmxPanel<kValues> panels[kAmxRowTiles];
+  std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
+  for (std::size_t col = 0; col < cols; col += 256) {
+    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
+    }
+    // The compiler does not know that tile loads read memory.
+    asm volatile("" : : "r"(panels) : "memory");
+    MultiplyAmxPanels<kType>(panels, blocks, x.template FromBlock<kValues>(col / kValues), tiles, start, results);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_AMX
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_panel-inl.hpp
+
+// Matrix products with quantised weights for many tokens (prefill): 256 columns of a row tile are unpacked once into a
+// panel in the first-level cache and multiplied with a whole block of tokens.
+//
+// Apart from the kernels for few tokens (quantized_matmul-inl.hpp), which unpack into registers. Both compute the same
+// integers per block and add the blocks of a row to the float sum in order, so that they give the same bits.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The register tile: kPanelVectors vectors of rows times kPanelTokens tokens. Two vectors share each broadcast of
+// activations, which costs a load.
+inline constexpr std::size_t kPanelVectors = 2;
+inline constexpr std::size_t kPanelTokens = kWordLanes == 16 ? 6 : 4;
+// Row tiles that are processed together.
+inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile == 0 ? 1 : kPanelVectors * kWordLanes / kRowTile;
+// Tokens that share one unpacking. Their float sums wait in the caller's buffer.
+inline constexpr std::size_t kPanelBlock = 96;
+
+// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
+// side as in the packed layout.
+struct alignas(64) Panel {
+  std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
+  std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
+  std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales
+  float block_scales[8 * kRowTile];           // of each block
+  float block_mins[8 * kRowTile];
+};
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, Panel& panel) {
+  constexpr std::size_t kBlockLevels = Info(kType).block_values / 32u;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
+    for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
+      const FloatTag df;
+      hn::Store(LoadBlockScale(block, lane), df, panel.block_scales + b * kRowTile + lane);
+      if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, lane), df, panel.block_mins + b * kRowTile + lane);
+      if constexpr (kBlockLevels == 8) {
+        Words scales[256 / kGroupColumns<kType>];
+        Words corrections[kCorrections<kType>];
+        LoadGroupScales<kType>(block, lane, scales, corrections);
+        for (std::size_t i = 0; i < 256 / kGroupColumns<kType>; ++i) {
+          StoreWords(scales[i], panel.scales + i * kWordBytes + 4 * lane);
+        }
+        for (std::size_t i = 0; i < kCorrections<kType>; ++i) {
+          StoreWords(corrections[i], panel.corrections + i * kWordBytes + 4 * lane);
+        }
+      }
+      for (std::size_t i = 0; i < kBlockLevels; ++i) {
+        Words levels[8];
+        UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
+        std::uint8_t* to = panel.levels + (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane;
+        HWY_UNROLL(8)
+        for (std::size_t word = 0; word < 8; ++word) StoreWords(levels[word], to + word * kWordBytes);
+      }
+    }
+  }
+}
+
+// The vectors of a register tile, each kWordLanes rows of a panel.
+struct PanelRows {
+  const Panel* panel;
+  std::size_t lane;
+
+  // Vector `v`'s part of a word of every row, counted from the member `words` of the first panel.
+  const std::uint8_t* Word(const std::uint8_t* words, std::size_t v) const {
+    const std::size_t row = lane + v * kWordLanes;
+    return words + row / kRowTile * sizeof(Panel) + row % kRowTile * 4;
+  }
+  const float* Scale(const float* scales, std::size_t v) const {
+    return reinterpret_cast<const float*>(Word(reinterpret_cast<const std::uint8_t*>(scales), v));
+  }
+};
+
+using PanelTile = Words[kPanelVectors][kPanelTokens];
+
+// dots += kWords words of levels, from word `word` of the panel, times activations. As 16-bit pairs where those are what
+// the target multiplies to (then `dots` is overwritten), else as 32-bit sums.
+template <bool kPairs, std::size_t kWords>
+HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                std::size_t stride, PanelTile& dots) {
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; ++i) {
+    Words levels[kPanelVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + (word + i) * kWordBytes);
+    }
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      const Words activations = BroadcastWord(values + t * stride + 4 * (word + i));
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+#if INLAY_MADDUBS
+        if constexpr (kPairs) {
+          const Words pairs = MultiplyBytesToPairs(levels[v], activations);
+          dots[v][t] = i == 0 ? pairs : AddPairs(dots[v][t], pairs);
+          Pin(dots[v][t]);
+          continue;
+        }
+#endif
+        dots[v][t] = AccumulateDot4(dots[v][t], levels[v], activations);
+        Pin(dots[v][t]);
+      }
+    }
+  }
+}
+
+// totals += scale * (kWords words of levels times activations), exact; `scale` counts groups.
+template <int kBits, std::size_t kWords>
+HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                      std::size_t stride, std::size_t scale, PanelTile& totals) {
+  [[maybe_unused]] constexpr int kMost = (1 << kBits) - 1;
+#if INLAY_MADDUBS
+  constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
+  constexpr bool kPairScales = true;
+#elif INLAY_DOT4_UNSIGNED
+  constexpr std::size_t kChain = kBits <= 4 ? 4 : kWords;
+  constexpr bool kPairScales = kBits <= 4;
+#else
+  constexpr std::size_t kChain = kWords;
+  constexpr bool kPairScales = false;
+#endif
+  static_assert(kWords % kChain == 0);
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; i += kChain) {
+    PanelTile dots;
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
+    }
+    AccumulatePanel<INLAY_MADDUBS, kChain>(rows, word + i, values, stride, dots);
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      const Words scales = LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) {
+        totals[v][t] = kPairScales ? AccumulatePairs(totals[v][t], dots[v][t], scales)
+                                   : hn::Add(totals[v][t], hn::Mul(dots[v][t], scales));
+        Pin(totals[v][t]);
+      }
+    }
+  }
+}
+
+// sums[t * kSumStride + row] += 256 columns of the rows of a register tile times kPanelTokens tokens.
+template <WeightType kType, std::size_t kSumStride>
+HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, float* HWY_RESTRICT sums) {
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
+  const FloatTag df;
+  const WordTag di;
+  PanelTile totals;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
+    [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+      Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
+      HWY_UNROLL(8)
+      for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+        correction =
+            AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
+        Pin(correction);
+      }
+      if constexpr (kHasMin<kType>) {
+        float* sum = sums + t * kSumStride + v * kWordLanes;
+        const Floats scale = hn::Mul(hn::Load(df, mins), hn::Set(df, x.scales[t * x.scale_stride]));
+        hn::Store(hn::NegMulAdd(hn::ConvertTo(df, correction), scale, hn::Load(df, sum)), df, sum);
+        totals[v][t] = hn::Zero(di);
+      } else {
+        totals[v][t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+      }
+    }
+  }
+  for (std::size_t word = 0; word < 64; word += 8) {
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 8; i += kGroupWords) {
+      AccumulateScaledPanel<LevelBits(kType), kGroupWords>(rows, word + i, x.values, x.value_stride,
+                                                           (word + i) / kGroupWords, totals);
+    }
+  }
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v));
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      float* sum = sums + t * kSumStride + v * kWordLanes;
+      const Floats scale = hn::Mul(block_scale, hn::Set(df, x.scales[t * x.scale_stride]));
+      hn::Store(hn::MulAdd(hn::ConvertTo(df, totals[v][t]), scale, hn::Load(df, sum)), df, sum);
+    }
+  }
+}
+
+// The same with a float scale for each of `blocks` blocks of 32 columns.
+template <WeightType kType, std::size_t kSumStride>
+HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const TokenRows& x, float* HWY_RESTRICT sums) {
+  [[maybe_unused]] constexpr int kBits = LevelBits(kType);
+  const FloatTag df;
+  const WordTag di;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    PanelTile dots;
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      const Words start = kByteOffset<kType> == 0 ? hn::Zero(di) : hn::Set(di, -kByteOffset<kType> * x.sums[t * x.sum_stride + b]);
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) dots[v][t] = start;
+    }
+#if INLAY_MADDUBS
+    if constexpr (kBits < 8) {
+      constexpr std::size_t kChain = kBits <= 4 ? 8 : 4;
+      const Words one = hn::Set(di, 0x00010001);
+      HWY_UNROLL(2)
+      for (std::size_t i = 0; i < 8; i += kChain) {
+        PanelTile pairs;
+        AccumulatePanel<true, kChain>(rows, 8 * b + i, x.values, x.value_stride, pairs);
+        HWY_UNROLL(8)
+        for (std::size_t v = 0; v < kPanelVectors; ++v) {
+          HWY_UNROLL(8)
+          for (std::size_t t = 0; t < kPanelTokens; ++t) {
+            dots[v][t] = AccumulatePairs(dots[v][t], pairs[v][t], one);
+            Pin(dots[v][t]);
+          }
+        }
+      }
+    } else {
+      AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
+    }
+#else
+    AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
+#endif
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v) + b * kRowTile);
+      [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v) + b * kRowTile;
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) {
+        const float token_scale = x.scales[t * x.scale_stride + b];
+        float* to = sums + t * kSumStride + v * kWordLanes;
+        Floats sum = hn::MulAdd(hn::ConvertTo(df, dots[v][t]), hn::Mul(block_scale, hn::Set(df, token_scale)), hn::Load(df, to));
+        if constexpr (kHasMin<kType>) {
+          const float token_sum = static_cast<float>(x.sums[t * x.sum_stride + b]);
+          sum = hn::MulAdd(hn::Load(df, mins), hn::Set(df, token_scale * token_sum), sum);
+        }
+        hn::Store(sum, df, to);
+      }
+    }
+  }
+}
+
+// results[t * kPanelTiles * 16 + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t; `tokens` is a
+// multiple of kPanelTokens, at most kPanelBlock.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
+                                 const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  constexpr std::size_t kStride = kPanelTiles * kRowTile;
+  Panel panels[kPanelTiles];
+  std::memset(results, 0, tokens * kStride * sizeof(float));
+  for (std::size_t col = 0; col < cols; col += 256) {
+    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
+    for (std::size_t tile = 0; tile < kPanelTiles; ++tile) {
+      UnpackPanel<kType>(tiles + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
+    }
+    for (std::size_t token = 0; token < tokens; token += kPanelTokens) {
+      const TokenRows at = x.From(token).template FromBlock<kValues>(col / kValues);
+      for (std::size_t lane = 0; lane < kStride; lane += kPanelVectors * kWordLanes) {
+        float* sums = results + token * kStride + lane;
+        if constexpr (kValues == 32) {
+          MultiplyPanel32<kType, kStride>({panels, lane}, blocks, at, sums);
+        } else {
+          MultiplyPanel256<kType, kStride>({panels, lane}, at, sums);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_matmul-inl.hpp
+
+// Matrix products with quantised weights: 16 packed rows times a few tokens of 8-bit activations at a time.
+//
+// Written once for all formats and targets: a format says how its levels unpack to bytes (UnpackLevels) and which scales
+// it has; a target says how bytes multiply (simd-inl.hpp). K-quants stay in integers over their 256 columns: the widening
+// step multiplies with the 6- or 8-bit sub-scale, and one convert and multiply-add per 256 columns follows. The integers
+// are the same on every target, and float sums run over the blocks of a row in order, whatever the tiling: any split of
+// tokens and rows gives the same bits.
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Tokens that share one unpacking of the weights into registers.
+inline constexpr std::size_t kTokenTile = 4;
+// From this number of tokens on, unpacking to memory pays.
+inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
+#if INLAY_AMX
+inline constexpr std::size_t kAmxMinTokens = 24;
+static_assert(kAmxMinTokens >= kAmxTokens);
+#endif
 
 // sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
 // -127 .. 127, prepared scales -128 .. 127.
@@ -6703,8 +8007,10 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
     HWY_UNROLL(8)
     for (std::size_t j = i + 1; j < i + kChain; ++j) {
       pairs = AddPairs(pairs, MultiplyBytesToPairs(levels[j], BroadcastWord(activations + 4 * j)));
+      Pin(pairs);
     }
     sum = AccumulatePairs(sum, pairs, scale);
+    Pin(sum);
   }
   return sum;
 #else
@@ -6729,8 +8035,13 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
 #endif
   Words dot = hn::Zero(d);
   HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; ++i) dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
-  return hn::Add(sum, hn::Mul(dot, scale));
+  for (std::size_t i = 0; i < kWords; ++i) {
+    dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(dot);
+  }
+  sum = hn::Add(sum, hn::Mul(dot, scale));
+  Pin(sum);
+  return sum;
 #endif
 }
 
@@ -6743,32 +8054,24 @@ HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, co
   }
 #endif
   HWY_UNROLL(8)
-  for (std::size_t i = 0; i < 8; ++i) sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
+  for (std::size_t i = 0; i < 8; ++i) {
+    sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(sum);
+  }
   return sum;
 }
-
-// The activations of a register tile: token t's are at t strides.
-struct TokenRows {
-  const std::int8_t* values;
-  const float* scales;
-  const std::int16_t* sums;
-  std::size_t value_stride;
-  std::size_t scale_stride;
-  std::size_t sum_stride;
-};
 
 // sums[t] += one block of 32 columns times token t. `block` is the packed block, `lane` the first row of the vector.
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                 Floats* HWY_RESTRICT sums) {
   constexpr int kBits = LevelBits(kType);
-  constexpr bool kHasMin = PackedHeaderBytes(kType) == 64;
   const FloatTag df;
   const WordTag di;
   Words levels[8];
+  if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
   UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadHalves(block + 2 * lane);
-  [[maybe_unused]] const Floats min = LoadHalves(block + (kHasMin ? 32 : 0) + 2 * lane);
+  const Floats scale = LoadBlockScale(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const std::int32_t sum = x.sums[t * x.sum_stride];
@@ -6777,110 +8080,57 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
     if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
     dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
     sums[t] = hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(scale, hn::Set(df, token_scale)), sums[t]);
-    if constexpr (kHasMin) {
-      sums[t] = hn::MulAdd(min, hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
+    if constexpr (kHasMin<kType>) {
+      sums[t] = hn::MulAdd(LoadBlockMin(block, lane), hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
     }
   }
 }
 
-// sums[t] += one block of 256 columns times token t: Q4_K and Q5_K, scales and mins per 32 columns.
+// sums[t] += one block of 256 columns times token t.
 template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlockAffine256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                       Floats* HWY_RESTRICT sums) {
+HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
+                                 Floats* HWY_RESTRICT sums) {
   constexpr int kBits = LevelBits(kType);
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
-  // See BlockQ4_K for the bits. Four scales or mins in the bytes of a word.
-  const Words first = LoadWords(block + 64 + 4 * lane);
-  const Words second = LoadWords(block + 64 + kWordBytes + 4 * lane);
-  const Words third = LoadWords(block + 64 + 2 * kWordBytes + 4 * lane);
-  const Words six = hn::Set(di, 0x3F3F3F3F);
-  const Words four = hn::Set(di, 0x0F0F0F0F);
-  const Words upper = hn::Set(di, 0x30303030);
-  const Words scale_words[2] = {
-      hn::And(first, six), hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
-  const Words min_words[2] = {
-      hn::And(second, six),
-      hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
-  const Words even = hn::Set(di, 0x00FF00FF);
-  const Words mins[4] = {hn::And(min_words[0], even), hn::And(hn::ShiftRight<8>(min_words[0]), even),
-                         hn::And(min_words[1], even), hn::And(hn::ShiftRight<8>(min_words[1]), even)};
-  const Floats min_scale = LoadHalves(block + 32 + 2 * lane);
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    const std::int16_t* token_sums = x.sums + t * x.sum_stride + 16;
-    Words total = MultiplyAddPairs(mins[0], BroadcastWord(token_sums));
-    total = AccumulatePairs(total, mins[1], BroadcastWord(token_sums + 2));
-    total = AccumulatePairs(total, mins[2], BroadcastWord(token_sums + 4));
-    total = AccumulatePairs(total, mins[3], BroadcastWord(token_sums + 6));
-    sums[t] = hn::NegMulAdd(hn::ConvertTo(df, total), hn::Mul(min_scale, hn::Set(df, x.scales[t * x.scale_stride])),
-                            sums[t]);
-  }
-
   // In memory, so that the loop over groups need not be unrolled.
-  const Words byte = hn::Set(di, 0xFF);
-  Words scales[8];
-  HWY_UNROLL(2)
-  for (std::size_t i = 0; i < 2; ++i) {
-    scales[4 * i] = PrepareScale(hn::And(scale_words[i], byte));
-    scales[4 * i + 1] = PrepareScale(hn::And(hn::ShiftRight<8>(scale_words[i]), byte));
-    scales[4 * i + 2] = PrepareScale(hn::And(hn::ShiftRight<16>(scale_words[i]), byte));
-    scales[4 * i + 3] = PrepareScale(hn::ShiftRight<24>(scale_words[i]));
-  }
+  Words scales[256 / kGroupColumns<kType>];
+  Words corrections[kCorrections<kType>];
+  LoadGroupScales<kType>(block, lane, scales, corrections);
   Words totals[kTokens];
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Zero(di);
-  for (std::size_t group = 0; group < 8; ++group) {
-    Words levels[8];
-    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + group * PackedLevelBytes(kType) + 4 * lane, levels);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      totals[t] = AccumulateScaled<kBits, 8>(totals[t], levels, x.values + t * x.value_stride + 32 * group, scales[group]);
-    }
-  }
-  const Floats scale = LoadHalves(block + 2 * lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
-  }
-}
-
-// sums[t] += one block of 256 columns times token t: Q6_K, scales per 16 columns and a constant offset.
-template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlockOffset256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                       Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
-  const FloatTag df;
-  const WordTag di;
-  Words totals[kTokens];
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Zero(di);
-  // Two scales of a group of 32 columns in a lane's halves, against the activation sums of 16.
-  const Words low = hn::Set(di, 0xFFFF);
-  for (std::size_t group = 0; group < 8; ++group) {
-    const std::uint8_t* scales = block + 32 + 2 * group * kRowTile + lane;
-    const Words both = hn::Or(hn::And(LoadBytesSigned(scales), low), hn::ShiftLeft<16>(LoadBytesSigned(scales + kRowTile)));
+    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+    Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
     HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      totals[t] = AccumulatePairs(totals[t], both, BroadcastWord(x.sums + t * x.sum_stride + 2 * group));
+    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+      correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
+    }
+    if constexpr (kHasMin<kType>) {
+      const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
+      sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
+      totals[t] = hn::Zero(di);
+    } else {
+      totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
     }
   }
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) totals[t] = hn::Mul(totals[t], hn::Set(di, -kByteOffset<kType>));
-  for (std::size_t group = 0; group < 8; ++group) {
-    const std::uint8_t* scales = block + 32 + 2 * group * kRowTile + lane;
-    const Words first = PrepareScale(LoadBytesSigned(scales));
-    const Words second = PrepareScale(LoadBytesSigned(scales + kRowTile));
+  for (std::size_t i = 0; i < 8; ++i) {
+    const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
+    if (lane == 0) PrefetchLevels<kType>(packed);
     Words levels[8];
-    UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + group * PackedLevelBytes(kType) + 4 * lane, levels);
+    UnpackLevels<kBits>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
-      const std::int8_t* values = x.values + t * x.value_stride + 32 * group;
-      totals[t] = AccumulateScaled<kBits, 4>(totals[t], levels, values, first);
-      totals[t] = AccumulateScaled<kBits, 4>(totals[t], levels + 4, values + 16, second);
+      HWY_UNROLL(2)
+      for (std::size_t word = 0; word < 8; word += kGroupWords) {
+        totals[t] = AccumulateScaled<kBits, kGroupWords>(totals[t], levels + word,
+                                                         x.values + t * x.value_stride + 32 * i + 4 * word,
+                                                         scales[(8 * i + word) / kGroupWords]);
+      }
     }
   }
-  const Floats scale = LoadHalves(block + 2 * lane);
+  const Floats scale = LoadBlockScale(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
@@ -6892,74 +8142,153 @@ template <WeightType kType, std::size_t kTokens, Extent Cols>
 HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols, TokenRows x, float* HWY_RESTRICT results) {
   constexpr std::size_t kValues = Info(kType).block_values;
   const FloatTag df;
-  for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
-    Floats sums[kTokens];
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(df);
-    TokenRows at = x;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
+  // All rows of a block before the next block, so that the tile is read from memory once and in order.
+  Floats sums[kRowTile / kWordLanes][kTokens];
+  for (auto& vector : sums) {
+    for (Floats& sum : vector) sum = hn::Zero(df);
+  }
+  TokenRows at = x;
+  for (std::size_t b = 0; b < cols / kValues; ++b) {
+    const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
+    for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
       if constexpr (kValues == 32) {
-        MultiplyBlock32<kType, kTokens>(block, lane, at, sums);
-      } else if constexpr (kType == WeightType::kQ6_K) {
-        MultiplyBlockOffset256<kType, kTokens>(block, lane, at, sums);
+        MultiplyBlock32<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
       } else {
-        MultiplyBlockAffine256<kType, kTokens>(block, lane, at, sums);
+        MultiplyBlock256<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
       }
-      at.values += kValues;
-      at.scales += 1;
-      at.sums += kValues == 32 ? 1 : 24;
     }
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[t], df, results + t * kRowTile + lane);
+    at = at.template FromBlock<kValues>(1);
+  }
+  for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[v][t], df, results + t * kRowTile + v * kWordLanes);
   }
 }
 
-// Stores or adds one tile's results of `tokens` tokens; `rows` (1 .. 16) of them exist.
-HWY_INLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t tokens, std::size_t rows, const Output& out,
-                             std::size_t token, std::size_t row) {
+// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
+inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+                               const Output& out, std::size_t token, std::size_t row) {
+  const FloatTag df;
+  const std::size_t whole = rows / kWordLanes * kWordLanes;
   for (std::size_t t = 0; t < tokens; ++t) {
-    float* to = out.data + (token + t) * out.stride + row;
-    const float* from = results + t * kRowTile;
+    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
+    const float* HWY_RESTRICT from = results + t * stride;
     if (out.accumulate) {
-      for (std::size_t r = 0; r < rows; ++r) to[r] += from[r];
+      for (std::size_t r = 0; r < whole; r += kWordLanes) {
+        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
+      }
+      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
     } else {
-      for (std::size_t r = 0; r < rows; ++r) to[r] = from[r];
+      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
+      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
     }
   }
 }
 
-// MatMul (matmul-inl.hpp) for one quantised type.
+// A few tokens, one row tile at a time: the tile's weights come from memory once.
 template <WeightType kType, Extent Cols>
-void MatMulQuantized(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
-                     std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
-  const QuantizedRows& q = Info(kType).block_values == 32 ? x.block32 : x.block256;
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
+                   std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  alignas(64) float results[kTokenTile * kRowTile];
   for (std::size_t row = row_begin; row < row_end; row += kRowTile) {
-    const auto* tile = reinterpret_cast<const std::uint8_t*>(packed) + row / kRowTile * tile_bytes;
-    const std::size_t tile_rows = rows - row < kRowTile ? rows - row : kRowTile;
+    const std::uint8_t* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
     for (std::size_t token = token_begin; token < token_end;) {
-      const TokenRows at{q.values + token * q.value_stride, q.scales + token * q.scale_stride,
-                         q.sums + token * q.sum_stride,     q.value_stride,
-                         q.scale_stride,                    q.sum_stride};
-      alignas(64) float results[kTokenTile * kRowTile];
       const std::size_t left = token_end - token;
+      const TokenRows at = x.From(token);
       std::size_t tokens = 1;
-      if (kTokenTile == 8 && left >= 8) {
+      if (left >= kTokenTile) {
         MultiplyTile<kType, kTokenTile>(tile, cols, at, results);
         tokens = kTokenTile;
-      } else if (left >= 4) {
-        MultiplyTile<kType, 4>(tile, cols, at, results);
-        tokens = 4;
       } else if (left >= 2) {
         MultiplyTile<kType, 2>(tile, cols, at, results);
         tokens = 2;
       } else {
         MultiplyTile<kType, 1>(tile, cols, at, results);
       }
-      StoreResults(results, tokens, tile_rows, out, token, row);
+      StoreResults(results, kRowTile, tokens, rows - row < kRowTile ? rows - row : kRowTile, out, token, row);
       token += tokens;
     }
+  }
+}
+
+// Many tokens. Needs 24 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                     std::size_t row_end, const Output& out) {
+  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
+  // Whole register tiles of tokens go through panels, what is left through the other kernel.
+  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
+  alignas(64) float results[kPanelBlock * kPanelRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
+    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
+      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
+      MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
+      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
+    }
+  }
+  MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
+}
+
+#if INLAY_AMX
+// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                  std::size_t row_end, const Output& out) {
+  alignas(64) float results[kAmxBlock * kAmxRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tokens = token_end - token_begin;
+  // Blocks of the same size, in tiles of tokens.
+  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
+  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
+  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
+  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
+    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
+      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
+      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
+      const auto start = [=](std::size_t t) HWY_ATTR {
+        const std::size_t token = (first + t) * kAmxTokens;
+        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
+      };
+      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
+      for (std::size_t t = 0; t < tiles; ++t) {
+        const std::size_t skip = (first + t) * kAmxTokens - start(t);
+        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
+                     token_begin + start(t) + skip, row);
+      }
+    }
+  }
+  _tile_release();
+}
+#endif  // INLAY_AMX
+
+// MatMul (matmul-inl.hpp) for one quantised type.
+template <WeightType kType, Extent Cols>
+void MatMulQuantized(const std::byte* packed_bytes, std::size_t rows, Cols cols, const Activations& activations,
+                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                     const Output& out) {
+  const auto* packed = reinterpret_cast<const std::uint8_t*>(packed_bytes);
+  const TokenRows x(Info(kType).block_values == 32 ? activations.block32 : activations.block256);
+  const std::size_t tokens = token_end - token_begin;
+#if INLAY_AMX
+  if (tokens >= kAmxMinTokens && AmxPermitted()) {
+    MultiplyWithAmx<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+#endif
+  if (tokens >= kPanelMinTokens) {
+    MultiplyWithPanels<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  } else {
+    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
   }
 }
 
@@ -7113,8 +8442,8 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_REST
 
 // Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
 // multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
-HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin, std::size_t token_end,
-                               const Activations& x) {
+inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
+                                      std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {
     const float* values = x.values + t * x.stride;
     if ((kinds & kActivationBlock32) != 0) {
@@ -7229,14 +8558,17 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// Calls f.template operator()<kType>() for the cache's element type.
-template <class F>
+// Calls f.template operator()<kType>() for the cache's element type, which is one of KvList's.
+template <class KvList, class F>
 HWY_INLINE void ForKvType(KvType type, F&& f) {
+  const auto call = [&]<KvType kType>() HWY_ATTR {
+    if constexpr (KvList::Contains(kType)) f.template operator()<kType>();
+  };
   switch (type) {
-    case KvType::kF32: return f.template operator()<KvType::kF32>();
-    case KvType::kF16: return f.template operator()<KvType::kF16>();
-    case KvType::kBF16: return f.template operator()<KvType::kBF16>();
-    case KvType::kQ8: return f.template operator()<KvType::kQ8>();
+    case KvType::kF32: return call.template operator()<KvType::kF32>();
+    case KvType::kF16: return call.template operator()<KvType::kF16>();
+    case KvType::kBF16: return call.template operator()<KvType::kBF16>();
+    case KvType::kQ8: return call.template operator()<KvType::kQ8>();
   }
 }
 
@@ -7252,14 +8584,14 @@ HWY_INLINE void RotateHeads(const ModelConfig& config, const Scratch& scratch, s
 }
 
 // Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.
-template <bool kKeys, class Spec>
+template <bool kKeys, class KvList, class Spec>
 HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
                            const float* rows, std::size_t head_begin, std::size_t head_end) {
   const std::size_t head_dim = spec.config().head_dim, stride = spec.config().kv_dim();
   for (const SequenceInput& sequence : sequences) {
     const KvLayer cache = sequence.cache->layer(layer);
     const std::size_t start = sequence.cache->length();
-    ForKvType(cache.type, [&]<KvType kType>() HWY_ATTR {
+    ForKvType<KvList>(cache.type, [&]<KvType kType>() HWY_ATTR {
       for (std::size_t t = 0; t < sequence.tokens.size(); ++t) {
         for (std::size_t h = head_begin; h < head_end; ++h) {
           const float* from = rows + t * stride + h * head_dim;
@@ -7277,7 +8609,7 @@ HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const 
 
 // query = rotate(Wq h), and cache keys and values rotate(Wk h) and Wv h, with h = RMSNorm(residual). One task computes
 // whole heads, so it rotates and stores them while they are in its cache.
-template <class FormatList, class Spec>
+template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const Scratch& scratch, ExecutorRef executor) {
@@ -7300,10 +8632,10 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                  } else if (part == 1) {
                    project(weights.key, kv_dim, begin, end, scratch.key);
                    RotateHeads(config, scratch, tokens, scratch.key, kv_dim, head_begin, head_end);
-                   StoreHeads<true>(spec, layer, sequences, scratch.key, head_begin, head_end);
+                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, head_begin, head_end);
                  } else {
                    project(weights.value, kv_dim, begin, end, scratch.value);
-                   StoreHeads<false>(spec, layer, sequences, scratch.value, head_begin, head_end);
+                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, head_begin, head_end);
                  }
                });
 }
@@ -7367,13 +8699,13 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const Sequ
   });
 }
 
-template <class Spec>
+template <class KvList, class Spec>
 HWY_INLINE void Attend(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
                        const Scratch& scratch, ExecutorRef executor) {
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
     if (sequence.tokens.empty()) continue;
-    ForKvType(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
+    ForKvType<KvList>(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
       AttendSequence<kType>(spec, layer, sequence, row, scratch, executor);
     });
     row += sequence.tokens.size();
@@ -7594,15 +8926,15 @@ HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weigh
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
 // Returns the number of rows in scratch.logits. At most five synchronisations a layer, whatever the number of tokens
 // when there is one, as normalising and quantising one row is cheaper than sharing it.
-template <class FormatList, class Spec>
+template <class FormatList, class KvList, class Spec>
 HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weights,
                                      std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
                                      ExecutorRef executor) {
   EmbedTokens<FormatList>(spec, weights, sequences, scratch, executor);
   for (std::size_t l = 0; l < spec.config().layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
-    ProjectQueryKeyValue<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
-    Attend(spec, l, sequences, scratch, executor);
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    Attend<KvList>(spec, l, sequences, scratch, executor);
     AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
     AddFeedForward<FormatList>(spec, layer, tokens, scratch, executor);
   }
@@ -7625,6 +8957,8 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -7663,6 +8997,13 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
     return Fail(ErrorCode::kInvalidArgument, "threads", "must be 1 .. 1024");
   }
   if (options.outputs == 0) return Fail(ErrorCode::kInvalidArgument, "outputs", "must be at least 1");
+  // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
+  std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
+  if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
+      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(config.head_dim), bytes) ||
+      bytes > std::numeric_limits<std::size_t>::max() / 4) {
+    return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
+  }
   ScratchShape shape;
   shape.tokens = std::min(options.batch, context);
   shape.outputs = std::min(options.outputs, shape.tokens);
@@ -7693,16 +9034,19 @@ class Workspace {
   static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
                                   const float* rope_factors) {
     Workspace workspace;
+    workspace.config_ = config;
     INLAY_ASSIGN_OR_RETURN(workspace.scratch_, Scratch::Create(arena, config, shape));
     const double scale = config.rope_scaling == RopeScaling::kLinear ? static_cast<double>(config.rope_scale) : 1.0;
     RopeFrequencies(config.rope_base, scale, rope_factors, config.rope_dim, workspace.scratch_.frequencies);
     return workspace;
   }
 
+  const ModelConfig& config() const { return config_; }  // of the model that it was made for
   const Scratch& scratch() const { return scratch_; }
   std::size_t batch() const { return scratch_.shape.tokens; }
 
  private:
+  ModelConfig config_;
   Scratch scratch_;
 };
 
@@ -7718,6 +9062,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_WEIGHTS_RECIPES_HPP_
 #define INLAY_WEIGHTS_RECIPES_HPP_
 
+#include <cstddef>
 #include <cstdint>
 
 INLAY_BEGIN_NAMESPACE
@@ -7750,6 +9095,17 @@ constexpr WeightType RecipeType(const ModelConfig& config, TensorId id) {
   } else {
     return Recipe::kList[0];
   }
+}
+
+// Whether every matrix can have the type that the recipe gives it: rows are whole blocks.
+template <class Recipe>
+constexpr bool RecipeFits(const ModelConfig& config) {
+  for (std::size_t i = 0; i < TensorCount(config); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id.role)) continue;
+    if (ShapeOf(config, id.role).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
+  }
+  return true;
 }
 
 INLAY_END_NAMESPACE
@@ -7828,11 +9184,12 @@ struct LayerTable<StaticSpec<kConfig>> {
 
 // Weights bound to a forward pass. Views the packed buffer; owns nothing on the heap. Const members may be called from
 // several threads at once, each with its own workspace and caches.
-template <class SpecType, class FormatListType>
+template <class SpecType, class FormatListType, class KvListType = CommonKvTypes>
 class BasicModel {
  public:
   using Spec = SpecType;
   using FormatList = FormatListType;
+  using KvList = KvListType;
   static constexpr bool kIsStatic = Spec::kIsStatic;
 
   // The representations of activations that any format of the list multiplies with.
@@ -7875,6 +9232,8 @@ class BasicModel {
   static constexpr MemoryPlan Plan(const SessionOptions& options)
     requires kIsStatic
   {
+    static_assert(RecipeFits<FormatList>(Spec::config()), "a matrix of this model has rows that are not whole blocks of "
+                                                          "the type that the formats give it");
     MemoryPlan plan = *PlanSession(Spec::config(), options);
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);
@@ -7892,6 +9251,7 @@ class BasicModel {
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<KvCache> NewCache(const SessionOptions& options, Arena& arena) const {
     INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
+    INLAY_CHECK_OK(CheckKvType(options.kv));
     return KvCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
@@ -7902,15 +9262,21 @@ class BasicModel {
   // Runs the new tokens of all sequences, appends them to their caches, and returns the logits asked for, sequence by
   // sequence. The logits of a token depend on nothing but the tokens before it in its own sequence: neither on how a
   // prompt was cut into passes, nor on other sequences, nor on the executor, to the last bit.
-  // Errors leave every cache as it was: kInvalidArgument (token id), kContextFull, kTooLarge (beyond the workspace),
+  // Errors leave every cache as it was: kInvalidArgument (token id, memory of another model), kContextFull, kTooLarge (beyond the workspace),
   // kNonFinite (weights or activations overflowed). No allocation; the only locks are the executor's.
   Result<LogitsView> Forward(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
     const Scratch& scratch = workspace.scratch();
+    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
+    }
     std::size_t tokens = 0, outputs = 0;
-    for (const SequenceInput& sequence : sequences) {
-      INLAY_CHECK_OK(CheckSequence(sequence, scratch));
-      tokens += sequence.tokens.size();
-      outputs += OutputCount(sequence);
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
+      for (const SequenceInput& other : sequences.first(i)) {
+        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
+      }
+      tokens += sequences[i].tokens.size();
+      outputs += OutputCount(sequences[i]);
     }
     if (tokens > scratch.shape.tokens) {
       return Fail(ErrorCode::kTooLarge, "tokens", tokens, " in one pass, the workspace is made for ", scratch.shape.tokens);
@@ -7921,7 +9287,7 @@ class BasicModel {
     }
     LogitsView logits{scratch.logits, outputs, config().vocab};
     if (tokens == 0) return logits;
-    HWY_NAMESPACE::ForwardPass<FormatList>(spec_, weights(), sequences, tokens, scratch, executor);
+    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, scratch, executor);
     for (std::size_t i = 0; i < outputs * logits.vocab; ++i) {
       if (!IsFinite(scratch.logits[i])) {
         return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
@@ -7950,8 +9316,17 @@ class BasicModel {
     }
   }
 
+  static constexpr Result<void> CheckKvType(KvType type) {
+    if (KvList::Contains(type)) return {};
+    TextBuffer<64> list;
+    for (const KvType each : KvList::kList) list.Append(list.empty() ? "" : ", ").Append(Name(each));
+    return Fail(ErrorCode::kUnsupported, "kv", "type ", Name(type), " is not in this model's cache types (", list.view(),
+                "); add ", Name(type));
+  }
+
   static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options) {
     INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kKinds));
+    INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
     INLAY_CHECK_OK(KvCache::Create(cache_bytes, config, options.kv, shape.context));
@@ -7963,6 +9338,8 @@ class BasicModel {
 
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
     if (sequence.cache == nullptr) return Fail(ErrorCode::kInvalidArgument, "cache", "is null");
+    if (!sequence.cache->IsFor(config())) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
+    INLAY_CHECK_OK(CheckKvType(sequence.cache->type()));
     if (sequence.cache->context() > scratch.shape.context) {
       return Fail(ErrorCode::kTooLarge, "cache", "has ", sequence.cache->context(), " positions, the workspace is made for ",
                   scratch.shape.context);
@@ -7985,12 +9362,13 @@ class BasicModel {
   std::size_t weights_bytes_ = 0;
 };
 
-// A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>.
-template <ModelConfig kConfig, class FormatList>
-using Model = BasicModel<StaticSpec<kConfig>, FormatList>;
+// A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types
+// are closed: what is not in them is not compiled, and a typed error.
+template <ModelConfig kConfig, class FormatList, class KvList = CommonKvTypes>
+using Model = BasicModel<StaticSpec<kConfig>, FormatList, KvList>;
 
-// Any model of a supported architecture, in any supported weight type.
-using AnyModel = BasicModel<DynamicSpec, AllFormats>;
+// Any model of a supported architecture, in any supported weight type, with any cache.
+using AnyModel = BasicModel<DynamicSpec, AllFormats, AllKvTypes>;
 
 INLAY_END_NAMESPACE
 
@@ -8025,6 +9403,10 @@ class Session {
   // `model` and `memory` outlive the session. kOutOfMemory when memory.size() < MemoryBytes; the memory must start at a
   // multiple of 64 bytes. Nothing is allocated, here or later.
   static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
+    INLAY_ASSIGN_OR_RETURN(const std::size_t needed, MemoryBytes(model, options));
+    if (memory.size() < needed) {
+      return Fail(ErrorCode::kOutOfMemory, "session memory", "needs ", needed, " bytes, has ", memory.size());
+    }
     INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(memory));
     Session session(model);
     INLAY_ASSIGN_OR_RETURN(session.cache_, model.NewCache(options, arena));
@@ -8229,33 +9611,33 @@ INLAY_BEGIN_NAMESPACE
 
 // What a token is; a token may be several things at once (a set of bits).
 using TokenAttributes = std::uint16_t;
-inline constexpr TokenAttributes kTokenUnknown = 1;          // stands for text the vocabulary cannot spell
-inline constexpr TokenAttributes kTokenUnused = 2;           // reserved by the model's author, prints nothing
-inline constexpr TokenAttributes kTokenNormal = 4;           // a piece of text
-inline constexpr TokenAttributes kTokenControl = 8;          // steers the model; read from text only when asked to
-inline constexpr TokenAttributes kTokenUserDefined = 16;     // found in text before the algorithm sees the rest
-inline constexpr TokenAttributes kTokenByte = 32;            // one byte, written <0xHH>
-inline constexpr TokenAttributes kTokenStripsRight = 64;     // white space after it in the text belongs to it
-inline constexpr TokenAttributes kTokenEndsGeneration = 128; // the model has finished when it chooses this
+inline constexpr TokenAttributes kTokenUnknown = 1;           // stands for text the vocabulary cannot spell
+inline constexpr TokenAttributes kTokenUnused = 2;            // reserved by the model's author, prints nothing
+inline constexpr TokenAttributes kTokenNormal = 4;            // a piece of text
+inline constexpr TokenAttributes kTokenControl = 8;           // steers the model; read from text only when asked to
+inline constexpr TokenAttributes kTokenUserDefined = 16;      // found in text before the algorithm sees the rest
+inline constexpr TokenAttributes kTokenByte = 32;             // one byte, written <0xHH>
+inline constexpr TokenAttributes kTokenStripsRight = 64;      // white space after it in the text belongs to it
+inline constexpr TokenAttributes kTokenEndsGeneration = 128;  // the model has finished when it chooses this
 
 // The U+2581 that SentencePiece vocabularies write for a space.
 inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
 // The ids with a meaning of their own; kNoToken where the vocabulary has none.
 struct SpecialTokens {
-  TokenId bos = kNoToken;        // begins a sequence
-  TokenId eos = kNoToken;        // ends a sequence
-  TokenId eot = kNoToken;        // ends a turn of a conversation
-  TokenId eom = kNoToken;        // ends a message that expects a tool's answer
+  TokenId bos = kNoToken;  // begins a sequence
+  TokenId eos = kNoToken;  // ends a sequence
+  TokenId eot = kNoToken;  // ends a turn of a conversation
+  TokenId eom = kNoToken;  // ends a message that expects a tool's answer
   TokenId unknown = kNoToken;
   TokenId separator = kNoToken;
   TokenId padding = kNoToken;
   TokenId mask = kNoToken;
 };
 
-// Pieces are views into memory of the caller (usually the mapped file), which must outlive the vocabulary; tables live in
-// the arena. Filled once: Create, Add for every id in order, Finish. After that it is immutable and any number of threads
-// may read it.
+// Pieces are views into memory of the caller (usually the mapped file), which must outlive the vocabulary; tables live
+// in the arena. Filled once: Create, Add for every id in order, Finish. After that it is immutable and any number of
+// threads may read it.
 class Vocabulary {
  public:
   // Longer pieces are refused: tables store lengths in 16 bits, and looking a text up costs its length.
@@ -8266,8 +9648,8 @@ class Vocabulary {
     return ArenaBytes<Entry>(count) + ArenaBytes<Slot>(SlotCount(count)) + ArenaBytes<TokenId>(count);
   }
 
-  // `text` is the memory that all pieces lie in. kBadFile: no tokens. kTooLarge: more than 2^31 - 1 tokens, or more than
-  // 4 GiB of text. kOutOfMemory: arena too small.
+  // `text` is the memory that all pieces lie in. kBadFile: no tokens. kTooLarge: more than 2^31 - 1 tokens, or more
+  // than 4 GiB of text. kOutOfMemory: arena too small.
   static Result<Vocabulary> Create(std::string_view text, std::size_t count, Arena& arena) {
     if (count == 0) return Fail(ErrorCode::kBadFile, "vocabulary", "has no tokens");
     if (count > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) {
@@ -8285,15 +9667,15 @@ class Vocabulary {
     return vocabulary;
   }
 
-  // The next token. `piece` lies within the text given to Create (or is empty); `offset` is where it stands in its file,
-  // for errors. A piece with kTokenByte must be written <0xHH>.
+  // The next token. `piece` lies within the text given to Create (or is empty); `offset` is where it stands in its
+  // file, for errors. A piece with kTokenByte must be written <0xHH>.
   // kTooLarge: piece too long. kNonFinite: score. kBadFile: a malformed or repeated byte token, or a piece that an
   // earlier token has as well.
   Result<void> Add(std::string_view piece, float score, TokenAttributes attributes, std::uint64_t offset) {
     const TokenId id = static_cast<TokenId>(size_);
     if (piece.size() > kMaxPieceBytes) {
-      return FailAt(ErrorCode::kTooLarge, offset, "vocabulary", "token ", id, " has ", piece.size(),
-                    " bytes; at most ", kMaxPieceBytes, " are allowed");
+      return FailAt(ErrorCode::kTooLarge, offset, "vocabulary", "token ", id, " has ", piece.size(), " bytes; at most ",
+                    kMaxPieceBytes, " are allowed");
     }
     if (!IsFinite(score)) {
       return FailAt(ErrorCode::kNonFinite, offset, "vocabulary", "the score of token ", id, " is NaN or infinite");
@@ -8305,13 +9687,15 @@ class Vocabulary {
       }
       TokenId& slot = bytes_[static_cast<std::size_t>(value)];
       if (slot != kNoToken) {
-        return FailAt(ErrorCode::kBadFile, offset, "vocabulary", "byte tokens ", slot, " and ", id, " are the same byte");
+        return FailAt(ErrorCode::kBadFile, offset, "vocabulary", "byte tokens ", slot, " and ", id,
+                      " are the same byte");
       }
       slot = id;
     }
     INLAY_ASSERT(size_ < entries_.size());
     const std::size_t start = piece.empty() ? 0 : static_cast<std::size_t>(piece.data() - text_.data());
-    entries_[size_++] = {static_cast<std::uint32_t>(start), static_cast<std::uint16_t>(piece.size()), attributes, score};
+    entries_[size_++] = {static_cast<std::uint32_t>(start), static_cast<std::uint16_t>(piece.size()), attributes,
+                         score};
     max_piece_bytes_ = std::max(max_piece_bytes_, piece.size());
     // An empty piece has an id (files use them as padding) but no text leads to it.
     return piece.empty() ? Result<void>() : Insert(id, offset);
@@ -8391,15 +9775,18 @@ class Vocabulary {
     if (piece.size() != 6 || piece.substr(0, 3) != "<0x" || piece[5] != '>') return -1;
     int value = 0;
     for (const char c : piece.substr(3, 2)) {
-      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      const int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                               : -1;
       if (digit < 0) return -1;
       value = value * 16 + digit;
     }
     return value;
   }
 
-  // The token spelled exactly `piece`, of any kind; kNoToken when there is none. Constant time in the vocabulary's size.
+  // The token spelled exactly `piece`, of any kind; kNoToken when there is none. Constant time in the vocabulary's
+  // size.
   TokenId Find(std::string_view piece) const {
     if (piece.empty() || piece.size() > max_piece_bytes_) return kNoToken;
     const std::uint32_t hash = Hash(piece);
@@ -8458,6 +9845,8 @@ class Vocabulary {
     std::array<std::uint64_t, 4> words_{};
   };
 
+  Vocabulary() = default;
+
   // No honest table, at most half full, comes near this; a file made to collide is refused instead of being slow.
   static constexpr std::size_t kMaxProbes = 2048;
 
@@ -8487,8 +9876,8 @@ class Vocabulary {
   // By the bits: std::isfinite means nothing under -ffast-math.
   static bool IsFinite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
 
-  // Multiply and fold, eight bytes at a time, the last ones overlapping. Only this process sees the values, so byte order
-  // does not matter.
+  // Multiply and fold, eight bytes at a time, the last ones overlapping. Only this process sees the values, so byte
+  // order does not matter.
   static std::uint32_t Hash(std::string_view piece) {
     const char* bytes = piece.data();
     const std::size_t size = piece.size();
@@ -8555,12 +9944,12 @@ class Vocabulary {
   }
 
   std::string_view text_;
-  std::span<Entry> entries_;     // [size]
-  std::span<Slot> slots_;        // open addressing, a power of two, at most half full
-  std::span<TokenId> matched_;   // the tokens found in text before the rest is tokenised, by piece
+  std::span<Entry> entries_;    // [size]
+  std::span<Slot> slots_;       // open addressing, a power of two, at most half full
+  std::span<TokenId> matched_;  // the tokens found in text before the rest is tokenised, by piece
   std::array<TokenId, 256> bytes_{};
-  ByteSet free_starts_;          // first bytes of user-defined tokens
-  ByteSet consented_starts_;     // first bytes of control and unknown tokens
+  ByteSet free_starts_;       // first bytes of user-defined tokens
+  ByteSet consented_starts_;  // first bytes of control and unknown tokens
   std::string_view space_ = kSpaceMark;
   SpecialTokens special_;
   std::size_t size_ = 0;
@@ -8574,13 +9963,14 @@ INLAY_END_NAMESPACE
 
 // --- inlay/text/sentencepiece_bpe.hpp
 
-// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined spelling
-// is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled becomes bytes.
-// Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
+// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined
+// spelling is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled
+// becomes bytes. Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
 #ifndef INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
 #define INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -8597,11 +9987,11 @@ class SentencePieceBpe {
   // Scratch bytes that are enough for every text of `text_bytes`. A text of ordinary words needs only what its longest
   // word needs.
   static constexpr std::size_t ScratchBytes(std::size_t text_bytes) {
-    return (text_bytes + 1) * kBytesPerSymbol + alignof(Symbol);
+    return (text_bytes + 1) * kBytesPerSymbol + alignof(Pair);
   }
 
-  // Appends the tokens of `text` to `out`. `space_prefix`: as if the text began with one more space. `offset` is added to
-  // the places that errors name.
+  // Appends the tokens of `text` to `out`. `space_prefix`: as if the text began with one more space. `offset` is added
+  // to the places that errors name.
   // Bytes that are no valid UTF-8, and characters without a piece, become byte tokens, so that nothing is lost; without
   // byte tokens, a valid character becomes the unknown token.
   // kMissing: a character has neither piece nor bytes nor unknown token. kOutOfMemory: scratch too small. kTooLarge: a
@@ -8631,11 +10021,23 @@ class SentencePieceBpe {
   };
   // Two neighbours that can become one. Stale when either has changed since: then the sizes do not add up.
   struct Pair {
-    float score;
-    std::int32_t left;
+    std::uint64_t rank;  // the best first: the score above, below it the place, turned round
     std::uint32_t size;
     TokenId id;
+
+    std::int32_t left() const { return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank)); }
   };
+  // The order of merging: the better score, then the place further left. One integer, because the queue's comparisons
+  // are most of the work; a type, because a function's address is not inlined.
+  struct Worse {
+    bool operator()(const Pair& a, const Pair& b) const { return a.rank < b.rank; }
+  };
+  static std::uint64_t Rank(float score, std::int32_t left) {
+    std::uint32_t bits = std::bit_cast<std::uint32_t>(score);
+    if (bits == 0x80000000u) bits = 0;  // both zeros are one score
+    const std::uint32_t ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+    return std::uint64_t{ordered} << 32 | ~static_cast<std::uint32_t>(left);
+  }
   static constexpr std::int32_t kNone = -1;
   static constexpr std::int32_t kMerged = -2;
   // A source byte becomes at most three (an escaped space) and one symbol. The queue starts with fewer pairs than there
@@ -8671,15 +10073,15 @@ class SentencePieceBpe {
     const std::size_t most = word.size() + 1;
     void* memory = scratch.data();
     std::size_t room = scratch.size();
-    if (std::align(alignof(Symbol), most * kBytesPerSymbol, memory, room) == nullptr) {
+    if (std::align(alignof(Pair), most * kBytesPerSymbol, memory, room) == nullptr) {
       return FailAt(ErrorCode::kOutOfMemory, offset, "scratch", "a stretch of ", word.size(), " bytes needs ",
                     ScratchBytes(word.size()), ", there are ", scratch.size());
     }
     std::byte* next = static_cast<std::byte*>(memory);
-    symbols_ = {reinterpret_cast<Symbol*>(next), most};
-    next += symbols_.size_bytes();
     pairs_ = {reinterpret_cast<Pair*>(next), 2 * most};
     next += pairs_.size_bytes();
+    symbols_ = {reinterpret_cast<Symbol*>(next), most};
+    next += symbols_.size_bytes();
     char* text = reinterpret_cast<char*>(next);
 
     std::size_t size = 0;
@@ -8703,12 +10105,12 @@ class SentencePieceBpe {
     for (std::int32_t left = 0; left + 1 < count; ++left) {
       if (MakePair(left)) ++pair_count_;
     }
-    std::make_heap(pairs_.begin(), PairsEnd(), Worse);
+    std::make_heap(pairs_.begin(), PairsEnd(), Worse());
     return {};
   }
 
-  // By the first byte alone, as llama.cpp does it: an invalid sequence takes along bytes that follow. But never a space,
-  // which would come back as the bytes of its escape.
+  // By the first byte alone, as llama.cpp does it: an invalid sequence takes along bytes that follow. But never a
+  // space, which would come back as the bytes of its escape.
   std::size_t CharacterSize(std::size_t at) const {
     const std::size_t size = std::min(Utf8SizeByLead(text_[at]), text_.size() - at);
     for (std::size_t i = 1; i < size; ++i) {
@@ -8719,17 +10121,17 @@ class SentencePieceBpe {
 
   void Merge() {
     while (pair_count_ != 0) {
-      std::pop_heap(pairs_.begin(), PairsEnd(), Worse);
+      std::pop_heap(pairs_.begin(), PairsEnd(), Worse());
       const Pair pair = pairs_[--pair_count_];
-      Symbol& left = At(pair.left);
+      Symbol& left = At(pair.left());
       if (left.next < 0 || End(left.next) - left.start != pair.size) continue;
       Symbol& right = At(left.next);
       left.id = pair.id;
       left.next = right.next;
       right.next = kMerged;
-      if (left.next != kNone) At(left.next).previous = pair.left;
+      if (left.next != kNone) At(left.next).previous = pair.left();
       if (left.previous != kNone) Push(left.previous);
-      Push(pair.left);
+      Push(pair.left());
     }
   }
 
@@ -8757,16 +10159,12 @@ class SentencePieceBpe {
     }
     const TokenId unknown = vocabulary_.special().unknown;
     if (unknown == kNoToken || !IsValidUtf8(text)) {
-      return FailAt(ErrorCode::kMissing, offset, "text", "the vocabulary has no tokens for bytes, and in the word here is ",
+      return FailAt(ErrorCode::kMissing, offset, "text",
+                    "the vocabulary has no tokens for bytes, and in the word here is ",
                     unknown == kNoToken ? "a character that it does not know" : "text that is not valid UTF-8");
     }
     out.Push(unknown);
     return {};
-  }
-
-  // The order of merging: the better score, then the place further left.
-  static bool Worse(const Pair& a, const Pair& b) {
-    return a.score < b.score || (a.score == b.score && a.left > b.left);
   }
 
   // Writes the pair of `left` and its neighbour behind the queue; false when they are no piece together.
@@ -8775,13 +10173,13 @@ class SentencePieceBpe {
     const std::uint32_t size = End(symbol.next) - symbol.start;
     const TokenId id = vocabulary_.FindText(text_.substr(symbol.start, size));
     if (id == kNoToken) return false;
-    pairs_[pair_count_] = {vocabulary_.Score(id), left, size, id};
+    pairs_[pair_count_] = {Rank(vocabulary_.Score(id), left), size, id};
     return true;
   }
   void Push(std::int32_t left) {
     if (At(left).next == kNone || !MakePair(left)) return;
     ++pair_count_;
-    std::push_heap(pairs_.begin(), PairsEnd(), Worse);
+    std::push_heap(pairs_.begin(), PairsEnd(), Worse());
   }
 
   Symbol& At(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
@@ -8793,9 +10191,9 @@ class SentencePieceBpe {
   std::span<Pair>::iterator PairsEnd() const { return pairs_.begin() + static_cast<std::ptrdiff_t>(pair_count_); }
 
   const Vocabulary& vocabulary_;
-  std::string_view text_;       // the word, escaped
+  std::string_view text_;  // the word, escaped
   std::span<Symbol> symbols_;
-  std::span<Pair> pairs_;       // a heap of pair_count_, the best in front
+  std::span<Pair> pairs_;  // a heap of pair_count_, the best in front
   std::size_t pair_count_ = 0;
 };
 
@@ -8805,8 +10203,8 @@ INLAY_END_NAMESPACE
 
 // --- inlay/text/tokenizer.hpp
 
-// Text to tokens and back, whatever the algorithm of the vocabulary: reads vocabularies from files, finds special tokens
-// in text, hands the rest to the algorithm.
+// Text to tokens and back, whatever the algorithm of the vocabulary: reads vocabularies from files, finds special
+// tokens in text, hands the rest to the algorithm.
 #ifndef INLAY_TEXT_TOKENIZER_HPP_
 #define INLAY_TEXT_TOKENIZER_HPP_
 
@@ -8814,6 +10212,7 @@ INLAY_END_NAMESPACE
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -8833,8 +10232,8 @@ struct EncodeOptions {
   bool parse_special = false;
 };
 
-// Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small and
-// cheap to copy.
+// Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small
+// and cheap to copy.
 class Tokenizer {
  public:
   // --- opening ---
@@ -8854,8 +10253,8 @@ class Tokenizer {
   static Result<Tokenizer> FromGguf(const GgufFile& file, Arena& arena) {
     INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString("tokenizer.ggml.model"));
     if (model != "llama") {
-      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"", model,
-                    "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
+      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"",
+                    model, "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
     }
     INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
     const std::size_t count = static_cast<std::size_t>(pieces.count);
@@ -8883,9 +10282,9 @@ class Tokenizer {
     return Complete(file, vocabulary, special, arena);
   }
 
-  // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's number.
-  // Token 0 is unknown, 1 begins and 2 ends a sequence; 1 also ends generation. Errors: those of Llama2cTokenizer::Open,
-  // and those of FromGguf about tokens.
+  // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's
+  // number. Token 0 is unknown, 1 begins and 2 ends a sequence; 1 also ends generation. Errors: those of
+  // Llama2cTokenizer::Open, and those of FromGguf about tokens.
   static Result<Tokenizer> FromLlama2c(std::span<const std::byte> tokenizer_bin, std::size_t vocab, Arena& arena) {
     INLAY_ASSIGN_OR_RETURN(const Llama2cTokenizer file, Llama2cTokenizer::Open(tokenizer_bin, vocab));
     const std::string_view text(reinterpret_cast<const char*>(tokenizer_bin.data()), tokenizer_bin.size());
@@ -8916,29 +10315,26 @@ class Tokenizer {
   // beginning and after each special token.
   static constexpr std::size_t MaxTokens(std::size_t text_bytes) { return 2 * text_bytes + 3; }
 
-  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids are
-  // those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the longest.
-  // kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of them.
-  // kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
+  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids
+  // are those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the
+  // longest. kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of
+  // them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
   // Time as the algorithm's (see sentencepiece_bpe.hpp), constant stack, no allocation.
   Result<std::size_t> Encode(std::string_view text, const EncodeOptions& options, std::span<std::byte> scratch,
                              std::span<TokenId> out) const {
     TokenWriter writer(out);
     if (options.add_special && add_bos_) writer.Push(vocabulary_.special().bos);
-    bool after_special = true;
     for (std::size_t at = 0; at < text.size();) {
       const Vocabulary::Match match = vocabulary_.FindSpecial(text, at, options.parse_special);
       const std::size_t end = std::min(match.start, text.size());
       if (end > at) {
-        const bool space_prefix = add_space_prefix_ && after_special;
+        // What stands between special tokens begins like a text of its own.
         INLAY_CHECK_OK(
-            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), space_prefix, at, scratch, writer));
-        after_special = false;
+            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), add_space_prefix_, at, scratch, writer));
       }
       at = end;
       if (match.id == kNoToken) continue;
       writer.Push(match.id);
-      after_special = true;
       at += vocabulary_.PieceSize(match.id);
       if ((vocabulary_.Attributes(match.id) & kTokenStripsRight) != 0) {
         while (at < text.size() && IsWhiteSpace(text[at])) ++at;
@@ -8953,9 +10349,9 @@ class Tokenizer {
 
   // --- tokens to text ---
 
-  // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token is
-  // its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused ones
-  // are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
+  // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token
+  // is its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused
+  // ones are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
   // kInvalidArgument: no such token. kTooLarge: `out` is too small (max_piece_bytes() is always enough).
   Result<std::size_t> Decode(TokenId id, std::span<char> out, bool special = false) const {
     if (!vocabulary_.Contains(id)) {
@@ -9073,15 +10469,25 @@ class Tokenizer {
     return value->AsBool();
   }
 
+  // A default id is meant only where the token there is one of that kind; no ordinary piece begins sequences.
+  static TokenId KeepIfMeant(const GgufFile& file, std::string_view key, TokenId id, const Vocabulary& vocabulary) {
+    if (id == kNoToken || file.Find(key)) return id;
+    return (vocabulary.Attributes(id) & (kTokenControl | kTokenUnknown)) != 0 ? id : kNoToken;
+  }
+
   // What follows from spellings and names instead of from metadata, then the flags.
   static Result<Tokenizer> Complete(const GgufFile& file, Vocabulary& vocabulary, SpecialTokens special, Arena& arena) {
+    special.bos = KeepIfMeant(file, "tokenizer.ggml.bos_token_id", special.bos, vocabulary);
+    special.eos = KeepIfMeant(file, "tokenizer.ggml.eos_token_id", special.eos, vocabulary);
+    special.unknown = KeepIfMeant(file, "tokenizer.ggml.unknown_token_id", special.unknown, vocabulary);
     // Files seldom list all tokens that end a turn; these spellings do so in every model that has them. llama.cpp takes
     // them for control tokens even where the file does not.
+    // clang-format off
     constexpr std::string_view kEndings[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>",         "<end_of_turn>", "<|endoftext|>",        "<|end_of_text|>",
-        "<EOT>",      "_<EOT>",     "[EOT]",           "[EOS]",         "<end_of_utterance>",   "</s>",
-        "<eos>",      "<turn|>",    "<|tool_response>", "<|eom_id|>",    "<|return|>",           "<|call|>",
-        "<|flush|>",  "<|calls|>",  "[e~[",            "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
+        "[EOT]", "[EOS]", "<end_of_utterance>", "</s>", "<eos>", "<turn|>", "<|tool_response>", "<|eom_id|>",
+        "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "[e~["};
+    // clang-format on
     constexpr std::size_t kTurnEndings = 9;  // the first of them that exists ends a turn when no key says which does
     for (std::size_t i = 0; i < std::size(kEndings); ++i) {
       const TokenId id = vocabulary.Find(kEndings[i]);
@@ -9101,15 +10507,16 @@ class Tokenizer {
     INLAY_CHECK_OK(vocabulary.Finish(special, kSpaceMark, arena));
 
     Tokenizer tokenizer(vocabulary);
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_,
-                           ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
+    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_, ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
     INLAY_ASSIGN_OR_RETURN(tokenizer.add_eos_, ReadFlag(file, "tokenizer.ggml.add_eos_token", false));
     INLAY_ASSIGN_OR_RETURN(tokenizer.add_space_prefix_, ReadFlag(file, "tokenizer.ggml.add_space_prefix", true));
     if (tokenizer.add_bos_ && special.bos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id", "needed, as tokenizer.ggml.add_bos_token is true");
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id",
+                  "needed, as tokenizer.ggml.add_bos_token is true");
     }
     if (tokenizer.add_eos_ && special.eos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id", "needed, as tokenizer.ggml.add_eos_token is true");
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id",
+                  "needed, as tokenizer.ggml.add_eos_token is true");
     }
     return tokenizer;
   }
@@ -9182,8 +10589,7 @@ class Detokenizer {
     // What was returned last time makes room; what was held back then is the beginning now.
     std::memmove(buffer_.data(), buffer_.data() + returned_, held_);
     returned_ = 0;
-    INLAY_ASSIGN_OR_RETURN(std::size_t size,
-                           tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
+    INLAY_ASSIGN_OR_RETURN(std::size_t size, tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
     const bool strip = strip_next_ && size != 0 && buffer_[held_] == ' ';
     if (strip) std::memmove(buffer_.data() + held_, buffer_.data() + held_ + 1, --size);
     strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos();
@@ -9220,7 +10626,7 @@ class Detokenizer {
 
   const Tokenizer* tokenizer_;
   DetokenizeOptions options_;
-  std::span<char> buffer_;      // [what was returned | what is held back | room]
+  std::span<char> buffer_;  // [what was returned | what is held back | room]
   std::size_t returned_ = 0;
   std::size_t held_ = 0;
   bool strip_next_ = false;
@@ -9256,9 +10662,9 @@ struct StopResult {
   bool stopped() const { return stop != kNone; }
 };
 
-// Passes text on and holds back bytes that may begin a stop string until it is clear whether they do. The stop string that
-// is complete first counts; of several that end at the same byte, the longest. How the text is cut into pieces does not
-// change the outcome. Time: linear in text times number of stop strings (Knuth, Morris and Pratt, 1977).
+// Passes text on and holds back bytes that may begin a stop string until it is clear whether they do. The stop string
+// that is complete first counts; of several that end at the same byte, the longest. How the text is cut into pieces
+// does not change the outcome. Time: linear in text times number of stop strings (Knuth, Morris and Pratt, 1977).
 class StopMatcher {
  public:
   // The arena bytes that Create takes.
@@ -9294,7 +10700,8 @@ class StopMatcher {
   }
 
   // Takes the next piece of text; returns what may be shown now. The text is valid until the next call. After a stop
-  // nothing more is taken until Reset: the result is that stop again, with no text. kTooLarge: more than max_chunk bytes at once; nothing changes then.
+  // nothing more is taken until Reset: the result is that stop again, with no text. kTooLarge: more than max_chunk
+  // bytes at once; nothing changes then.
   Result<StopResult> Feed(std::string_view text) {
     std::memmove(buffer_.data(), buffer_.data() + returned_, held_);
     returned_ = 0;
@@ -9425,9 +10832,9 @@ constexpr std::string_view Name(FinishReason reason) {
 
 struct GenerateOptions {
   std::size_t max_tokens = 256;
-  SamplerOptions sampling;
+  SamplerOptions sampling = {};
   // Generation ends before the first of these appears in the text. The strings outlive the generation.
-  std::span<const std::string_view> stop;
+  std::span<const std::string_view> stop = {};
   // Tokens that end a text or turn stop the generation; false: they are tokens like others (for benchmarks).
   bool stop_at_end_of_text = true;
   // Set from any thread or signal handler; looked at before every token. Outlives the generation.
@@ -9457,6 +10864,10 @@ class Generation {
   static Result<Generation> Create(Session<ModelType>& session, const Tokenizer& tokenizer,
                                    std::span<const TokenId> prompt, const GenerateOptions& options,
                                    std::span<std::byte> memory, ExecutorRef executor) {
+    const std::size_t needed = MemoryBytes(session.model(), tokenizer, options);
+    if (memory.size() < needed) {
+      return Fail(ErrorCode::kOutOfMemory, "generation memory", "needs ", needed, " bytes, has ", memory.size());
+    }
     INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(memory));
     INLAY_ASSIGN_OR_RETURN(Sampler sampler,
                            Sampler::Create(options.sampling, session.model().config().vocab, arena));
@@ -9476,7 +10887,8 @@ class Generation {
     const Result<void> sampled = Sample();
     if (!sampled) {
       status_ = sampled;
-      reason_ = FinishReason::kError;
+      // What was held back was written before the error: it is delivered.
+      if (!Finish(FinishReason::kError)) text_ = {};
     }
     return reason_ == FinishReason::kNone || !text_.empty();
   }
@@ -9551,7 +10963,7 @@ class Generation {
     INLAY_ASSIGN_OR_RETURN(const StopResult result, stops_.Feed(detokenizer_.Flush()));
     text_ = result.text;
     if (result.stopped()) {
-      reason_ = FinishReason::kStopString;
+      if (reason != FinishReason::kError) reason_ = FinishReason::kStopString;
       return {};
     }
     // The rest stands right behind the text in the matcher's buffer.
@@ -9578,6 +10990,116 @@ class Generation {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_GENERATE_GENERATION_HPP_
+
+// --- inlay/host/mapped_gguf.hpp
+
+// A GGUF file on a machine with files and a heap: mapping, index and view in one object. Apart from model_file.hpp for
+// tools that look at files without running them.
+#ifndef INLAY_HOST_MAPPED_GGUF_HPP_
+#define INLAY_HOST_MAPPED_GGUF_HPP_
+
+#include <cstddef>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <utility>
+
+INLAY_BEGIN_NAMESPACE
+
+inline bool StartsLikeGguf(std::span<const std::byte> bytes) {
+  return bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
+}
+
+// Owns the mapping and the index. Movable; views of the file stay valid as long as it, or what it was moved to, lives.
+class MappedGguf {
+ public:
+  MappedGguf() = default;  // of no file, to be assigned to
+
+  // Errors: kSystem (the file cannot be mapped) and those of GgufFile::Open.
+  static Result<MappedGguf> Open(const char* path) {
+    INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
+    return Open(std::move(mapping));
+  }
+  static Result<MappedGguf> Open(MappedFile mapping) {
+    MappedGguf opened;
+    opened.mapping_ = std::move(mapping);
+    INLAY_ASSIGN_OR_RETURN(opened.index_, OwnedBuffer::Create(GgufFile::IndexBytes(opened.bytes()), "file index"));
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(opened.index_.bytes()));
+    INLAY_ASSIGN_OR_RETURN(opened.file_, GgufFile::Open(opened.bytes(), arena));
+    return opened;
+  }
+
+  std::span<const std::byte> bytes() const { return mapping_.bytes(); }
+  const MappedFile& mapping() const { return mapping_; }
+  // nullptr when there is none.
+  const GgufFile* file() const { return file_ ? &*file_ : nullptr; }
+
+ private:
+  MappedFile mapping_;
+  OwnedBuffer index_;
+  std::optional<GgufFile> file_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_MAPPED_GGUF_HPP_
+
+// --- inlay/host/owned_tokenizer.hpp
+
+// A tokenizer with memory of its own, for machines with a heap.
+#ifndef INLAY_HOST_OWNED_TOKENIZER_HPP_
+#define INLAY_HOST_OWNED_TOKENIZER_HPP_
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// Owns the tables, and the file where it came from one of its own. Movable.
+class OwnedTokenizer {
+ public:
+  OwnedTokenizer() = default;  // of nothing, to be assigned to
+
+  // Errors: those of Tokenizer::FromGguf. The file outlives the tokenizer.
+  static Result<OwnedTokenizer> FromGguf(const GgufFile& file) {
+    OwnedTokenizer owned;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor(file));
+    INLAY_ASSIGN_OR_RETURN(owned.memory_, OwnedBuffer::Create(bytes, "tokenizer"));
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(owned.memory_.bytes()));
+    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromGguf(file, arena));
+    return owned;
+  }
+
+  // llama2.c's tokenizer.bin at `path`, for a model of `vocab` tokens. Errors: kSystem, and those of
+  // Tokenizer::FromLlama2c.
+  static Result<OwnedTokenizer> FromLlama2c(const char* path, std::size_t vocab) {
+    OwnedTokenizer owned;
+    INLAY_ASSIGN_OR_RETURN(owned.mapping_, MappedFile::Open(path));
+    INLAY_ASSIGN_OR_RETURN(owned.memory_, OwnedBuffer::Create(Tokenizer::MaxArenaBytes(vocab), "tokenizer"));
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(owned.memory_.bytes()));
+    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromLlama2c(owned.mapping_.bytes(), vocab, arena));
+    return owned;
+  }
+
+  // True when the file says that it has no vocabulary ("no_vocab"), or does not mention one.
+  static bool IsAbsent(const GgufFile& file) {
+    const Result<std::string_view> model = file.GetString("tokenizer.ggml.model");
+    return !model || *model == "no_vocab" || *model == "none";
+  }
+
+  // nullptr when there is none.
+  const Tokenizer* get() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+
+ private:
+  MappedFile mapping_;
+  OwnedBuffer memory_;
+  std::optional<Tokenizer> tokenizer_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_OWNED_TOKENIZER_HPP_
 
 // --- inlay/weights/weight_source.hpp
 
@@ -9705,8 +11227,9 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
                     " model with ", config.layers, " layers");
     }
     if (tensor.type == nullptr || !tensor.type->multiplies) {
+      const std::string_view name = tensor.type == nullptr ? NameOfUnreadType(tensor.type_id) : tensor.type->name;
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
-                    tensor.type == nullptr ? " is not known" : " is not a type for weights");
+                    name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
     const TensorShape shape = ShapeOf(config, id->role);
     const std::uint64_t rows = IsVector(id->role) ? 1 : shape.rows;
@@ -10079,9 +11602,6 @@ INLAY_END_NAMESPACE
 #define INLAY_HOST_MODEL_FILE_HPP_
 
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -10093,6 +11613,8 @@ struct LoadOptions {
   const char* tokenizer_path = "";
   // Check what can be checked at the cost of reading every weight: the hash of a packed file, NaN and infinity elsewhere.
   bool verify = false;
+  // False: configuration, types and tokenizer only; nothing is packed and packed_weights() of an unpacked file is empty.
+  bool weights = true;
 };
 
 // A GGUF file (plain or packed) or a llama2.c checkpoint, ready to be bound to a model. Owns the mapping and, for files
@@ -10101,14 +11623,14 @@ class ModelFile {
  public:
   // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
   static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+    INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
     ModelFile file;
-    INLAY_ASSIGN_OR_RETURN(file.mapping_, MappedFile::Open(path));
-    const std::span<const std::byte> bytes = file.mapping_.bytes();
-    const bool is_gguf = bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
-    if (is_gguf) {
-      INLAY_CHECK_OK(file.OpenGguf(bytes, options, executor, progress));
+    if (StartsLikeGguf(mapping.bytes())) {
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping)));
+      INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
-      INLAY_CHECK_OK(file.OpenCheckpoint(bytes, options, executor, progress));
+      file.mapping_ = std::move(mapping);
+      INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
     }
     return file;
   }
@@ -10120,55 +11642,53 @@ class ModelFile {
   TensorTypes types() const { return types_; }
   std::span<const std::byte> packed_weights() const { return packed_; }
   // nullptr where the file has none.
-  const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   // Why there is none.
   const Error& tokenizer_error() const { return tokenizer_error_; }
-  const GgufFile* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
-  bool was_packed() const { return buffer_.size() == 0; }
+  // nullptr for a llama2.c checkpoint.
+  const GgufFile* gguf() const { return gguf_.file(); }
+  // Whether the weights are used where they are in the file.
+  bool was_packed() const { return was_packed_; }
 
  private:
-  Result<void> OpenGguf(std::span<const std::byte> bytes, const LoadOptions& options, ExecutorRef executor,
-                        PackProgress progress) {
-    INLAY_ASSIGN_OR_RETURN(index_, OwnedBuffer::Create(GgufFile::IndexBytes(bytes), "file index"));
-    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(index_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(gguf_, GgufFile::Open(bytes, arena));
+  Result<void> OpenGguf(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
     INLAY_CHECK_OK(ReadTokenizer());
-    if (!PackedFile::IsPacked(*gguf_)) {
-      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf_));
-      return Pack(*gguf_, options, executor, progress);
+    if (!PackedFile::IsPacked(*gguf())) {
+      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
+      return Pack(*gguf(), gguf_.mapping(), options, executor, progress);
     }
-    INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf_));
+    INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
     config_ = packed.config();
     types_ = packed.types();
     packed_ = packed.weights();
+    was_packed_ = true;
     return {};
   }
 
-  Result<void> OpenCheckpoint(std::span<const std::byte> bytes, const LoadOptions& options, ExecutorRef executor,
-                              PackProgress progress) {
-    INLAY_ASSIGN_OR_RETURN(const Llama2cCheckpoint checkpoint, Llama2cCheckpoint::Open(bytes));
-    INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(checkpoint));
-    if (options.tokenizer_path[0] != '\0') {
-      INLAY_ASSIGN_OR_RETURN(tokenizer_mapping_, MappedFile::Open(options.tokenizer_path));
-      INLAY_ASSIGN_OR_RETURN(tokenizer_memory_, OwnedBuffer::Create(Tokenizer::MaxArenaBytes(config_.vocab), "tokenizer"));
-      INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(tokenizer_memory_.bytes()));
-      INLAY_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromLlama2c(tokenizer_mapping_.bytes(), config_.vocab, arena));
+  Result<void> OpenCheckpoint(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+    const Result<Llama2cCheckpoint> checkpoint = Llama2cCheckpoint::Open(mapping_.bytes());
+    if (!checkpoint) {
+      Error error = checkpoint.error();
+      error.detail.Append("; the file is not GGUF, so it was read as a llama2.c checkpoint");
+      return error;
     }
-    return Pack(checkpoint, options, executor, progress);
+    INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*checkpoint));
+    if (options.tokenizer_path[0] == '\0') {
+      tokenizer_error_.detail = TextBuffer<192>("a llama2.c checkpoint has none; its tokenizer.bin must be named");
+    } else {
+      INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
+    }
+    return Pack(*checkpoint, mapping_, options, executor, progress);
   }
 
-  // A file without a tokenizer ("no_vocab", or no tokenizer keys at all), or with an algorithm that this version lacks,
-  // still runs on token ids; tokenizer_error() says why there is no text.
+  // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()
+  // says why there is no text.
   Result<void> ReadTokenizer() {
-    const Result<std::string_view> model = gguf_->GetString("tokenizer.ggml.model");
-    if (!model || *model == "no_vocab" || *model == "none") return {};
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor(*gguf_));
-    INLAY_ASSIGN_OR_RETURN(tokenizer_memory_, OwnedBuffer::Create(bytes, "tokenizer"));
-    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(tokenizer_memory_.bytes()));
-    const Result<Tokenizer> tokenizer = Tokenizer::FromGguf(*gguf_, arena);
+    if (OwnedTokenizer::IsAbsent(*gguf())) return {};
+    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf(*gguf());
     if (tokenizer) {
-      tokenizer_ = *tokenizer;
+      tokenizer_ = *std::move(tokenizer);
     } else if (tokenizer.error().code == ErrorCode::kUnsupported) {
       tokenizer_error_ = tokenizer.error();
     } else {
@@ -10178,7 +11698,8 @@ class ModelFile {
   }
 
   template <class Source>
-  Result<void> Pack(const Source& source, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  Result<void> Pack(const Source& source, const MappedFile& mapping, const LoadOptions& options, ExecutorRef executor,
+                    PackProgress progress) {
     const std::size_t count = TensorCount(config_);
     INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
     const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
@@ -10187,30 +11708,51 @@ class ModelFile {
     const std::span<WeightType> types(reinterpret_cast<WeightType*>(types_memory_.bytes().data()), count);
     ListTypes(sources, types);
     types_ = types;
+    if (!options.weights) return {};
     INLAY_ASSIGN_OR_RETURN(buffer_, OwnedBuffer::Create(PackedWeightsBytes(config_, types_), "packed weights"));
     packed_ = buffer_.bytes();
-    return PackWeights(config_, sources, options.verify, buffer_.bytes(), executor, progress);
+    // A tensor that is packed is not needed in the file's form: without this a model would be in memory twice.
+    const auto release = [&](std::size_t done, std::size_t total) {
+      mapping.ReleasePages();
+      return progress(done, total);
+    };
+    return PackWeights(config_, sources, options.verify, buffer_.bytes(), executor, release);
   }
 
-  MappedFile mapping_;
-  MappedFile tokenizer_mapping_;
-  OwnedBuffer index_;
+  MappedGguf gguf_;
+  MappedFile mapping_;  // of a checkpoint
   OwnedBuffer buffer_;
   OwnedBuffer types_memory_;
-  OwnedBuffer tokenizer_memory_;
-  std::optional<GgufFile> gguf_;
-  std::optional<Tokenizer> tokenizer_;
+  OwnedTokenizer tokenizer_;
   Error tokenizer_error_ = Fail(ErrorCode::kMissing, "tokenizer", "the model file has none");
   ModelConfig config_;
   TensorTypes types_;
   std::span<const std::byte> packed_;
+  bool was_packed_ = false;
 };
 
-// A model file bound to a model type: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly
-// that model. Owns everything. Movable.
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_MODEL_FILE_HPP_
+
+// --- inlay/host/loaded_model.hpp
+
+// A model file bound to a model type, owning everything: from a path to a model in one call.
+#ifndef INLAY_HOST_LOADED_MODEL_HPP_
+#define INLAY_HOST_LOADED_MODEL_HPP_
+
+#include <cstddef>
+#include <optional>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// ModelType: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly that model. Movable;
+// sessions refer to model(), so it stays where it is while there are any.
 template <class ModelType>
 class LoadedModel {
  public:
+  // Errors: those of ModelFile::Open and of ModelType::Create.
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
                                   PackProgress progress) {
     LoadedModel loaded;
@@ -10222,12 +11764,14 @@ class LoadedModel {
                            ModelType::Create(config, loaded.file_.types(), loaded.file_.packed_weights(), table));
     return loaded;
   }
-  static Result<LoadedModel> Open(const char* path, ExecutorRef executor) {
-    return Open(path, LoadOptions{}, executor, [](std::size_t, std::size_t) { return true; });
+  static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
   }
+  static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
 
   const ModelType& model() const { return *model_; }
   const ModelFile& file() const { return file_; }
+  // nullptr where the file has none.
   const Tokenizer* tokenizer() const { return file_.tokenizer(); }
 
  private:
@@ -10240,6 +11784,216 @@ class LoadedModel {
 
 INLAY_END_NAMESPACE
 
-#endif  // INLAY_HOST_MODEL_FILE_HPP_
+#endif  // INLAY_HOST_LOADED_MODEL_HPP_
+
+// --- inlay/host/packed_model_writer.hpp
+
+// Writes an opened model file as a packed one, whatever it came from. A llama2.c tokenizer becomes GGUF metadata on the
+// way, so that the packed file runs alone.
+#ifndef INLAY_HOST_PACKED_MODEL_WRITER_HPP_
+#define INLAY_HOST_PACKED_MODEL_WRITER_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// The metadata values that PutTokenizer writes.
+inline constexpr std::size_t kTokenizerMetadataCount = 10;
+
+// A SentencePiece vocabulary as GGUF's "tokenizer.ggml." keys. Spaces become U+2581 and the sequence markers "<s>" and
+// "</s>", as GGUF has them. Ids, scores and what ends a generation stay. kOutOfMemory: the heap refused a few hundred KB.
+inline Result<void> PutTokenizer(const Tokenizer& tokenizer, GgufWriter& writer) {
+  const Vocabulary& vocabulary = tokenizer.vocabulary();
+  const std::size_t count = tokenizer.size();
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer numbers, OwnedBuffer::Create(count * sizeof(float), "token scores"));
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer spelling,
+                         OwnedBuffer::Create(kSpaceMark.size() * tokenizer.max_piece_bytes(), "token piece"));
+  char* const text = reinterpret_cast<char*>(spelling.bytes().data());
+  const auto piece_of = [&](std::size_t i) -> std::string_view {
+    const TokenId id = static_cast<TokenId>(i);
+    if (id == tokenizer.bos()) return "<s>";
+    if (id == tokenizer.eos()) return "</s>";
+    std::size_t size = 0;
+    for (const char c : vocabulary.Piece(id)) {
+      if (c == ' ') {
+        size += kSpaceMark.copy(text + size, kSpaceMark.size());
+      } else {
+        text[size++] = c;
+      }
+    }
+    return {text, size};
+  };
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.model", "llama"));
+  INLAY_CHECK_OK(writer.PutStrings("tokenizer.ggml.tokens", count, piece_of));
+  float* const scores = reinterpret_cast<float*>(numbers.bytes().data());
+  for (std::size_t i = 0; i < count; ++i) scores[i] = vocabulary.Score(static_cast<TokenId>(i));
+  INLAY_CHECK_OK(writer.PutArray("tokenizer.ggml.scores", std::span<const float>(scores, count)));
+  // GGUF's numbers of token types.
+  std::int32_t* const types = reinterpret_cast<std::int32_t*>(numbers.bytes().data());
+  for (std::size_t i = 0; i < count; ++i) {
+    const TokenAttributes attributes = vocabulary.Attributes(static_cast<TokenId>(i));
+    types[i] = (attributes & kTokenUnknown) != 0 ? 2 : (attributes & kTokenControl) != 0 ? 3
+               : (attributes & kTokenByte) != 0  ? 6 : 1;
+  }
+  INLAY_CHECK_OK(writer.PutArray("tokenizer.ggml.token_type", std::span<const std::int32_t>(types, count)));
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(tokenizer.bos())));
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(tokenizer.eos())));
+  INLAY_CHECK_OK(
+      writer.Put("tokenizer.ggml.unknown_token_id", static_cast<std::uint32_t>(tokenizer.special().unknown)));
+  // llama2.c's models begin the next text instead of ending this one: the token that begins a sequence ends a generation.
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.eot_token_id", static_cast<std::uint32_t>(tokenizer.bos())));
+  INLAY_CHECK_OK(writer.Put("tokenizer.ggml.add_bos_token", tokenizer.add_bos()));
+  return writer.Put("tokenizer.ggml.add_space_prefix", tokenizer.add_space_prefix());
+}
+
+// Writes `file`, which must have its weights (LoadOptions::weights). `name` becomes general.name where the file has no
+// metadata of its own. Errors: those of the sink, kOutOfMemory. Cost: hashes and writes every weight once.
+inline Result<void> WritePackedModel(const ModelFile& file, std::string_view name, ByteSink sink) {
+  if (const GgufFile* gguf = file.gguf()) {
+    auto copy = [gguf](GgufWriter& writer) { return CopyMetadata(*gguf, writer); };
+    return WritePackedFile(file.config(), file.types(), file.packed_weights(), {CopiedMetadataCount(*gguf), copy}, sink);
+  }
+  const Tokenizer* tokenizer = file.tokenizer();
+  auto put = [&](GgufWriter& writer) -> Result<void> {
+    INLAY_CHECK_OK(PutConfig(file.config(), name, writer));
+    if (tokenizer != nullptr) return PutTokenizer(*tokenizer, writer);
+    return writer.Put("tokenizer.ggml.model", "no_vocab");
+  };
+  const std::size_t count = kConfigMetadataCount + (tokenizer != nullptr ? kTokenizerMetadataCount : 1);
+  return WritePackedFile(file.config(), file.types(), file.packed_weights(), {count, put}, sink);
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_PACKED_MODEL_WRITER_HPP_
+
+// --- inlay/host/text_generator.hpp
+
+// A text generator in one object: model, tokenizer, session and all their memory, for programs that want text from a
+// prompt and have a heap.
+#ifndef INLAY_HOST_TEXT_GENERATOR_HPP_
+#define INLAY_HOST_TEXT_GENERATOR_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+INLAY_BEGIN_NAMESPACE
+
+// The tokens of a text, in memory of their own. 
+class EncodedText {
+ public:
+  EncodedText() = default;  // no tokens
+
+  // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
+  static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
+    EncodedText encoded;
+    const std::size_t most = Tokenizer::MaxTokens(text.size());
+    INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
+    INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch,
+                           OwnedBuffer::Create(Tokenizer::EncodeScratchBytes(text.size()), "tokenizer scratch"));
+    const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
+    INLAY_ASSIGN_OR_RETURN(encoded.count_, tokenizer.Encode(text, options, scratch.bytes(), out));
+    return encoded;
+  }
+
+  std::span<const TokenId> tokens() const {
+    return {reinterpret_cast<const TokenId*>(memory_.bytes().data()), count_};
+  }
+
+ private:
+  OwnedBuffer memory_;
+  std::size_t count_ = 0;
+};
+
+//   inlay::ThreadPool threads(4);
+//   auto generator = inlay::TextGenerator<inlay::AnyModel>::Open("model.gguf", threads);
+//   auto story = generator->Generate("Once upon a time");
+//   for (std::string_view text : *story) std::cout << text;
+//
+// Movable. The executor outlives it.
+template <class ModelType>
+class TextGenerator {
+ public:
+  struct Options {
+    LoadOptions load;
+    SessionOptions session;
+  };
+
+  // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
+  // this library reads.
+  static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
+    TextGenerator generator(executor);
+    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, LoadedModel<ModelType>::Open(path, options.load, executor));
+    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
+    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
+    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
+    State& state = *generator.state_;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
+    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
+    INLAY_ASSIGN_OR_RETURN(
+        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
+    return generator;
+  }
+  static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
+
+  const ModelType& model() const { return state_->loaded.model(); }
+  const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
+  const ModelFile& file() const { return state_->loaded.file(); }
+
+  // Reads the prompt from the beginning of the context and returns what follows it, to be run through with range-for; see
+  // Generation. The text generated before is forgotten, and its Generation must not be used any more.
+  // Errors: kContextFull (prompt), an option out of range, kOutOfMemory.
+  Result<Generation<ModelType>> Generate(std::string_view prompt, const GenerateOptions& options = {}) {
+    State& state = *state_;
+    INLAY_ASSIGN_OR_RETURN(state.prompt, EncodedText::Create(tokenizer(), prompt));
+    const std::span<const TokenId> tokens = state.prompt.tokens();
+    state.session->Truncate(0);
+    INLAY_CHECK_OK(state.session->Append(tokens, executor_));
+    const std::size_t bytes = Generation<ModelType>::MemoryBytes(model(), tokenizer(), options);
+    if (bytes > state.generation_memory.size()) {
+      INLAY_ASSIGN_OR_RETURN(state.generation_memory, OwnedBuffer::Create(bytes, "generation"));
+    }
+    return Generation<ModelType>::Create(*state.session, tokenizer(), tokens, options, state.generation_memory.bytes(),
+                                         executor_);
+  }
+
+ private:
+  // On the heap, because a session points to its model.
+  struct State {
+    LoadedModel<ModelType> loaded;
+    OwnedBuffer session_memory;
+    OwnedBuffer generation_memory;
+    std::optional<Session<ModelType>> session;
+    EncodedText prompt;
+  };
+
+  explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
+
+  ExecutorRef executor_;
+  std::unique_ptr<State> state_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_TEXT_GENERATOR_HPP_
+
+// --- inlay/inlay.hpp
+
+// Everything, in one include. A file that needs less includes less: each header stands alone.
+#ifndef INLAY_INLAY_HPP_
+#define INLAY_INLAY_HPP_
+
+#endif  // INLAY_INLAY_HPP_
 
 #endif  // INLAY_SINGLE_INCLUDE_HPP_
