@@ -6,6 +6,7 @@ Usage: names.py ROOT. Looks at what git tracks, or at everything outside build/ 
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -22,9 +23,10 @@ TEXT = {".hpp", ".cpp", ".h", ".c", ".py", ".md", ".txt", ".cmake", ".json", ".i
 
 
 def files(root):
-    run = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
-    if run.returncode == 0:
-        return [root / name for name in run.stdout.split("\0") if name]
+    if shutil.which("git"):
+        run = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True)
+        if run.returncode == 0:
+            return [root / name for name in run.stdout.split("\0") if name]
     return [path for path in root.rglob("*")
             if path.is_file() and "build" not in path.relative_to(root).parts and ".git" not in path.parts]
 
