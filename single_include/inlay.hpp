@@ -7428,17 +7428,16 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t
   }
 }
 
-// Integer sums of 16 tokens, as stored from two tiles.
+// Integer sums of 16 tokens, as stored from two tiles per row tile: of K-quants the low and high bytes, else two blocks of
+// 32 columns.
 struct alignas(64) AmxSums {
-  std::int32_t first[kAmxTokens][kRowTile];
-  std::int32_t second[kAmxTokens][kRowTile];
+  std::int32_t sums[kAmxRowTiles][2][kAmxTokens][kRowTile];
 };
 
-// results[i * 32 + r] += a block of 256 columns of both row tiles for tokens i of [begin, end) of a tile of tokens, at
-// whose first x starts. Sums: [row tile][low, high].
+// results[i][row] += the block for tokens i of [begin, end) of a tile; x starts at the tile's first token. `blocks` is 1.
 template <WeightType kType>
-HWY_INLINE void AddAmxSums256(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums* sums, const TokenRows& x,
-                              std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x, std::size_t,
+                           std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
   const FloatTag df;
   const WordTag di;
   const float* token_scales = x.scales + begin * x.scale_stride;
@@ -7476,8 +7475,8 @@ HWY_INLINE void AddAmxSums256(const AmxPanel<256>* HWY_RESTRICT panels, const Am
         for (std::size_t j = 1; j < 4; ++j) correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
         result = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Mul(mins[tile], token_scale), result);
       }
-      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums[tile].second[i]));
-      const Words sum = hn::Add(high, hn::Load(di, sums[tile].first[i]));
+      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
+      const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
       result = hn::MulAdd(hn::ConvertTo(df, sum), hn::Mul(scales[tile], token_scale), result);
       hn::Store(result, df, to);
     }
@@ -7485,162 +7484,116 @@ HWY_INLINE void AddAmxSums256(const AmxPanel<256>* HWY_RESTRICT panels, const Am
   }
 }
 
-// The same for a block of 32 columns. Sums: [row tile].
+// The same for `blocks` (1 or 2) blocks of 32 columns; panels and x start at the first of them.
 template <WeightType kType>
-HWY_INLINE void AddAmxSums32(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
-                             std::size_t block, std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
+                           std::size_t block, std::size_t blocks, std::size_t begin, std::size_t end,
+                           float* HWY_RESTRICT results) {
   const FloatTag df;
   const WordTag di;
-  const float* token_scales = x.scales + begin * x.scale_stride + block;
-  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + block;
-  const Floats scale0 = hn::Load(df, panels[0].block_scales + block * kRowTile);
-  const Floats scale1 = hn::Load(df, panels[1].block_scales + block * kRowTile);
   for (std::size_t i = begin; i < end; ++i) {
-    float* to = results + i * kAmxRows;
-    const Floats token_scale = hn::Set(df, *token_scales);
-    Floats result0 = hn::Load(df, to);
-    Floats result1 = hn::Load(df, to + kRowTile);
-    result0 = hn::MulAdd(hn::ConvertTo(df, hn::Load(di, sums.first[i])), hn::Mul(scale0, token_scale), result0);
-    result1 = hn::MulAdd(hn::ConvertTo(df, hn::Load(di, sums.second[i])), hn::Mul(scale1, token_scale), result1);
-    if constexpr (kHasMin<kType>) {
-      const Floats token_sum = hn::Set(df, *token_scales * static_cast<float>(*token_sums));
-      result0 = hn::MulAdd(hn::Load(df, panels[0].block_mins + block * kRowTile), token_sum, result0);
-      result1 = hn::MulAdd(hn::Load(df, panels[1].block_mins + block * kRowTile), token_sum, result1);
-      token_sums += x.sum_stride;
-    }
-    hn::Store(result0, df, to);
-    hn::Store(result1, df, to + kRowTile);
-    token_scales += x.scale_stride;
-  }
-}
-
-// results += 256 columns of both row tiles times `tiles` tiles of tokens. All four sums are under way together; while the
-// multiplier works on a tile of tokens, the vector units scale the sums of the one before.
-template <WeightType kType, class Start>
-HWY_INLINE void MultiplyAmxPanels(const AmxPanel<256>* panels, std::size_t, const TokenRows& x, std::size_t tiles,
-                                  const Start& start, float* HWY_RESTRICT results) {
-  AmxSums sums[kAmxRowTiles];
-  const std::size_t stride = x.value_stride;
-  const auto add_before = [&](std::size_t tile, std::size_t begin, std::size_t end)
-                              HWY_ATTR __attribute__((always_inline)) {
-    AddAmxSums256<kType>(panels, sums, x.From(start(tile - 1)), begin, end, results + (tile - 1) * kAmxTokens * kAmxRows);
-  };
-  for (std::size_t tile = 0; tile < tiles; ++tile) {
-    const std::int8_t* values = x.values + start(tile) * stride;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (std::size_t half = 0; half < 2; ++half) {
-      HWY_UNROLL(2)
-      for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
-        const std::size_t word = 16 * quarter;
-        _tile_loadd(4, values + 64 * quarter, stride);
-        _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
-        _tile_dpbsud(0, 4, 6);
-        _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
-        _tile_dpbssd(1, 4, 7);
-        _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
-        _tile_dpbsud(2, 4, 6);
-        _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
-        _tile_dpbssd(3, 4, 7);
+    const float* token_scales = x.scales + i * x.scale_stride + block;
+    [[maybe_unused]] const std::int16_t* token_sums = x.sums + i * x.sum_stride + block;
+    HWY_UNROLL(2)
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      float* to = results + i * kAmxRows + tile * kRowTile;
+      Floats result = hn::Load(df, to);
+      for (std::size_t b = 0; b < blocks; ++b) {
+        const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
+        const Floats sum = hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i]));
+        result = hn::MulAdd(sum, hn::Mul(block_scale, hn::Set(df, token_scales[b])), result);
+        if constexpr (kHasMin<kType>) {
+          const float token_sum = token_scales[b] * static_cast<float>(token_sums[b]);
+          const Floats min = hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile);
+          result = hn::MulAdd(min, hn::Set(df, token_sum), result);
+        }
       }
-      if (tile != 0) add_before(tile, kAmxTokens / 2 * half, kAmxTokens / 2 * (half + 1));
+      hn::Store(result, df, to);
     }
-    _tile_stored(0, sums[0].first, kWordBytes);
-    _tile_stored(1, sums[0].second, kWordBytes);
-    _tile_stored(2, sums[1].first, kWordBytes);
-    _tile_stored(3, sums[1].second, kWordBytes);
-  }
-  add_before(tiles, 0, kAmxTokens);
-}
-
-// Zeroes tiles 0, 1 (kPair 0) or 2, 3 and multiplies a block of 32 columns of both row tiles with one tile of tokens.
-template <int kPair>
-HWY_INLINE void MultiplyTiles32(const AmxPanel<32>* panels, std::size_t block, const std::int8_t* values,
-                                std::size_t stride) {
-  if constexpr (kPair == 0) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_loadd(4, values + 32 * block, stride);
-    _tile_loadd(6, panels[0].levels + block * 8 * kWordBytes, kWordBytes);
-    _tile_dpbssd(0, 4, 6);
-    _tile_loadd(7, panels[1].levels + block * 8 * kWordBytes, kWordBytes);
-    _tile_dpbssd(1, 4, 7);
-  } else {
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_loadd(5, values + 32 * block, stride);
-    _tile_loadd(6, panels[0].levels + block * 8 * kWordBytes, kWordBytes);
-    _tile_dpbssd(2, 5, 6);
-    _tile_loadd(7, panels[1].levels + block * 8 * kWordBytes, kWordBytes);
-    _tile_dpbssd(3, 5, 7);
-  }
-}
-template <int kPair>
-HWY_INLINE void StoreTiles32(AmxSums& sums) {
-  if constexpr (kPair == 0) {
-    _tile_stored(0, sums.first, kWordBytes);
-    _tile_stored(1, sums.second, kWordBytes);
-  } else {
-    _tile_stored(2, sums.first, kWordBytes);
-    _tile_stored(3, sums.second, kWordBytes);
-  }
-}
-
-// The same for `blocks` blocks of 32 columns. There is little to multiply between two stores, so three units (a block times
-// a tile of tokens) are under way: the multiplier works on one, the sums of the one before are stored, and the vector units
-// scale the one before that (Q8_0: 110 instead of 75 multiply-adds per cycle; with 256 columns it is the slower way).
-template <WeightType kType, class Start>
-HWY_INLINE void MultiplyAmxPanels(const AmxPanel<32>* panels, std::size_t blocks, const TokenRows& x, std::size_t tiles,
-                                  const Start& start, float* HWY_RESTRICT results) {
-  AmxSums sums[2];
-  const std::size_t units = tiles * blocks;
-  std::size_t tile = 0, block = 0, add_tile = 0, add_block = 0;
-  const auto next = [blocks](std::size_t& tile_of, std::size_t& block_of) HWY_ATTR __attribute__((always_inline)) {
-    if (++block_of == blocks) {
-      block_of = 0;
-      ++tile_of;
-    }
-  };
-  const auto run = [&]<int kPair>(std::size_t unit) HWY_ATTR __attribute__((always_inline)) {
-    if (unit < units) {
-      MultiplyTiles32<kPair>(panels, block, x.values + start(tile) * x.value_stride, x.value_stride);
-      next(tile, block);
-    }
-    const auto add = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
-      AddAmxSums32<kType>(panels, sums[kPair], x.From(start(add_tile)), add_block, begin, end,
-                          results + add_tile * kAmxTokens * kAmxRows);
-    };
-    if (unit >= 2) add(0, kAmxTokens / 2);
-    if (unit >= 1 && unit <= units) StoreTiles32<1 - kPair>(sums[1 - kPair]);
-    if (unit >= 2) {
-      add(kAmxTokens / 2, kAmxTokens);
-      next(add_tile, add_block);
-    }
-  };
-  for (std::size_t unit = 0; unit < units + 2; unit += 2) {
-    run.template operator()<0>(unit);
-    if (unit + 1 < units + 2) run.template operator()<1>(unit + 1);
   }
 }
 
 // results[i * 32 + r] = row r of two row tiles, `tile_bytes` apart, times slot i: slots [16 t, 16 t + 16) are the tokens
-// from start(t) on, for `tiles` tiles of tokens.
+// from start(t) on, for `tiles` tiles of tokens. While the multiplier works on one unit (one tile of tokens times 256 or,
+// with blocks of 32, 64 columns), the vector units scale the sums of the one before.
 template <WeightType kType, class Start>
 HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t tile_bytes, std::size_t cols,
                               const TokenRows& x, std::size_t tiles, const Start& start, float* HWY_RESTRICT results) {
   constexpr std::size_t kValues = Info(kType).block_values;
   AmxPanel<kValues> panels[kAmxRowTiles];
+  AmxSums sums;
+  const std::size_t stride = x.value_stride;
   std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
   for (std::size_t col = 0; col < cols; col += 256) {
+    const TokenRows at = x.template FromBlock<kValues>(col / kValues);
     const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
       UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
     }
     // The compiler does not know that tile loads read memory.
     asm volatile("" : : "r"(panels) : "memory");
-    MultiplyAmxPanels<kType>(panels, blocks, x.template FromBlock<kValues>(col / kValues), tiles, start, results);
+
+    const std::size_t parts = DivideUp(blocks, 2);  // units of one tile of tokens
+    std::size_t tile_before = 0, part_before = 0;
+    const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+      const std::size_t left = blocks - 2 * part_before;
+      if constexpr (kValues == 256) {
+        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 0, begin, end,
+                          results + tile_before * kAmxTokens * kAmxRows);
+      } else {
+        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 2 * part_before, left < 2 ? left : 2, begin, end,
+                          results + tile_before * kAmxTokens * kAmxRows);
+      }
+    };
+    bool has_before = false;
+    for (std::size_t tile = 0; tile < tiles; ++tile) {
+      const std::int8_t* values = at.values + start(tile) * stride;
+      for (std::size_t part = 0; part < parts; ++part) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        if constexpr (kValues == 256) {
+          for (std::size_t half = 0; half < 2; ++half) {
+            HWY_UNROLL(2)
+            for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
+              const std::size_t word = 16 * quarter;
+              _tile_loadd(4, values + 64 * quarter, stride);
+              _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
+              _tile_dpbsud(0, 4, 6);
+              _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
+              _tile_dpbssd(1, 4, 7);
+              _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
+              _tile_dpbsud(2, 4, 6);
+              _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
+              _tile_dpbssd(3, 4, 7);
+            }
+            if (has_before) add_before(8 * half, 8 * half + 8);
+          }
+        } else {
+          // Of the last block without a partner, what follows is multiplied too, and not used.
+          _tile_loadd(4, values + 64 * part, stride);
+          _tile_loadd(6, panels[0].levels + 16 * part * kWordBytes, kWordBytes);
+          _tile_dpbssd(0, 4, 6);
+          _tile_loadd(7, panels[1].levels + 16 * part * kWordBytes, kWordBytes);
+          _tile_dpbssd(2, 4, 7);
+          _tile_loadd(5, values + 64 * part + 32, stride);
+          _tile_loadd(6, panels[0].levels + (16 * part + 8) * kWordBytes, kWordBytes);
+          _tile_dpbssd(1, 5, 6);
+          _tile_loadd(7, panels[1].levels + (16 * part + 8) * kWordBytes, kWordBytes);
+          _tile_dpbssd(3, 5, 7);
+          if (has_before) add_before(0, kAmxTokens);
+        }
+        _tile_stored(0, sums.sums[0][0], kWordBytes);
+        _tile_stored(1, sums.sums[0][1], kWordBytes);
+        _tile_stored(2, sums.sums[1][0], kWordBytes);
+        _tile_stored(3, sums.sums[1][1], kWordBytes);
+        has_before = true;
+        tile_before = tile;
+        part_before = part;
+      }
+    }
+    add_before(0, kAmxTokens);
   }
 }
 
