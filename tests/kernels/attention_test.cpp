@@ -166,9 +166,9 @@ BOOST_AUTO_TEST_SUITE(kernels_attention)
 
 BOOST_AUTO_TEST_CASE(EqualsNaiveSoftmaxOverTheStoredNumbers) {
   for (const KvType type : kTypes) {
-    for (const std::size_t head_dim : {2, 6, 8, 16, 48, 64, 80, 96, 128, 256}) {
-      for (const std::size_t group : {1, 4}) {
-        for (const std::size_t first : {0, 250, 800}) {
+    for (const std::size_t head_dim : {2u, 6u, 8u, 16u, 48u, 64u, 80u, 96u, 128u, 256u}) {
+      for (const std::size_t group : {1u, 4u}) {
+        for (const std::size_t first : {0u, 250u, 800u}) {
           const std::size_t tokens = first == 0 ? 29 : 8;
           Case c(type, head_dim, group, first, tokens, 0, static_cast<unsigned>(head_dim + first));
           const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
@@ -194,8 +194,8 @@ BOOST_AUTO_TEST_CASE(StorageTypesStayWithinTheirErrorOfFloat32) {
 
 BOOST_AUTO_TEST_CASE(SlidingWindow) {
   for (const KvType type : kTypes) {
-    for (const std::size_t window : {1, 5, 64, 100, 256, 257, 700}) {
-      for (const std::size_t first : {0, 250, 900}) {
+    for (const std::size_t window : {1u, 5u, 64u, 100u, 256u, 257u, 700u}) {
+      for (const std::size_t first : {0u, 250u, 900u}) {
         Case c(type, 16, 2, first, 40, window, 8);
         const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
         BOOST_TEST(c.WorstError(c.Whole(), expected) < (type == KvType::kQ8 ? 0.06 : 1e-5),
@@ -208,10 +208,10 @@ BOOST_AUTO_TEST_CASE(SlidingWindow) {
 BOOST_AUTO_TEST_CASE(EverySplitOfTokensGivesTheSameBitsWhateverLiesBeyond) {
   std::mt19937 random(3);
   for (const KvType type : kTypes) {
-    for (const std::size_t head_dim : {8, 48, 128}) {
-      for (const std::size_t group : {1, 4, 7, 30}) {
-        for (const std::size_t window : {0, 90}) {
-          for (const std::size_t first : {0, 240, 500}) {
+    for (const std::size_t head_dim : {8u, 48u, 128u}) {
+      for (const std::size_t group : {1u, 4u, 7u, 30u}) {
+        for (const std::size_t window : {0u, 90u}) {
+          for (const std::size_t first : {0u, 240u, 500u}) {
             constexpr std::size_t kTokens = 31;
             Case whole(type, head_dim, group, first, kTokens, window, 2);
             const auto expected = whole.Whole();
@@ -240,10 +240,10 @@ BOOST_AUTO_TEST_CASE(EverySplitOfTokensGivesTheSameBitsWhateverLiesBeyond) {
 
 BOOST_AUTO_TEST_CASE(SpansMergedInOrderGiveTheSameBits) {
   for (const KvType type : kTypes) {
-    for (const std::size_t head_dim : {8, 64, 80}) {
-      for (const std::size_t group : {1, 4, 26}) {
-        for (const std::size_t window : {0, 500}) {
-          for (const std::size_t position : {0, 255, 256, 700}) {
+    for (const std::size_t head_dim : {8u, 64u, 80u}) {
+      for (const std::size_t group : {1u, 4u, 26u}) {
+        for (const std::size_t window : {0u, 500u}) {
+          for (const std::size_t position : {0u, 255u, 256u, 700u}) {
             Case c(type, head_dim, group, position, 1, window, 6);
             const auto expected = c.Whole();
             const auto spans = inlay::AttentionSpans(c.shape, position);

@@ -88,7 +88,7 @@ BOOST_AUTO_TEST_CASE(ExpAtTheEdges) {
 }
 
 BOOST_AUTO_TEST_CASE(RmsNormEqualsDouble) {
-  for (const std::size_t n : {1, 2, 8, 15, 16, 17, 63, 64, 65, 100, 288, 1000, 2048}) {
+  for (const std::size_t n : {1u, 2u, 8u, 15u, 16u, 17u, 63u, 64u, 65u, 100u, 288u, 1000u, 2048u}) {
     const auto x = Random(n, static_cast<unsigned>(n), 3.0f), weight = Random(n, 99, 1.0f);
     for (const float epsilon : {1e-5f, 0.5f}) {
       double squares = 0;
@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(RmsNormEqualsDouble) {
 BOOST_AUTO_TEST_CASE(SumOfSquaresHasOneOrderOnEveryTarget) {
   // Spelled out with plain floats; equal bits need a fused multiply-add here too.
 #if defined(__FP_FAST_FMAF)
-  for (const std::size_t n : {5, 64, 100, 333}) {
+  for (const std::size_t n : {5u, 64u, 100u, 333u}) {
     const auto x = Random(n, 4, 1.0f);
     float sum[4][16] = {};
     for (std::size_t i = 0; i < n; ++i) {
@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(SumOfSquaresHasOneOrderOnEveryTarget) {
 }
 
 BOOST_AUTO_TEST_CASE(SiluMultiplyEqualsDouble) {
-  for (const std::size_t n : {1, 7, 16, 31, 172}) {
+  for (const std::size_t n : {1u, 7u, 16u, 31u, 172u}) {
     auto gate = Random(n, 3, 5.0f);
     const auto up = Random(n, 4, 2.0f);
     gate[0] = n == 7 ? 200.0f : n == 16 ? -200.0f : 0.0f;
@@ -151,7 +151,7 @@ BOOST_AUTO_TEST_CASE(SiluMultiplyEqualsDouble) {
 }
 
 BOOST_AUTO_TEST_CASE(AddResidualAdds) {
-  for (const std::size_t n : {1, 16, 37}) {
+  for (const std::size_t n : {1u, 16u, 37u}) {
     const auto x = Random(n, 1, 1.0f), before = Random(n, 2, 1.0f);
     auto sum = before;
     sum.push_back(kUntouched);
@@ -162,7 +162,7 @@ BOOST_AUTO_TEST_CASE(AddResidualAdds) {
 }
 
 BOOST_AUTO_TEST_CASE(SoftmaxEqualsDouble) {
-  for (const std::size_t n : {1, 2, 15, 16, 33, 512, 4099}) {
+  for (const std::size_t n : {1u, 2u, 15u, 16u, 33u, 512u, 4099u}) {
     for (const float shift : {0.0f, 1000.0f, -1000.0f}) {
       auto x = Random(n, static_cast<unsigned>(n), 4.0f);
       for (float& value : x) value += shift;
@@ -186,7 +186,7 @@ BOOST_AUTO_TEST_CASE(SoftmaxEqualsDouble) {
 }
 
 BOOST_AUTO_TEST_CASE(RotationsEqualDouble) {
-  for (const std::size_t rope_dim : {2, 4, 8, 16, 18, 48, 64, 80, 96, 128, 256}) {
+  for (const std::size_t rope_dim : {2u, 4u, 8u, 16u, 18u, 48u, 64u, 80u, 96u, 128u, 256u}) {
     const std::size_t half = rope_dim / 2;
     std::vector<float> frequencies(half), factors(half, 2.0f), table(2 * half + 1, kUntouched);
     factors[0] = 1.0f;
@@ -196,7 +196,7 @@ BOOST_AUTO_TEST_CASE(RotationsEqualDouble) {
                               (i == 0 ? 1.0 : 2.0);
       BOOST_TEST(Relative(frequencies[i], expected) < 1e-7);
     }
-    for (const std::size_t position : {0, 1, 777, 100000}) {
+    for (const std::size_t position : {0u, 1u, 777u, 100000u}) {
       inlay::RopeTable(frequencies.data(), half, position, table.data());
       BOOST_TEST(table[2 * half] == kUntouched);
       const auto before = Random(rope_dim + 2, static_cast<unsigned>(position), 1.0f);

@@ -116,9 +116,9 @@ BOOST_AUTO_TEST_SUITE(kernels_float_matmul)
 
 BOOST_AUTO_TEST_CASE(EqualsDoubleSumsWithinRounding) {
   for (const WeightType type : kTypes) {
-    for (const std::size_t rows : {1, 15, 16, 17, 48, 64, 100, 172, 257}) {
-      for (const std::size_t cols : {1, 3, 8, 64, 172}) {
-        for (const std::size_t tokens : {1, 2, 3, 5, 7, 13, 30}) {
+    for (const std::size_t rows : {1u, 15u, 16u, 17u, 48u, 64u, 100u, 172u, 257u}) {
+      for (const std::size_t cols : {1u, 3u, 8u, 64u, 172u}) {
+        for (const std::size_t tokens : {1u, 2u, 3u, 5u, 7u, 13u, 30u}) {
           Case c(type, rows, cols, tokens, static_cast<unsigned>(rows * 31 + cols * 7 + tokens));
           CheckAgainstDouble(c, Whole(c, rows + 5, false), rows + 5, 0.0f);
         }
@@ -129,7 +129,7 @@ BOOST_AUTO_TEST_CASE(EqualsDoubleSumsWithinRounding) {
 
 BOOST_AUTO_TEST_CASE(AccumulateAddsTheFinishedSum) {
   for (const WeightType type : kTypes) {
-    for (const std::size_t tokens : {1, 4, 13}) {
+    for (const std::size_t tokens : {1u, 4u, 13u}) {
       Case c(type, 53, 100, tokens, 5);
       const auto sums = Whole(c, 53 + 5, false);
       const auto added = Whole(c, 53 + 5, true);
@@ -144,8 +144,8 @@ BOOST_AUTO_TEST_CASE(AccumulateAddsTheFinishedSum) {
 BOOST_AUTO_TEST_CASE(SplitsOfTokensAndRowsGiveTheSameBits) {
   std::mt19937 random(9);
   for (const WeightType type : kTypes) {
-    for (const std::size_t rows : {16, 43, 160, 301}) {
-      for (const std::size_t cols : {5, 64, 288}) {
+    for (const std::size_t rows : {16u, 43u, 160u, 301u}) {
+      for (const std::size_t cols : {5u, 64u, 288u}) {
         const std::size_t tokens = 29;
         Case c(type, rows, cols, tokens, static_cast<unsigned>(rows + cols));
         const std::size_t stride = rows + 3;
@@ -170,9 +170,9 @@ BOOST_AUTO_TEST_CASE(SplitsOfTokensAndRowsGiveTheSameBits) {
 
 BOOST_AUTO_TEST_CASE(CompileTimeColumnsGiveTheSameBits) {
   for (const WeightType type : kTypes) {
-    for (const std::size_t tokens : {1, 9}) {
+    for (const std::size_t tokens : {1u, 9u}) {
       const auto check = [&](auto cols) {
-        for (const std::size_t rows : {64, 172, 512}) {
+        for (const std::size_t rows : {64u, 172u, 512u}) {
           Case c(type, rows, cols, tokens, 3);
           std::vector<float> out(tokens * rows, kUntouched);
           Multiply(c, cols, 0, tokens, 0, rows, out, rows, false);
