@@ -327,7 +327,7 @@ Result<void> Inspect(const InspectOptions& options) {
     json["not_runnable"] = model.error().Message().c_str();
   }
   if (is_gguf) {
-    INLAY_ASSIGN_OR_RETURN(const inlay::MappedGguf mapped, inlay::MappedGguf::Open(std::move(mapping)));
+    INLAY_ASSIGN_OR_RETURN(const inlay::MappedGguf mapped, inlay::MappedGguf::Open(std::move(mapping), options.path.c_str()));
     AddGguf(*mapped.file(), json);
   }
   return options.json ? WriteOut(Dump(json, 1) + "\n") : PrintForPeople(json);

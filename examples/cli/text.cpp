@@ -114,7 +114,7 @@ Result<OpenedTokenizer> OpenTokenizer(const TokenizeOptions& options) {
   OpenedTokenizer opened;
   INLAY_ASSIGN_OR_RETURN(inlay::MappedFile mapping, inlay::MappedFile::Open(options.path.c_str()));
   if (inlay::StartsLikeGguf(mapping.bytes())) {
-    INLAY_ASSIGN_OR_RETURN(opened.gguf, inlay::MappedGguf::Open(std::move(mapping)));
+    INLAY_ASSIGN_OR_RETURN(opened.gguf, inlay::MappedGguf::Open(std::move(mapping), options.path.c_str()));
     if (inlay::OwnedTokenizer::IsAbsent(*opened.gguf.file())) {
       return Fail(ErrorCode::kMissing, "tokenizer", "the model file has none");
     }

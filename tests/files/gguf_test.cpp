@@ -507,20 +507,96 @@ BOOST_AUTO_TEST_CASE(ByteTensorsAreKnown) {
   BOOST_TEST(file->tensor(0).data.size() == 77u);
 }
 
+// File `number` of a split model: metadata "a" in the first, and these tensors of four bytes each.
+Bytes Shard(std::uint16_t number, std::uint16_t count, std::int32_t all, const std::vector<std::string>& tensors) {
+  Bytes bytes;
+  bytes.Header(tensors.size(), number == 0 ? 4 : 3);
+  if (number == 0) bytes.Key("a", GgufType::kU32).U32(7);
+  bytes.Key("split.no", GgufType::kU16).Number(number);
+  bytes.Key("split.count", GgufType::kU16).Number(count);
+  bytes.Key("split.tensors.count", GgufType::kI32).Number(all);
+  std::uint64_t offset = 0;
+  for (const std::string& name : tensors) {
+    bytes.Tensor(name, {1}, 0, offset);
+    offset += 32;
+  }
+  for (const std::string& name : tensors) bytes.PadTo(32).F32(static_cast<float>(name[0]));
+  return bytes;
+}
+
+struct Shards {
+  explicit Shards(const std::vector<Bytes>& all) : bytes(all) {
+    for (const Bytes& shard : bytes) {
+      memory.push_back(*inlay::OwnedBuffer::Create(GgufFile::IndexBytes(shard.span())));
+      inlay::Arena arena = *inlay::Arena::Create(memory.back().bytes());
+      files.push_back(*GgufFile::OpenShard(shard.span(), arena));
+    }
+  }
+  std::vector<Bytes> bytes;
+  std::vector<inlay::OwnedBuffer> memory;
+  std::vector<GgufFile> files;
+};
+
+BOOST_AUTO_TEST_CASE(SplitModelsAreJoined) {
+  const Shards shards({Shard(0, 3, 5, {"x", "b"}), Shard(1, 3, 5, {}), Shard(2, 3, 5, {"a", "z", "m"})});
+  const auto joined = GgufFile::Join(shards.files);
+  BOOST_REQUIRE_MESSAGE(joined.has_value(), (joined ? "" : joined.error().Message().c_str()));
+  BOOST_TEST(joined->tensor_count() == 5u);
+  std::string names;
+  for (std::size_t i = 0; i < joined->tensor_count(); ++i) {
+    const inlay::GgufTensor tensor = joined->tensor(i);
+    names += tensor.name;
+    BOOST_TEST(tensor.shard == (i < 2 ? 0u : 2u));
+    BOOST_TEST(inlay::detail::LoadAs<float>(tensor.data.data()) == static_cast<float>(tensor.name[0]));
+    BOOST_TEST(joined->FindTensor(tensor.name)->data.data() == tensor.data.data());
+    BOOST_TEST(joined->FindTensor(tensor.name)->shard == tensor.shard);
+  }
+  BOOST_TEST(names == "xbazm");
+  BOOST_TEST(!joined->FindTensor("y").has_value());
+  BOOST_TEST(joined->GetUnsigned("a").value_or(0) == 7u);
+  BOOST_TEST(joined->CheckFinite().has_value());
+}
+
 // Bad input 13.
-BOOST_AUTO_TEST_CASE(SplitFilesAreRefused) {
+BOOST_AUTO_TEST_CASE(SplitFilesThatDoNotBelongTogether) {
+  const auto expect = [](const std::vector<Bytes>& all, ErrorCode code, std::string_view field, std::string_view words) {
+    const Shards shards(all);
+    const auto joined = GgufFile::Join(shards.files);
+    BOOST_REQUIRE(!joined.has_value());
+    BOOST_TEST(inlay::Name(joined.error().code) == inlay::Name(code), joined.error().Message().view());
+    BOOST_TEST(joined.error().field.view() == field, joined.error().Message().view());
+    BOOST_TEST(joined.error().detail.view().find(words) != std::string_view::npos, joined.error().Message().view());
+  };
+  expect({}, ErrorCode::kInvalidArgument, "shards", "none");
+  expect({Shard(0, 2, 1, {"a"})}, ErrorCode::kMismatch, "split.count", "1 files");
+  expect({Shard(0, 2, 2, {"a"}), Shard(0, 2, 2, {"b"})}, ErrorCode::kMismatch, "split.no", "is 0, must be 1");
+  expect({Shard(1, 2, 2, {"a"}), Shard(0, 2, 2, {"b"})}, ErrorCode::kMismatch, "split.no", "is 1, must be 0");
+  expect({Shard(0, 2, 2, {"a"}), Shard(1, 3, 2, {"b"})}, ErrorCode::kMismatch, "split.count", "is 3, must be 2");
+  expect({Shard(0, 2, 2, {"a"}), SmallFile()}, ErrorCode::kMismatch, "split.count", "is 1, must be 2");
+  expect({Shard(0, 2, 2, {"a"}), Shard(1, 2, 3, {"b"})}, ErrorCode::kMismatch, "split.tensors.count", "is 3, must be 2");
+  expect({Shard(0, 2, 3, {"a"}), Shard(1, 2, 3, {"b"})}, ErrorCode::kMismatch, "split.tensors.count", "have 2 tensors");
+  expect({Shard(0, 2, 3, {"a", "b"}), Shard(1, 2, 3, {"b"})}, ErrorCode::kBadFile, "tensor b", "files 1 and 2");
+  const Shards wrong({Shard(2, 2, 1, {"a"})});
+  BOOST_TEST(wrong.files[0].split().error().field.view() == "split.no");
+}
+
+BOOST_AUTO_TEST_CASE(OneFileOfASplitModelIsNotAModel) {
   const auto with_count = [](std::uint16_t count) {
     Bytes bytes;
-    bytes.Header(0, 2).Key("split.no", GgufType::kU16).Number<std::uint16_t>(0);
+    bytes.Header(0, 3).Key("split.no", GgufType::kU16).Number<std::uint16_t>(0);
+    bytes.Key("split.tensors.count", GgufType::kI32).Number<std::int32_t>(9);
     return bytes.Key("split.count", GgufType::kU16).Number(count);
   };
   BOOST_TEST(Opened(with_count(0)).ok());
   BOOST_TEST(Opened(with_count(1)).ok());
-  constexpr std::uint64_t kValueAt = kHeaderBytes + 22 + 23;
-  ExpectError(with_count(2), ErrorCode::kUnsupported, "split.count", kValueAt, "split over 2 files");
+  constexpr std::uint64_t kValueAt = kHeaderBytes + 22 + 35 + 23;
+  ExpectError(with_count(2), ErrorCode::kUnsupported, "split.count", kValueAt, "is 2: this file alone");
   Bytes text;
   text.Header(0, 1).Key("split.count", GgufType::kString).String("2");
   ExpectError(text, ErrorCode::kMismatch, "split.count", kHeaderBytes + 23, "must be an integer");
+  Bytes no_number;
+  no_number.Header(0, 1).Key("split.count", GgufType::kU16).Number<std::uint16_t>(2);
+  ExpectError(no_number, ErrorCode::kMissing, "split.no", inlay::Error::kNoOffset, "no such key");
 }
 
 // Bad input 14.

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "inlay/core/owned_buffer.hpp"
@@ -91,6 +93,45 @@ bool Is(std::span<const float> floats, std::size_t size, float value) {
   return floats.size() == size && std::all_of(floats.begin(), floats.end(), [&](float x) { return x == value; });
 }
 
+bool Is(const inlay::Llama2cMatrix& matrix, std::size_t size, float value) {
+  return matrix.levels.empty() && matrix.scales.empty() && Is(matrix.values, size, value);
+}
+
+// Version 2 needs dimensions of whole blocks of 32.
+constexpr Header kHeader2 = {32, 64, 2, 2, 1, 3, 4};
+constexpr std::int32_t kGroup = 32;
+
+// Every level is its tensor's number plus its layer, every scale a hundredth of the number of its group in the tensor.
+Bytes& Levels(Bytes& bytes, int tensor, std::size_t per_layer, std::int32_t group, std::size_t layers = 1) {
+  for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t i = 0; i < per_layer; ++i) bytes.U8(static_cast<std::uint8_t>(tensor + static_cast<int>(l)));
+    for (std::size_t i = 0; group > 0 && i < per_layer / static_cast<std::size_t>(group); ++i) bytes.F32(0.01f * static_cast<float>(i));
+  }
+  return bytes;
+}
+
+Bytes Version2(std::uint8_t tied, const Header& header = kHeader2, std::int32_t group = kGroup) {
+  const auto at = [&](std::size_t i) { return static_cast<std::size_t>(header[i]); };
+  const std::size_t dim = at(0), ffn = at(1), layers = at(2), kv = dim / at(3) * at(4), vocab = at(5);
+  Bytes bytes;
+  bytes.U32(0x616B3432).Number<std::int32_t>(2);
+  for (const std::int32_t value : header) bytes.Number(value);
+  bytes.U8(tied).Number(group).PadTo(256);
+  Floats(bytes, 2, dim, layers);
+  Floats(bytes, 7, dim, layers);
+  Floats(bytes, 11, dim);
+  Levels(bytes, 1, vocab * dim, group);
+  Levels(bytes, 3, dim * dim, group, layers);
+  Levels(bytes, 4, kv * dim, group, layers);
+  Levels(bytes, 5, kv * dim, group, layers);
+  Levels(bytes, 6, dim * dim, group, layers);
+  Levels(bytes, 8, ffn * dim, group, layers);
+  Levels(bytes, 9, ffn * dim, group, layers);
+  Levels(bytes, 10, ffn * dim, group, layers);
+  if (tied == 0) Levels(bytes, 13, vocab * dim, group);
+  return bytes;
+}
+
 void ExpectCheckpoint(const Bytes& bytes, bool tied) {
   const Memory memory(bytes.span());
   const auto checkpoint = Llama2cCheckpoint::Open(memory.buffer.bytes());
@@ -163,6 +204,67 @@ BOOST_AUTO_TEST_CASE(TensorsAreWhereTheExportPutThem) {
   ExpectCheckpoint(Version1(0), false);
 }
 
+BOOST_AUTO_TEST_CASE(QuantisedTensorsAreWhereTheExportPutThem) {
+  for (const std::int32_t group : {32, 64}) {
+    for (const bool tied : {true, false}) {
+      const Memory memory(Version2(tied ? 1 : 0, {32, 64, 2, 2, 1, 4, 4}, group).span());
+      const auto checkpoint = Llama2cCheckpoint::Open(memory.buffer.bytes());
+      BOOST_REQUIRE_MESSAGE(checkpoint.has_value(), (checkpoint ? "" : checkpoint.error().Message().c_str()));
+      BOOST_TEST(checkpoint->group_size() == static_cast<std::uint32_t>(group));
+      std::size_t weights = 0;
+      const auto is = [&](const inlay::Llama2cMatrix& m, std::size_t size, int level) {
+        weights += size;
+        bool good = m.values.empty() && m.levels.size() == size && m.scales.size() == size / static_cast<std::size_t>(group);
+        for (const std::int8_t l : m.levels) good = good && l == level;
+        for (std::size_t i = 0; i < m.scales.size(); ++i) good = good && m.scales[i] == 0.01f * static_cast<float>(i);
+        return good;
+      };
+      BOOST_TEST(is(checkpoint->token_embedding(), 4 * 32, 1));
+      for (std::size_t l = 0; l < 2; ++l) {
+        const int layer = static_cast<int>(l);
+        BOOST_TEST(Is(checkpoint->attention_norm(l), 32, 200 + static_cast<float>(l)));
+        BOOST_TEST(is(checkpoint->wq(l), 32 * 32, 3 + layer));
+        BOOST_TEST(is(checkpoint->wk(l), 16 * 32, 4 + layer));
+        BOOST_TEST(is(checkpoint->wv(l), 16 * 32, 5 + layer));
+        BOOST_TEST(is(checkpoint->wo(l), 32 * 32, 6 + layer));
+        BOOST_TEST(Is(checkpoint->ffn_norm(l), 32, 700 + static_cast<float>(l)));
+        BOOST_TEST(is(checkpoint->w1(l), 64 * 32, 8 + layer));
+        BOOST_TEST(is(checkpoint->w2(l), 64 * 32, 9 + layer));
+        BOOST_TEST(is(checkpoint->w3(l), 64 * 32, 10 + layer));
+      }
+      BOOST_TEST(Is(checkpoint->final_norm(), 32, 1100));
+      if (!tied) BOOST_TEST(is(checkpoint->classifier(), 4 * 32, 13));
+      BOOST_TEST(checkpoint->q8_0_bytes() == weights / 32 * sizeof(inlay::BlockQ8_0));
+    }
+  }
+  const Memory memory(Legacy().span());
+  BOOST_TEST((Llama2cCheckpoint::Open(memory.buffer.bytes())->q8_0_bytes() == 0 &&
+              Llama2cCheckpoint::Open(memory.buffer.bytes())->group_size() == 0));
+}
+
+BOOST_AUTO_TEST_CASE(GroupsBecomeBlocks) {
+  std::vector<std::int8_t> levels(128);
+  for (std::size_t i = 0; i < levels.size(); ++i) levels[i] = static_cast<std::int8_t>(static_cast<int>(i) - 64);
+  std::vector<float> scales = {0.3f, -2.0f};
+  std::array<inlay::BlockQ8_0, 4> blocks;
+  BOOST_REQUIRE(inlay::EncodeQ8_0({{}, levels, scales}, blocks).has_value());
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const float value = inlay::F16ToF32(blocks[i / 32].d) * static_cast<float>(blocks[i / 32].qs[i % 32]);
+    const float exact = scales[i / 64] * static_cast<float>(levels[i]);
+    BOOST_TEST(std::abs(value - exact) <= std::abs(exact) * 0x1p-11f, i);
+  }
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 65520.0f}) {
+    scales[1] = bad;
+    const auto encoded = inlay::EncodeQ8_0({{}, levels, scales}, blocks);
+    BOOST_REQUIRE(!encoded.has_value());
+    BOOST_TEST((encoded.error().code == ErrorCode::kNonFinite));
+  }
+  scales[1] = 65504.0f;
+  BOOST_TEST(inlay::EncodeQ8_0({{}, levels, scales}, blocks).has_value());
+  levels[100] = -128;
+  BOOST_TEST(inlay::EncodeQ8_0({{}, levels, scales}, blocks).error().detail.view().find("-128") != std::string_view::npos);
+}
+
 // Bad input 21.
 BOOST_AUTO_TEST_CASE(DimensionsArePositive) {
   for (std::size_t field = 0; field < 7; ++field) {
@@ -172,6 +274,7 @@ BOOST_AUTO_TEST_CASE(DimensionsArePositive) {
     }
     for (const std::int32_t bad : {0, -1, kMin}) {
       ExpectError(Version1(1, With(field, bad)), ErrorCode::kBadFile, kFields[field], 8 + 4 * field);
+      ExpectError(Version1(1, With(field, bad), 2), ErrorCode::kBadFile, kFields[field], 8 + 4 * field);
     }
   }
 }
@@ -189,6 +292,18 @@ BOOST_AUTO_TEST_CASE(SizesBeyondTheFileAreRefused) {
   ExpectError(Legacy(With(6, kMax)), ErrorCode::kTruncated, "checkpoint", size);
   ExpectError(Legacy().F32(0), ErrorCode::kBadFile, "checkpoint", Legacy().size());
   ExpectError(Version1(1).U8(0), ErrorCode::kBadFile, "checkpoint", Version1(1).size());
+  const std::size_t size2 = Version2(1).size();
+  Bytes huge;
+  huge.U32(0x616B3432).Number<std::int32_t>(2);
+  for (const std::int32_t value : {kMax - 31, kMax - 31, kMax, 1, 1, kMax, kMax}) huge.Number(value);
+  huge.U8(1).Number<std::int32_t>(32).PadTo(256);
+  ExpectError(huge, ErrorCode::kTooLarge, "header", 0);
+  Bytes short_file;
+  short_file.U32(0x616B3432).Number<std::int32_t>(2);
+  for (const std::int32_t value : {kHeader2[0], kHeader2[1], kMax, 2, 1, 3, 4}) short_file.Number(value);
+  short_file.U8(1).Number(kGroup).PadTo(256);
+  ExpectError(short_file, ErrorCode::kTruncated, "checkpoint", 256);
+  ExpectError(Version2(1).U8(0), ErrorCode::kBadFile, "checkpoint", size2);
 }
 
 // Bad input 23.
@@ -203,7 +318,15 @@ BOOST_AUTO_TEST_CASE(HeadsDivide) {
 
 // Bad input 24.
 BOOST_AUTO_TEST_CASE(OtherVersionsAreNamed) {
-  ExpectError(Version1(1, kHeader, 2), ErrorCode::kUnsupported, "version", 4, "quantised");
+  ExpectError(Version1(1, kHeader, 3), ErrorCode::kUnsupported, "version", 4);
+  // Version 2 reads the group size where version 1 has zeros.
+  ExpectError(Version1(1, kHeader, 2), ErrorCode::kBadFile, "group_size", 37);
+  for (const std::int32_t bad : {0, -1, -32, kMin}) ExpectError(Version2(1, kHeader2, bad), ErrorCode::kBadFile, "group_size", 37);
+  for (const std::int32_t bad : {1, 16, 33, kMax}) ExpectError(Version2(1, kHeader2, bad), ErrorCode::kUnsupported, "group_size", 37, "multiple of 32");
+  ExpectError(Version2(1, kHeader2, 128), ErrorCode::kBadFile, "group_size", 256, "a matrix of 96 weights");
+  ExpectError(Version2(1, {48, 64, 1, 2, 1, 2, 4}), ErrorCode::kUnsupported, "dim", 8, "multiple of 32");
+  ExpectError(Version2(1, {32, 48, 1, 2, 1, 2, 4}), ErrorCode::kUnsupported, "hidden_dim", 12, "multiple of 32");
+  ExpectError(Version2(2), ErrorCode::kBadFile, "shared_classifier", 36);
   ExpectError(Version1(1, kHeader, 0), ErrorCode::kUnsupported, "version", 4);
   ExpectError(Version1(1, kHeader, -1), ErrorCode::kUnsupported, "version", 4);
   ExpectError(Version1(2), ErrorCode::kBadFile, "shared_classifier", 36);
@@ -225,7 +348,7 @@ BOOST_AUTO_TEST_CASE(FloatsMustBeAligned) {
 }
 
 BOOST_AUTO_TEST_CASE(EveryTruncationIsReported) {
-  for (const Bytes& bytes : {Legacy(), Legacy(With(5, -5)), Version1(1), Version1(0)}) {
+  for (const Bytes& bytes : {Legacy(), Legacy(With(5, -5)), Version1(1), Version1(0), Version2(0)}) {
     for (std::size_t size = 0; size < bytes.size(); ++size) {
       const Memory memory(bytes.span().first(size));
       const auto checkpoint = Llama2cCheckpoint::Open(memory.buffer.bytes());
@@ -236,7 +359,7 @@ BOOST_AUTO_TEST_CASE(EveryTruncationIsReported) {
 }
 
 BOOST_AUTO_TEST_CASE(EveryFlippedBitGivesACheckpointOrAnError) {
-  for (const Bytes& bytes : {Legacy(), Version1(0)}) {
+  for (const Bytes& bytes : {Legacy(), Version1(0), Version2(0, {32, 32, 1, 2, 1, 1, 4})}) {
     std::vector<std::byte> flipped = bytes.bytes();
     std::uint64_t sum = 0, refused = 0;
     for (std::size_t bit = 0; bit < 8 * flipped.size(); ++bit) {
@@ -342,7 +465,13 @@ BOOST_AUTO_TEST_CASE(ReferenceCheckpointEqualsItsGguf) {
   inlay::Arena arena = *inlay::Arena::Create(memory.bytes());
   const auto gguf = inlay::GgufFile::Open(gguf_file.bytes(), arena);
   BOOST_REQUIRE(gguf.has_value());
-  const auto same = [&](std::span<const float> floats, const std::string& name) {
+  const auto same = [&]<class Part>(const Part& part, const std::string& name) {
+    std::span<const float> floats;
+    if constexpr (std::is_same_v<Part, inlay::Llama2cMatrix>) {
+      floats = part.values;
+    } else {
+      floats = part;
+    }
     const auto tensor = gguf->FindTensor(name + ".weight");
     return tensor && tensor->data.size() == floats.size_bytes() &&
            std::memcmp(tensor->data.data(), floats.data(), floats.size_bytes()) == 0;

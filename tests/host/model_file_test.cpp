@@ -2,13 +2,10 @@
 #define BOOST_TEST_DYN_LINK
 #include <boost/test/unit_test.hpp>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <span>
@@ -26,6 +23,7 @@
 #include "inlay/host/text_generator.hpp"
 #include "tests/support/fixtures.hpp"
 #include "tests/support/random_model.hpp"
+#include "tests/support/temporary_file.hpp"
 #include "tests/support/test_model.hpp"
 
 namespace {
@@ -37,30 +35,6 @@ using inlay::ModelFile;
 using inlay::TokenId;
 using Json = nlohmann::json;
 using TestGenerator = inlay::TextGenerator<AnyTestModel>;
-
-// A file that goes away with its object.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string_view name)
-      : path_((std::filesystem::temp_directory_path() / ("inlay_" + std::to_string(::getpid()) + "_" + std::string(name)))
-                  .string()) {}
-  TemporaryFile(std::string_view name, std::span<const std::byte> bytes) : TemporaryFile(name) { Write(bytes); }
-  ~TemporaryFile() {
-    std::error_code error;
-    std::filesystem::remove(path_, error);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  const char* path() const { return path_.c_str(); }
-  void Write(std::span<const std::byte> bytes) const {
-    std::ofstream out(path_, std::ios::binary);
-    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  }
-
- private:
-  std::string path_;
-};
 
 AlignedBytes Packed(const ModelFile& file) {
   AlignedBytes out;

@@ -11,6 +11,7 @@
 
 #include "inlay/files/gguf.hpp"
 #include "inlay/files/llama2c.hpp"
+#include "inlay/files/safetensors.hpp"
 
 namespace inlay_test {
 
@@ -58,13 +59,33 @@ inline bool Touch(const inlay::GgufFile& file, std::uint64_t& sum) {
   return agree;
 }
 
+// Returns false when two ways to the same thing disagree.
+inline bool Touch(const inlay::SafetensorsFile& file, std::uint64_t& sum) {
+  bool agree = true;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < file.tensor_count(); ++i) {
+    const inlay::SafetensorsTensor tensor = file.tensor(i);
+    sum += Touch(tensor.name) + Touch(tensor.type_name) + Touch(tensor.data);
+    bytes += tensor.data.size();
+    const auto found = file.FindTensor(tensor.name);
+    agree = agree && found && found->record == tensor.record && found->data.data() == tensor.data.data();
+  }
+  return agree && file.data_offset() + bytes == file.bytes().size();
+}
+
+inline std::uint64_t Touch(const inlay::Llama2cMatrix& matrix) {
+  return Touch(matrix.values) + Touch(std::as_bytes(matrix.levels)) + Touch(matrix.scales);
+}
+
 inline std::uint64_t Touch(const inlay::Llama2cCheckpoint& checkpoint) {
   std::uint64_t sum =
       Touch(checkpoint.token_embedding()) + Touch(checkpoint.final_norm()) + Touch(checkpoint.classifier());
   for (std::size_t l = 0; l < checkpoint.dims().layers; ++l) {
-    sum += Touch(checkpoint.attention_norm(l)) + Touch(checkpoint.wq(l)) + Touch(checkpoint.wk(l)) +
-           Touch(checkpoint.wv(l)) + Touch(checkpoint.wo(l)) + Touch(checkpoint.ffn_norm(l)) + Touch(checkpoint.w1(l)) +
-           Touch(checkpoint.w2(l)) + Touch(checkpoint.w3(l));
+    sum += Touch(checkpoint.attention_norm(l)) + Touch(checkpoint.ffn_norm(l));
+    for (const inlay::Llama2cMatrix& matrix : {checkpoint.wq(l), checkpoint.wk(l), checkpoint.wv(l), checkpoint.wo(l),
+                                               checkpoint.w1(l), checkpoint.w2(l), checkpoint.w3(l)}) {
+      sum += Touch(matrix);
+    }
   }
   return sum;
 }

@@ -21,6 +21,7 @@
 #include "inlay/core/checked.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
+#include "inlay/files/byte_reader.hpp"
 #include "inlay/formats/finite.hpp"
 #include "inlay/formats/weight_type.hpp"
 
@@ -113,82 +114,9 @@ inline constexpr std::string_view kGgufAlignmentKey = "general.alignment";
 
 namespace detail {
 
-template <class T>
-T LoadAs(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof(T));
-  return value;
-}
-
 // A string as GGUF stores it (64-bit length, bytes), at a place where it is known to be complete.
 inline std::string_view GgufStringAt(const std::byte* from) {
   return {reinterpret_cast<const char*>(from + 8), static_cast<std::size_t>(LoadAs<std::uint64_t>(from))};
-}
-
-// Well-formed UTF-8 (no overlong forms, surrogates or values beyond U+10FFFF) without NUL.
-inline bool IsPlainUtf8(std::string_view text) {
-  const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (std::size_t i = 0; i < text.size();) {
-    const unsigned lead = byte_at(i);
-    if (lead == 0) return false;
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4 || text.size() - i < length) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte_at(i + k) & 0xC0) != 0x80) return false;
-    }
-    const unsigned second = byte_at(i + 1);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
-        (lead == 0xF4 && second > 0x8F)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
-
-// Reads forward through bytes; every step says whether it stayed inside.
-class ByteReader {
- public:
-  explicit ByteReader(std::span<const std::byte> bytes, std::uint64_t at = 0) : bytes_(bytes), at_(at) {}
-
-  std::uint64_t at() const { return at_; }
-  std::uint64_t remaining() const { return bytes_.size() - at_; }
-  const std::byte* here() const { return bytes_.data() + at_; }
-
-  [[nodiscard]] bool Skip(std::uint64_t count) {
-    if (count > remaining()) return false;
-    at_ += count;
-    return true;
-  }
-  template <class T>
-  [[nodiscard]] bool Read(T& value) {
-    if (remaining() < sizeof(T)) return false;
-    value = LoadAs<T>(here());
-    at_ += sizeof(T);
-    return true;
-  }
-  [[nodiscard]] bool ReadString(std::string_view& text) {
-    std::uint64_t length = 0;
-    if (!Read(length) || length > remaining()) return false;
-    text = {reinterpret_cast<const char*>(here()), static_cast<std::size_t>(length)};
-    at_ += length;
-    return true;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-  std::uint64_t at_;
-};
-
-// Sorts indices by a key in place: O(n log n) for every input, no recursion, no memory.
-template <class Less>
-void SortIndices(std::span<std::uint32_t> indices, Less less) {
-  std::make_heap(indices.begin(), indices.end(), less);
-  std::sort_heap(indices.begin(), indices.end(), less);
 }
 
 }  // namespace detail
@@ -326,12 +254,21 @@ struct GgufTensor {
   std::uint64_t offset;                          // of the data in the file
   std::span<const std::byte> data;               // empty for an unknown type: its size is unknown
   std::uint64_t record;                          // of the tensor's description in the file
+  std::uint32_t shard;                           // which file of a split model it is in; 0 for others
 
   std::uint64_t cols() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
 };
 
+// What a file says of itself as a part of a model that was split over several (keys "split.*", llama-gguf-split's).
+struct GgufSplit {
+  std::uint64_t number = 0;   // of the file, from 0
+  std::uint64_t count = 1;    // of files
+  std::uint64_t tensors = 0;  // of all files together
+};
+
 // An opened file: a small view, cheap to copy, of the file's bytes and of the index made at Open. Both must outlive it.
+// Several files of a split model, joined, look the same: the metadata is the first file's, the tensors are those of all.
 class GgufFile {
  public:
   // Arena bytes that Open takes at most; never more than file.size() + 256. Reads the header only; any input is fine.
@@ -350,10 +287,22 @@ class GgufFile {
   // tensors' values are not looked at (see CheckFinite) and no byte of their data is read. A tensor of a type that this
   // library does not know is no error here: it is listed with type == nullptr.
   //
-  // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, a split file, a nested
-  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
+  // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, one file of a split model,
+  // a nested array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
   // Cost: O(header bytes * log entries), no recursion.
   static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+    const Arena before = index;
+    INLAY_ASSIGN_OR_RETURN(const GgufFile opened, OpenShard(file, index));
+    const Result<GgufSplit> split = opened.split();
+    if (split && split->count <= 1) return opened;
+    index = before;
+    if (!split) return split.error();
+    return FailAt(ErrorCode::kUnsupported, opened.Find("split.count")->offset, "split.count", "is ", split->count,
+                  ": this file alone is not the model; open it by the name of its first file");
+  }
+
+  // The same for a file that may be one of several of a split model, to be joined.
+  static Result<GgufFile> OpenShard(std::span<const std::byte> file, Arena& index) {
     const Arena before = index;
     GgufFile opened;
     if (const Result<void> read = opened.ReadAll(file, index); !read) {
@@ -363,6 +312,72 @@ class GgufFile {
     return opened;
   }
 
+  // Where in a split model the file stands; {0, 1} for a file that is not split. kMismatch when the keys are no numbers,
+  // or the number is not below the count.
+  Result<GgufSplit> split() const {
+    GgufSplit split;
+    if (!Find("split.count")) return split;
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, GetUnsigned("split.count"));
+    if (count <= 1) return split;
+    split.count = count;
+    INLAY_ASSIGN_OR_RETURN(split.number, GetUnsigned("split.no"));
+    if (split.number >= split.count) {
+      return FailAt(ErrorCode::kMismatch, Find("split.no")->offset, "split.no", "is ", split.number, ", split.count is ",
+                    split.count);
+    }
+    INLAY_ASSIGN_OR_RETURN(split.tensors, GetUnsigned("split.tensors.count"));
+    return split;
+  }
+
+  // Whether this file is number `number` of the split model whose first file is `first`: kMismatch where it is not.
+  Result<void> CheckShardOf(const GgufFile& first, std::uint64_t number) const {
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit model, first.split());
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit own, split());
+    const auto same = [this](std::string_view key, std::uint64_t found, std::uint64_t wanted) -> Result<void> {
+      if (found == wanted) return {};
+      const std::optional<GgufValue> value = Find(key);
+      return FailAt(ErrorCode::kMismatch, value ? value->offset : 0, key, "is ", found, ", must be ", wanted,
+                    ": the file belongs to another model or has another's name");
+    };
+    INLAY_CHECK_OK(same("split.count", own.count, model.count));
+    INLAY_CHECK_OK(same("split.no", own.number, number));
+    return same("split.tensors.count", own.tensors, model.tensors);
+  }
+
+  // All files of a split model as one. `shards` are in their order, each from OpenShard; the array must outlive the result.
+  // kMismatch: a file missing, of another model or at a wrong place, a number of tensors that is not the one stated;
+  // kBadFile: a tensor in two files. Cost: O(tensors * shards * log tensors).
+  static Result<GgufFile> Join(std::span<const GgufFile> shards) {
+    if (shards.empty()) return Fail(ErrorCode::kInvalidArgument, "shards", "are none");
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit model, shards[0].split());
+    if (model.count != shards.size()) {
+      return Fail(ErrorCode::kMismatch, "split.count", "is ", model.count, ", ", shards.size(), " files are there");
+    }
+    GgufFile joined = shards[0];
+    if (shards.size() == 1) return joined;
+    joined.shards_ = shards.data();
+    joined.shard_count_ = shards.size();
+    joined.joined_tensors_ = 0;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      INLAY_CHECK_OK(shards[i].CheckShardOf(shards[0], i));
+      for (std::size_t t = 0; t < shards[i].tensor_count(); ++t) {
+        const GgufTensor tensor = shards[i].tensor(t);
+        for (std::size_t k = 0; k < i; ++k) {
+          if (!shards[k].FindTensor(tensor.name)) continue;
+          return FailAt(ErrorCode::kBadFile, tensor.record, TensorField(tensor.name).view(), "is in the files ", k + 1, " and ",
+                        i + 1, " of the split model");
+        }
+      }
+      joined.joined_tensors_ += shards[i].tensor_count();
+    }
+    if (joined.joined_tensors_ != model.tensors) {
+      return FailAt(ErrorCode::kMismatch, shards[0].Find("split.tensors.count")->offset, "split.tensors.count", "is ",
+                    model.tensors, ", the ", shards.size(), " files have ", joined.joined_tensors_, " tensors");
+    }
+    return joined;
+  }
+
+  // Of a split model: the first file's.
   std::span<const std::byte> bytes() const { return file_; }
   std::uint32_t version() const { return version_; }
   // Tensor data starts at multiples of this.
@@ -412,10 +427,17 @@ class GgufFile {
     return value.AsArray(element);
   }
 
-  std::size_t tensor_count() const { return tensor_records_.size(); }
-  // Tensor i in the file's order; O(1).
+  std::size_t tensor_count() const { return shards_ != nullptr ? joined_tensors_ : tensor_records_.size(); }
+  // Tensor i in the file's order; O(1), O(files) for a split model.
   GgufTensor tensor(std::size_t i) const {
     INLAY_ASSERT(i < tensor_count());
+    if (shards_ != nullptr) {
+      std::uint32_t shard = 0;
+      for (; i >= shards_[shard].tensor_count(); ++shard) i -= shards_[shard].tensor_count();
+      GgufTensor tensor = shards_[shard].tensor(i);
+      tensor.shard = shard;
+      return tensor;
+    }
     const std::uint64_t record = tensor_records_[i];
     const std::byte* from = file_.data() + record;
     GgufTensor tensor{};
@@ -435,8 +457,15 @@ class GgufFile {
     }
     return tensor;
   }
-  // O(log tensor_count).
+  // O(log tensor_count), times the files of a split model.
   std::optional<GgufTensor> FindTensor(std::string_view name) const {
+    for (std::uint32_t shard = 0; shard < shard_count_; ++shard) {
+      std::optional<GgufTensor> found = shards_[shard].FindTensor(name);
+      if (!found) continue;
+      found->shard = shard;
+      return found;
+    }
+    if (shards_ != nullptr) return std::nullopt;
     const auto found =
         std::lower_bound(tensor_by_name_.begin(), tensor_by_name_.end(), name,
                          [this](std::uint32_t i, std::string_view wanted) { return TensorName(i) < wanted; });
@@ -493,7 +522,6 @@ class GgufFile {
     detail::ByteReader reader(file, kHeaderBytes);
     INLAY_CHECK_OK(ReadMetadata(reader));
     INLAY_CHECK_OK(ReadAlignment());
-    INLAY_CHECK_OK(RefuseSplit());
     INLAY_CHECK_OK(ReadTensors(reader));
     INLAY_CHECK_OK(CheckOverlaps());
     return SortTensorNames();
@@ -650,18 +678,6 @@ class GgufFile {
     return {};
   }
 
-  // One shard of a split model has only some of its tensors.
-  Result<void> RefuseSplit() const {
-    const std::optional<GgufValue> value = Find("split.count");
-    if (!value) return {};
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, value->AsUnsigned());
-    if (count > 1) {
-      return FailAt(ErrorCode::kUnsupported, value->offset, "split.count", "the model is split over ", count,
-                    " files; merge them into one (llama-gguf-split --merge)");
-    }
-    return {};
-  }
-
   Result<void> ReadTensors(detail::ByteReader& reader) {
     for (std::size_t i = 0; i < tensor_count(); ++i) {
       tensor_records_[i] = reader.at();
@@ -774,6 +790,9 @@ class GgufFile {
   std::span<std::uint32_t> value_by_key_;    // [metadata_count] in the order of their keys
   std::span<std::uint64_t> tensor_records_;  // [tensor_count] where each description starts
   std::span<std::uint32_t> tensor_by_name_;  // [tensor_count] in the order of their names
+  const GgufFile* shards_ = nullptr;         // [shard_count_] of a split model, whose first is this file
+  std::size_t shard_count_ = 0;
+  std::size_t joined_tensors_ = 0;  // of all shards
 };
 
 INLAY_END_NAMESPACE

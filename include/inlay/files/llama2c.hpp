@@ -1,8 +1,10 @@
-// Reads the checkpoints and tokenizers of llama2.c: raw float32 tensors behind a header of a few integers.
-// Source: https://github.com/karpathy/llama2.c, export.py and run.c; versions 0 (legacy) and 1.
+// Reads the checkpoints and tokenizers of llama2.c: raw tensors behind a header of a few integers.
+// Source: https://github.com/karpathy/llama2.c, export.py, run.c and runq.c; versions 0 (legacy, float32), 1 (float32) and
+// 2 (8-bit integers in groups with a float32 scale each).
 #ifndef INLAY_FILES_LLAMA2C_HPP_
 #define INLAY_FILES_LLAMA2C_HPP_
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -13,8 +15,11 @@
 #include <string_view>
 
 #include "inlay/core/checked.hpp"
+#include "inlay/core/finite.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
+#include "inlay/formats/blocks.hpp"
+#include "inlay/formats/float16.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -35,13 +40,22 @@ struct Llama2cDims {
   std::uint32_t kv_dim() const { return head_dim() * kv_heads; }
 };
 
-// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The
-// rotary pairs of wq and wk are adjacent elements (2i, 2i + 1).
+inline constexpr std::uint32_t kQ8_0Values = 32;  // values of a block of Q8_0
+
+// A matrix of a checkpoint, row-major. Views the file.
+struct Llama2cMatrix {
+  std::span<const float> values;        // empty in a quantised checkpoint
+  std::span<const std::int8_t> levels;  // empty in one of floats
+  std::span<const float> scales;        // of each group_size() levels in a row
+};
+
+// An opened checkpoint: views of the file, which must outlive it. Matrices are [out, in]. The rotary pairs of wq and wk are
+// adjacent elements (2i, 2i + 1).
 class Llama2cCheckpoint {
  public:
-  // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension that is zero,
-  // negative or does not divide; more bytes than the dimensions say), kUnsupported (version 2: quantised), kTooLarge.
-  // Reads only the header.
+  // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension or group size that is
+  // zero, negative or does not divide; more bytes than the dimensions say), kTooLarge, kUnsupported (another version; a
+  // quantised checkpoint whose groups or rows are not whole blocks of Q8_0). Reads only the header.
   static Result<Llama2cCheckpoint> Open(std::span<const std::byte> file) {
     if (reinterpret_cast<std::uintptr_t>(file.data()) % alignof(float) != 0) {
       return Fail(ErrorCode::kInvalidArgument, "checkpoint", "must start at a multiple of 4 bytes in memory");
@@ -51,35 +65,47 @@ class Llama2cCheckpoint {
     std::int32_t first = 0;
     INLAY_CHECK_OK(ReadInt(file, 0, "header", first));
     if (static_cast<std::uint32_t>(first) == kMagic) {
-      INLAY_CHECK_OK(opened.ReadVersion1Header(file));
-      at = kVersion1HeaderBytes;
+      INLAY_CHECK_OK(opened.ReadHeader(file));
+      at = kHeaderBytes;
     } else {
       INLAY_CHECK_OK(opened.ReadDims(file, 0));
       at = 7 * sizeof(std::int32_t);
     }
-    INLAY_CHECK_OK(opened.PlaceTensors(file, at, at == kVersion1HeaderBytes));
+    INLAY_CHECK_OK(opened.PlaceTensors(file, at, at != kHeaderBytes));
     return opened;
   }
 
   const Llama2cDims& dims() const { return dims_; }
+  // Levels per scale of a quantised checkpoint, a multiple of 32; 0 where matrices are floats.
+  std::uint32_t group_size() const { return group_size_; }
 
-  std::span<const float> token_embedding() const { return All(kEmbedding); }                            // [vocab, dim]
-  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }  // [dim]
-  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                         // [dim, dim]
-  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                         // [kv_dim, dim]
-  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                         // [kv_dim, dim]
-  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                         // [dim, dim]
-  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }              // [dim]
-  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }  // gate [ffn_dim, dim]
-  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }  // down [dim, ffn_dim]
-  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }  // up [ffn_dim, dim]
-  std::span<const float> final_norm() const { return All(kFinalNorm); }          // [dim]
+  Llama2cMatrix token_embedding() const { return Matrix(kEmbedding); }                                   // [vocab, dim]
+  std::span<const float> attention_norm(std::size_t layer) const { return Vector(kAttentionNorm, layer); }  // [dim]
+  Llama2cMatrix wq(std::size_t layer) const { return Matrix(kWq, layer); }                               // [dim, dim]
+  Llama2cMatrix wk(std::size_t layer) const { return Matrix(kWk, layer); }                               // [kv_dim, dim]
+  Llama2cMatrix wv(std::size_t layer) const { return Matrix(kWv, layer); }                               // [kv_dim, dim]
+  Llama2cMatrix wo(std::size_t layer) const { return Matrix(kWo, layer); }                               // [dim, dim]
+  std::span<const float> ffn_norm(std::size_t layer) const { return Vector(kFfnNorm, layer); }           // [dim]
+  Llama2cMatrix w1(std::size_t layer) const { return Matrix(kW1, layer); }  // gate [ffn_dim, dim]
+  Llama2cMatrix w2(std::size_t layer) const { return Matrix(kW2, layer); }  // down [dim, ffn_dim]
+  Llama2cMatrix w3(std::size_t layer) const { return Matrix(kW3, layer); }  // up [ffn_dim, dim]
+  std::span<const float> final_norm() const { return Vector(kFinalNorm); }  // [dim]
   // [vocab, dim]; the embedding table itself when it is tied.
-  std::span<const float> classifier() const { return dims_.tied_embeddings ? All(kEmbedding) : All(kClassifier); }
+  Llama2cMatrix classifier() const { return Matrix(dims_.tied_embeddings ? kEmbedding : kClassifier); }
+
+  // Bytes that all matrices of a quantised checkpoint take as Q8_0; 0 where they are floats.
+  std::uint64_t q8_0_bytes() const {
+    std::uint64_t blocks = 0;
+    for (std::size_t i = 0; i < kTensors && group_size_ != 0; ++i) {
+      const Tensor tensor = static_cast<Tensor>(i);
+      if (IsMatrix(tensor)) blocks += sizes_[i] / kQ8_0Values * Layers(tensor);
+    }
+    return blocks * sizeof(BlockQ8_0);
+  }
 
  private:
   static constexpr std::uint32_t kMagic = 0x616B3432;  // "ak42"
-  static constexpr std::uint64_t kVersion1HeaderBytes = 256;
+  static constexpr std::uint64_t kHeaderBytes = 256;  // of versions 1 and 2
 
   enum Tensor : std::uint8_t {
     kEmbedding,
@@ -145,16 +171,15 @@ class Llama2cCheckpoint {
     return {};
   }
 
-  // Magic, version, the seven dimensions, one byte for tied embeddings, zeros up to 256 bytes.
-  Result<void> ReadVersion1Header(std::span<const std::byte> file) {
+  // Magic, version, the seven dimensions, one byte for tied embeddings, the group size where quantised, zeros up to 256 bytes.
+  Result<void> ReadHeader(std::span<const std::byte> file) {
     std::int32_t version = 0;
     INLAY_CHECK_OK(ReadInt(file, 4, "version", version));
-    if (version == 2) {
-      return FailAt(ErrorCode::kUnsupported, 4, "version", "is 2 (quantised); export the checkpoint as version 0 or 1");
+    if (version != 1 && version != 2) {
+      return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version, "; 0, 1 and 2 are read");
     }
-    if (version != 1) return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version, "; 0 and 1 are read");
-    if (file.size() < kVersion1HeaderBytes) {
-      return FailAt(ErrorCode::kTruncated, file.size(), "header", "has ", kVersion1HeaderBytes, " bytes in version 1");
+    if (file.size() < kHeaderBytes) {
+      return FailAt(ErrorCode::kTruncated, file.size(), "header", "has ", kHeaderBytes, " bytes in version ", version);
     }
     INLAY_CHECK_OK(ReadDims(file, 8));
     constexpr std::uint64_t kTiedAt = 8 + 7 * sizeof(std::int32_t);
@@ -164,10 +189,29 @@ class Llama2cCheckpoint {
                     ", must be 0 or 1");
     }
     dims_.tied_embeddings = tied == std::byte{1};
+    return version == 2 ? ReadGroupSize(file, kTiedAt + 1) : Result<void>();
+  }
+
+  // Every block of 32 values of Q8_0 has one scale: it must be inside one group and one row.
+  Result<void> ReadGroupSize(std::span<const std::byte> file, std::uint64_t at) {
+    std::int32_t size = 0;
+    INLAY_CHECK_OK(ReadInt(file, at, "group_size", size));
+    if (size <= 0) return FailAt(ErrorCode::kBadFile, at, "group_size", "is ", size, ", must be at least 1");
+    group_size_ = static_cast<std::uint32_t>(size);
+    if (group_size_ % kQ8_0Values != 0) {
+      return FailAt(ErrorCode::kUnsupported, at, "group_size", "is ", size, ", must be a multiple of ", kQ8_0Values,
+                    " to be read as Q8_0; export with such a group size, or as version 1");
+    }
+    if (dims_.dim % kQ8_0Values != 0 || dims_.ffn_dim % kQ8_0Values != 0) {
+      const bool is_dim = dims_.dim % kQ8_0Values != 0;
+      return FailAt(ErrorCode::kUnsupported, is_dim ? 8 : 12, is_dim ? "dim" : "hidden_dim", "is ",
+                    is_dim ? dims_.dim : dims_.ffn_dim, ", must be a multiple of ", kQ8_0Values,
+                    " in a quantised checkpoint to be read as Q8_0; export as version 1");
+    }
     return {};
   }
 
-  Result<void> PlaceTensors(std::span<const std::byte> file, std::uint64_t at, bool version1) {
+  Result<void> PlaceTensors(std::span<const std::byte> file, std::uint64_t at, bool legacy) {
     const std::uint64_t dim = dims_.dim, kv_dim = dims_.kv_dim(), ffn_dim = dims_.ffn_dim, vocab = dims_.vocab;
     // Products of two 31-bit numbers fit; everything beyond them is checked.
     sizes_ = {};
@@ -176,18 +220,22 @@ class Llama2cCheckpoint {
     sizes_[kWq] = sizes_[kWo] = dim * dim;
     sizes_[kWk] = sizes_[kWv] = kv_dim * dim;
     sizes_[kW1] = sizes_[kW2] = sizes_[kW3] = ffn_dim * dim;
-    sizes_[kRotary] = version1 ? 0 : std::uint64_t{dims_.context} * dims_.head_dim();
+    sizes_[kRotary] = legacy ? std::uint64_t{dims_.context} * dims_.head_dim() : 0;
     sizes_[kClassifier] = dims_.tied_embeddings ? 0 : vocab * dim;
 
     constexpr std::array<Tensor, kTensors> kLegacyOrder = {
         kEmbedding, kAttentionNorm, kWq, kWk, kWv, kWo, kFfnNorm, kW1, kW2, kW3, kFinalNorm, kRotary, kClassifier};
-    constexpr std::array<Tensor, kTensors> kVersion1Order = {
+    constexpr std::array<Tensor, kTensors> kOrder = {
         kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq, kWk, kWv, kWo, kW1, kW2, kW3, kRotary, kClassifier};
     std::uint64_t end = at;
     for (std::size_t i = 0; i < kTensors; ++i) {
+      const Tensor tensor = static_cast<Tensor>(i);
+      if (group_size_ != 0 && IsMatrix(tensor) && sizes_[i] % group_size_ != 0) {
+        return FailAt(ErrorCode::kBadFile, kHeaderBytes, "group_size", "is ", group_size_, ", a matrix of ", sizes_[i],
+                      " weights is not made of whole groups");
+      }
       std::uint64_t bytes = 0;
-      if (!CheckedMultiply(sizes_[i], PerLayer(static_cast<Tensor>(i)) ? dims_.layers : 1u, bytes) ||
-          !CheckedMultiply(bytes, sizeof(float), bytes) || !CheckedAdd(end, bytes, end)) {
+      if (!CheckedMultiply(BytesOf(tensor), Layers(tensor), bytes) || !CheckedAdd(end, bytes, end)) {
         return FailAt(ErrorCode::kTooLarge, 0, "header", "the sizes that it gives do not fit 64 bits");
       }
     }
@@ -199,28 +247,66 @@ class Llama2cCheckpoint {
       return FailAt(ErrorCode::kBadFile, end, "checkpoint", "the file goes on for ", file.size() - end,
                     " bytes beyond what its header asks for");
     }
-    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
-      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
-      at += sizes_[tensor] * (PerLayer(tensor) ? dims_.layers : 1u) * sizeof(float);
+    for (const Tensor tensor : legacy ? kLegacyOrder : kOrder) {
+      starts_[tensor] = file.data() + at;
+      at += BytesOf(tensor) * Layers(tensor);
     }
     return {};
   }
 
-  static constexpr bool PerLayer(Tensor tensor) { return tensor >= kAttentionNorm && tensor <= kW3; }
-
-  std::span<const float> All(Tensor tensor) const {
-    return {starts_[tensor], static_cast<std::size_t>(sizes_[tensor])};
+  static constexpr bool IsMatrix(Tensor tensor) {
+    return tensor == kEmbedding || tensor == kClassifier || (tensor >= kWq && tensor <= kWo) || (tensor >= kW1 && tensor <= kW3);
   }
-  std::span<const float> Of(Tensor tensor, std::size_t layer) const {
-    INLAY_ASSERT(layer < dims_.layers);
+  std::uint64_t Layers(Tensor tensor) const { return tensor >= kAttentionNorm && tensor <= kW3 ? dims_.layers : 1u; }
+  // Of one layer. Never more than 4 times a product of two 31-bit numbers.
+  std::uint64_t BytesOf(Tensor tensor) const {
+    if (group_size_ == 0 || !IsMatrix(tensor)) return sizes_[tensor] * sizeof(float);
+    return sizes_[tensor] + sizes_[tensor] / group_size_ * sizeof(float);
+  }
+
+  const std::byte* Start(Tensor tensor, std::size_t layer) const {
+    INLAY_ASSERT(layer < Layers(tensor));
+    return starts_[tensor] + layer * BytesOf(tensor);
+  }
+  std::span<const float> Vector(Tensor tensor, std::size_t layer = 0) const {
+    return {reinterpret_cast<const float*>(Start(tensor, layer)), static_cast<std::size_t>(sizes_[tensor])};
+  }
+  Llama2cMatrix Matrix(Tensor tensor, std::size_t layer = 0) const {
+    if (group_size_ == 0) return {Vector(tensor, layer), {}, {}};
+    const std::byte* const start = Start(tensor, layer);
     const std::size_t size = static_cast<std::size_t>(sizes_[tensor]);
-    return {starts_[tensor] + layer * size, size};
+    // Levels come in multiples of 32, so the scales behind them are aligned.
+    return {{},
+            {reinterpret_cast<const std::int8_t*>(start), size},
+            {reinterpret_cast<const float*>(start + size), size / group_size_}};
   }
 
   Llama2cDims dims_;
-  std::array<const float*, kTensors> starts_ = {};
-  std::array<std::uint64_t, kTensors> sizes_ = {};  // floats, of one layer where a tensor has several
+  std::uint32_t group_size_ = 0;
+  std::array<const std::byte*, kTensors> starts_ = {};
+  std::array<std::uint64_t, kTensors> sizes_ = {};  // values, of one layer where a tensor has several
 };
+
+// Writes a quantised matrix as blocks of Q8_0: the same levels, each block with its group's scale rounded to float16, so each
+// weight is within 2^-11 of its value. `blocks` has one entry per 32 levels. kNonFinite: a scale is NaN, infinite or beyond
+// float16; kBadFile: a level of -128, which Q8_0 does not have. Cost: reads and writes every weight once.
+inline Result<void> EncodeQ8_0(const Llama2cMatrix& matrix, std::span<BlockQ8_0> blocks) {
+  const std::size_t blocks_per_scale = blocks.size() / matrix.scales.size();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const float scale = matrix.scales[i / blocks_per_scale];
+    blocks[i].d = F32ToF16(scale);
+    if (!IsFinite(F16ToF32(blocks[i].d))) {
+      return Fail(ErrorCode::kNonFinite, "scale", "group ", i / blocks_per_scale, " has a scale that is no finite float16");
+    }
+    const std::span<const std::int8_t> levels = matrix.levels.subspan(i * kQ8_0Values, kQ8_0Values);
+    if (std::find(levels.begin(), levels.end(), std::int8_t{-128}) != levels.end()) {
+      return Fail(ErrorCode::kBadFile, "weight", i * kQ8_0Values, " or one of the ", kQ8_0Values - 1,
+                  " after it is stored as -128, must be -127 to 127");
+    }
+    std::copy(levels.begin(), levels.end(), blocks[i].qs);
+  }
+  return {};
+}
 
 // A piece of the vocabulary: its bytes (a view of the file) and its merge score.
 struct Llama2cPiece {

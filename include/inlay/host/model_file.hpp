@@ -43,7 +43,7 @@ class ModelFile {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
     ModelFile file;
     if (StartsLikeGguf(mapping.bytes())) {
-      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping)));
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping), path));
       INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
       file.mapping_ = std::move(mapping);
@@ -72,7 +72,7 @@ class ModelFile {
     INLAY_CHECK_OK(ReadTokenizer());
     if (!PackedFile::IsPacked(*gguf())) {
       INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
-      return Pack(*gguf(), gguf_.mapping(), options, executor, progress);
+      return Pack(*gguf(), gguf_, options, executor, progress);
     }
     INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
@@ -96,7 +96,9 @@ class ModelFile {
     } else {
       INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
     }
-    return Pack(*checkpoint, mapping_, options, executor, progress);
+    // Of a quantised checkpoint: its matrices as Q8_0 until they are packed.
+    INLAY_ASSIGN_OR_RETURN(OwnedBuffer converted, OwnedBuffer::Create(static_cast<std::size_t>(checkpoint->q8_0_bytes())));
+    return Pack(*checkpoint, mapping_, options, executor, progress, converted.bytes());
   }
 
   // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()
@@ -114,13 +116,14 @@ class ModelFile {
     return {};
   }
 
-  template <class Source>
-  Result<void> Pack(const Source& source, const MappedFile& mapping, const LoadOptions& options, ExecutorRef executor,
-                    PackProgress progress) {
+  // `more` is what BindSource needs beyond the table.
+  template <class Source, class Mapping, class... More>
+  Result<void> Pack(const Source& source, const Mapping& mapping, const LoadOptions& options, ExecutorRef executor,
+                    PackProgress progress, const More&... more) {
     const std::size_t count = TensorCount(config_);
     INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
     const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
-    INLAY_CHECK_OK(BindSource(config_, source, sources));
+    INLAY_CHECK_OK(BindSource(config_, source, sources, more...));
     INLAY_ASSIGN_OR_RETURN(types_memory_, OwnedBuffer::Create(count, "tensor types"));
     const std::span<WeightType> types(reinterpret_cast<WeightType*>(types_memory_.bytes().data()), count);
     ListTypes(sources, types);

@@ -120,9 +120,9 @@ struct MetadataSource {
   FunctionRef<Result<void>(GgufWriter&)> put;
 };
 
-// Values of a GGUF file that a packed file takes over: all but the alignment and keys of our own.
+// Values of a GGUF file that a packed file takes over: all but the alignment, how the model was split, and keys of our own.
 inline bool IsCopied(const GgufValue& value) {
-  return value.key != kGgufAlignmentKey && !value.key.starts_with(kPackedKeyPrefix);
+  return value.key != kGgufAlignmentKey && !value.key.starts_with("split.") && !value.key.starts_with(kPackedKeyPrefix);
 }
 inline std::size_t CopiedMetadataCount(const GgufFile& file) {
   std::size_t count = 0;

@@ -152,7 +152,7 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
   return {};
 }
 
-// The configuration of a llama2.c checkpoint (version 0: float32, adjacent rotary pairs, base 10000, epsilon 1e-5).
+// The configuration of a llama2.c checkpoint (adjacent rotary pairs, base 10000, epsilon 1e-5).
 inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
   const Llama2cDims& dims = file.dims();
   ModelConfig config;
@@ -170,29 +170,47 @@ inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
   return config;
 }
 
-inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table) {
+// A quantised checkpoint's matrices are written to `converted` as Q8_0 (file.q8_0_bytes() bytes, which the table then refers
+// to). Errors: those of EncodeQ8_0, naming the tensor.
+inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table,
+                               std::span<std::byte> converted = {}) {
+  if (converted.size() < file.q8_0_bytes()) {
+    return Fail(ErrorCode::kOutOfMemory, "checkpoint", "its matrices take ", file.q8_0_bytes(), " bytes as Q8_0, the buffer has ",
+                converted.size());
+  }
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
     table[i] = {};
     if (!HasRole(config, id.role)) continue;
-    std::span<const float> values;
+    Llama2cMatrix matrix;
     switch (id.role) {
-      case TensorRole::kTokenEmbedding: values = file.token_embedding(); break;
-      case TensorRole::kOutputNorm: values = file.final_norm(); break;
-      case TensorRole::kOutput: values = file.classifier(); break;
-      case TensorRole::kAttentionNorm: values = file.attention_norm(id.layer); break;
-      case TensorRole::kQuery: values = file.wq(id.layer); break;
-      case TensorRole::kKey: values = file.wk(id.layer); break;
-      case TensorRole::kValue: values = file.wv(id.layer); break;
-      case TensorRole::kAttentionOutput: values = file.wo(id.layer); break;
-      case TensorRole::kFfnNorm: values = file.ffn_norm(id.layer); break;
-      case TensorRole::kGate: values = file.w1(id.layer); break;
-      case TensorRole::kUp: values = file.w3(id.layer); break;
-      case TensorRole::kDown: values = file.w2(id.layer); break;
+      case TensorRole::kTokenEmbedding: matrix = file.token_embedding(); break;
+      case TensorRole::kOutputNorm: matrix.values = file.final_norm(); break;
+      case TensorRole::kOutput: matrix = file.classifier(); break;
+      case TensorRole::kAttentionNorm: matrix.values = file.attention_norm(id.layer); break;
+      case TensorRole::kQuery: matrix = file.wq(id.layer); break;
+      case TensorRole::kKey: matrix = file.wk(id.layer); break;
+      case TensorRole::kValue: matrix = file.wv(id.layer); break;
+      case TensorRole::kAttentionOutput: matrix = file.wo(id.layer); break;
+      case TensorRole::kFfnNorm: matrix.values = file.ffn_norm(id.layer); break;
+      case TensorRole::kGate: matrix = file.w1(id.layer); break;
+      case TensorRole::kUp: matrix = file.w3(id.layer); break;
+      case TensorRole::kDown: matrix = file.w2(id.layer); break;
       case TensorRole::kRopeFactors:
       case TensorRole::kRouter: break;
     }
-    table[i].data = reinterpret_cast<const std::byte*>(values.data());
+    if (matrix.levels.empty()) {
+      table[i].data = reinterpret_cast<const std::byte*>(matrix.values.data());
+      continue;
+    }
+    const std::size_t blocks = matrix.levels.size() / kQ8_0Values;
+    if (const Result<void> encoded = EncodeQ8_0(matrix, {reinterpret_cast<BlockQ8_0*>(converted.data()), blocks}); !encoded) {
+      Error error = encoded.error();
+      error.field = TextBuffer<96>("tensor ", TensorName(config, id).view());
+      return error;
+    }
+    table[i] = {converted.data(), WeightType::kQ8_0};
+    converted = converted.subspan(blocks * sizeof(BlockQ8_0));
   }
   return {};
 }
