@@ -122,6 +122,59 @@ void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ6_K& out) {
   }
 }
 
+// Root mean squares of the tables' levels.
+constexpr float kIq4Magnitude = 67.4f;
+constexpr float kMxfp4Magnitude = 5.85f;
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockIQ4_NL& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(RandomSign(random) * deviation / kIq4Magnitude);
+}
+// Scales are powers of two: at random the one below or above, so that the deviation is met on average.
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockMXFP4& out) {
+  random.FillBits(out);
+  const float exponent = std::log2(deviation / kMxfp4Magnitude);
+  const float above = exponent - std::floor(exponent);
+  const bool upper = 0.5f * (random.Signed() + 1.0f) < above;
+  out.e = static_cast<std::uint8_t>(128 + static_cast<int>(std::floor(exponent)) + (upper ? 1 : 0));
+}
+// Sub-scales of 8 .. 15, with which mins of the same number put the middle of the levels at 0.
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ2_K& out) {
+  random.FillBits(out);
+  constexpr float kMagnitude = 11.7f;
+  out.d = inlay::F32ToF16(deviation / (UniformDeviation(4) * kMagnitude));
+  out.dmin = inlay::F32ToF16(1.5f * inlay::F16ToF32(out.d));
+  for (std::uint8_t& scale : out.scales) scale = static_cast<std::uint8_t>((8 + (random.Next() & 7)) * 17);
+}
+// A sub-scale of 16 .. 31 with a random sign, plus 32.
+int RandomSignedScale(RowRandom& random) {
+  const int magnitude = static_cast<int>(16 + (random.Next() & 15));
+  return 32 + ((random.Next() & 1) != 0 ? magnitude : -magnitude);
+}
+constexpr float kSignedScaleMagnitude = 23.9f;
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ3_K& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / (UniformDeviation(8) * kSignedScaleMagnitude));
+  std::fill(std::begin(out.scales), std::end(out.scales), std::uint8_t{0});
+  for (int g = 0; g < 16; ++g) inlay::Codec<WeightType::kQ3_K>::PutScale(out, g, RandomSignedScale(random));
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockIQ4_XS& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / (kIq4Magnitude * kSignedScaleMagnitude));
+  out.scales_h = 0;
+  std::fill(std::begin(out.scales_l), std::end(out.scales_l), std::uint8_t{0});
+  for (int g = 0; g < 8; ++g) inlay::Codec<WeightType::kIQ4_XS>::PutScale(out, g, RandomSignedScale(random));
+}
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockTQ1_0& out) {
+  random.FillBits(out);
+  out.d = inlay::F32ToF16(deviation / UniformDeviation(3));
+}
+// Level 3 becomes 1, so that half of the values are 0.
+void MakeBlock(RowRandom& random, float deviation, inlay::BlockTQ2_0& out) {
+  random.FillBits(out);
+  for (std::uint8_t& levels : out.qs) levels = static_cast<std::uint8_t>(levels & ~(levels & levels << 1 & 0xAA));
+  out.d = inlay::F32ToF16(deviation / std::sqrt(0.5f));
+}
+
 template <class Block>
 void MakeRowOf(RowRandom& random, std::size_t blocks, float deviation, std::byte* out) {
   for (std::size_t i = 0; i < blocks; ++i) {
@@ -140,9 +193,16 @@ void MakeRow(RowRandom& random, WeightType type, std::size_t cols, float deviati
     case WeightType::kQ4_1: return MakeRowOf<inlay::BlockQ4_1>(random, blocks, deviation, out);
     case WeightType::kQ5_0: return MakeRowOf<inlay::BlockQ5_0>(random, blocks, deviation, out);
     case WeightType::kQ5_1: return MakeRowOf<inlay::BlockQ5_1>(random, blocks, deviation, out);
+    case WeightType::kIQ4_NL: return MakeRowOf<inlay::BlockIQ4_NL>(random, blocks, deviation, out);
+    case WeightType::kMXFP4: return MakeRowOf<inlay::BlockMXFP4>(random, blocks, deviation, out);
+    case WeightType::kQ2_K: return MakeRowOf<inlay::BlockQ2_K>(random, blocks, deviation, out);
+    case WeightType::kQ3_K: return MakeRowOf<inlay::BlockQ3_K>(random, blocks, deviation, out);
     case WeightType::kQ4_K: return MakeRowOf<inlay::BlockQ4_K>(random, blocks, deviation, out);
     case WeightType::kQ5_K: return MakeRowOf<inlay::BlockQ5_K>(random, blocks, deviation, out);
     case WeightType::kQ6_K: return MakeRowOf<inlay::BlockQ6_K>(random, blocks, deviation, out);
+    case WeightType::kIQ4_XS: return MakeRowOf<inlay::BlockIQ4_XS>(random, blocks, deviation, out);
+    case WeightType::kTQ1_0: return MakeRowOf<inlay::BlockTQ1_0>(random, blocks, deviation, out);
+    case WeightType::kTQ2_0: return MakeRowOf<inlay::BlockTQ2_0>(random, blocks, deviation, out);
     case WeightType::kF16:
     case WeightType::kBF16: {
       std::vector<float> values(cols);

@@ -27,7 +27,10 @@ const std::vector<ScalePlaces> kPlaces = {
     {WeightType::kQ4_0, {0}, 0x7C00, 2},    {WeightType::kQ4_1, {0, 2}, 0x7C00, 2},
     {WeightType::kQ5_0, {0}, 0x7C00, 2},    {WeightType::kQ5_1, {0, 2}, 0x7C00, 2},
     {WeightType::kQ4_K, {0, 2}, 0x7C00, 2}, {WeightType::kQ5_K, {0, 2}, 0x7C00, 2},
-    {WeightType::kQ6_K, {208}, 0x7C00, 2}};
+    {WeightType::kQ6_K, {208}, 0x7C00, 2},  {WeightType::kQ2_K, {80, 82}, 0x7C00, 2},
+    {WeightType::kQ3_K, {108}, 0x7C00, 2},  {WeightType::kIQ4_NL, {0}, 0x7C00, 2},
+    {WeightType::kIQ4_XS, {0}, 0x7C00, 2},  {WeightType::kTQ1_0, {52}, 0x7C00, 2},
+    {WeightType::kTQ2_0, {64}, 0x7C00, 2}};
 
 }  // namespace
 
@@ -57,6 +60,17 @@ BOOST_AUTO_TEST_CASE(FindsEveryNonFiniteScaleWhereItIs) {
         }
       }
     }
+  }
+}
+
+// Exponents with which every level is a float, and those with which the largest is not; 255 is NaN.
+BOOST_AUTO_TEST_CASE(FindsExponentsThatAreTooLarge) {
+  std::vector<std::byte> data(5 * sizeof(inlay::BlockMXFP4), std::byte{0xFF});
+  for (std::size_t b = 0; b < 5; ++b) data[b * sizeof(inlay::BlockMXFP4)] = std::byte{252};
+  BOOST_TEST(inlay::FindNonFinite(WeightType::kMXFP4, data) == inlay::kAllFinite);
+  for (const int bad : {253, 254, 255}) {
+    data[3 * sizeof(inlay::BlockMXFP4)] = static_cast<std::byte>(bad);
+    BOOST_TEST(inlay::FindNonFinite(WeightType::kMXFP4, data) == 3 * sizeof(inlay::BlockMXFP4));
   }
 }
 

@@ -10,6 +10,13 @@ static_assert(inlay::FindWeightType(0u)->type == WeightType::kF32 &&
               inlay::FindWeightType(1u)->type == WeightType::kF16);
 static_assert(inlay::FindWeightType(30u)->type == WeightType::kBF16 &&
               inlay::FindWeightType(24u)->type == WeightType::kI8);
+static_assert(inlay::FindWeightType(10u)->type == WeightType::kQ2_K &&
+              inlay::FindWeightType(11u)->type == WeightType::kQ3_K &&
+              inlay::FindWeightType(20u)->type == WeightType::kIQ4_NL &&
+              inlay::FindWeightType(23u)->type == WeightType::kIQ4_XS &&
+              inlay::FindWeightType(34u)->type == WeightType::kTQ1_0 &&
+              inlay::FindWeightType(35u)->type == WeightType::kTQ2_0 &&
+              inlay::FindWeightType(39u)->type == WeightType::kMXFP4);
 static_assert(inlay::FindWeightType(9u) == nullptr && inlay::FindWeightType(0xFFFFFFFFu) == nullptr);
 static_assert(inlay::FindWeightType("Q4_K")->type == WeightType::kQ4_K && inlay::FindWeightType("q4_k") == nullptr);
 static_assert(inlay::RowBytes(WeightType::kQ4_K, 512) == 288 && inlay::RowBytes(WeightType::kQ8_0, 64) == 68);
@@ -28,7 +35,7 @@ BOOST_AUTO_TEST_CASE(TableIsConsistent) {
     BOOST_TEST(inlay::AllFormats::Contains(info.type) == info.multiplies);
     with_kernels += info.multiplies ? 1 : 0;
   }
-  BOOST_TEST(with_kernels == 11);
+  BOOST_TEST(with_kernels == 18);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

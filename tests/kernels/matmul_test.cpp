@@ -26,8 +26,10 @@ using inlay::WeightType;
 using Counts = std::initializer_list<std::size_t>;
 namespace target = inlay::HWY_NAMESPACE;
 
-constexpr WeightType kQuantized[] = {WeightType::kQ8_0, WeightType::kQ4_0, WeightType::kQ4_1, WeightType::kQ5_0,
-                                     WeightType::kQ5_1, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K};
+constexpr WeightType kQuantized[] = {WeightType::kQ8_0, WeightType::kQ4_0,   WeightType::kQ4_1,  WeightType::kQ5_0,
+                                     WeightType::kQ5_1, WeightType::kIQ4_NL, WeightType::kMXFP4, WeightType::kQ2_K,
+                                     WeightType::kQ3_K, WeightType::kQ4_K,   WeightType::kQ5_K,  WeightType::kQ6_K,
+                                     WeightType::kIQ4_XS, WeightType::kTQ1_0, WeightType::kTQ2_0};
 constexpr float kUntouched = 12345.0f;
 
 // As the kernels' multiply-add rounds on this target.
@@ -39,16 +41,62 @@ float MultiplyAdd(float a, float b, float c) {
 #endif
 }
 
-// Sets the float fields of the file block at `block`.
-void SetScales(WeightType type, std::byte* block, float d, float m) {
-  const std::uint16_t d_bits = inlay::F32ToF16(d), m_bits = inlay::F32ToF16(m);
-  if (type == WeightType::kQ6_K) {
-    std::memcpy(block + offsetof(inlay::BlockQ6_K, d), &d_bits, 2);
-    return;
+// Calls f with a block of `type`.
+template <class Function>
+void WithBlock(WeightType type, Function&& f) {
+  inlay::detail::ForType(type, inlay::AllFormats{}, [&]<WeightType kType>() {
+    if constexpr (inlay::Info(kType).block_values > 1) f.template operator()<kType>(typename inlay::Codec<kType>::Block{});
+  });
+}
+
+// Sets the float fields of the file block at `bytes`. (An MXFP4 block gets the power of two below d.)
+void SetScales(WeightType type, std::byte* bytes, float d, float m) {
+  WithBlock(type, [&]<WeightType kType>(auto block) {
+    std::memcpy(&block, bytes, sizeof(block));
+    if constexpr (requires { block.e; }) {
+      block.e = static_cast<std::uint8_t>(127 + std::ilogb(std::fabs(d) + 1e-6f));
+    } else {
+      block.d = inlay::F32ToF16(d);
+    }
+    if constexpr (requires { block.m; }) block.m = inlay::F32ToF16(m);
+    if constexpr (requires { block.dmin; }) block.dmin = inlay::F32ToF16(m);
+    std::memcpy(bytes, &block, sizeof(block));
+  });
+}
+
+// The integer that value i of a block is, before scales.
+template <WeightType kType, class Block>
+int ValueOf(const Block& block, std::size_t i) {
+  const int level = inlay::detail::BlockLevels<Block>::Get(block, i);
+  switch (kType) {
+    case WeightType::kQ8_0: return static_cast<std::int8_t>(level);
+    case WeightType::kIQ4_NL:
+    case WeightType::kIQ4_XS: return inlay::kIq4Levels[level];
+    case WeightType::kMXFP4: return inlay::kMxfp4Levels[level];
+    default: return level - inlay::LevelOffset(kType);
   }
-  std::memcpy(block, &d_bits, 2);
-  if (type == WeightType::kQ4_1 || type == WeightType::kQ5_1 || type == WeightType::kQ4_K || type == WeightType::kQ5_K) {
-    std::memcpy(block + 2, &m_bits, 2);
+}
+
+// The integers that the values of column i of a block of 256 are scaled and lowered by.
+struct ScaleAndMin {
+  int scale;
+  int min;
+};
+template <WeightType kType, class Block>
+ScaleAndMin ScalesOf(const Block& block, std::size_t i) {
+  if constexpr (kType == WeightType::kQ2_K) {
+    return {block.scales[i / 16] & 15, block.scales[i / 16] >> 4};
+  } else if constexpr (kType == WeightType::kQ3_K) {
+    return {inlay::Codec<kType>::ScaleOf(block, static_cast<int>(i / 16)) - 32, 0};
+  } else if constexpr (kType == WeightType::kQ6_K) {
+    return {block.scales[i / 16], 0};
+  } else if constexpr (kType == WeightType::kIQ4_XS) {
+    return {inlay::Codec<kType>::ScaleOf(block, static_cast<int>(i / 32)) - 32, 0};
+  } else if constexpr (requires { block.dmin; }) {
+    const inlay::GroupScales groups = inlay::UnpackGroupScales(block.scales);
+    return {groups.scale[i / 32], groups.min[i / 32]};
+  } else {
+    return {1, 0};
   }
 }
 
@@ -104,69 +152,57 @@ struct Problem {
   float Expected(std::size_t row, std::size_t token) const {
     float sum = 0.0f;
     for (std::size_t b = 0; b < cols / block_values(); ++b) {
-      const std::byte* block = file.data() + row * row_bytes() + b * inlay::Info(type).block_bytes;
-      switch (type) {
-        case WeightType::kQ8_0: sum = AddBlock32<inlay::BlockQ8_0>(sum, block, token, b); break;
-        case WeightType::kQ4_0: sum = AddBlock32<inlay::BlockQ4_0>(sum, block, token, b); break;
-        case WeightType::kQ4_1: sum = AddBlock32<inlay::BlockQ4_1>(sum, block, token, b); break;
-        case WeightType::kQ5_0: sum = AddBlock32<inlay::BlockQ5_0>(sum, block, token, b); break;
-        case WeightType::kQ5_1: sum = AddBlock32<inlay::BlockQ5_1>(sum, block, token, b); break;
-        case WeightType::kQ4_K: sum = AddAffine256<inlay::BlockQ4_K>(sum, block, token, b); break;
-        case WeightType::kQ5_K: sum = AddAffine256<inlay::BlockQ5_K>(sum, block, token, b); break;
-        default: sum = AddQ6_K(sum, block, token, b); break;
-      }
+      const std::byte* bytes = file.data() + row * row_bytes() + b * inlay::Info(type).block_bytes;
+      WithBlock(type, [&]<WeightType kType>(auto block) {
+        std::memcpy(&block, bytes, sizeof(block));
+        if constexpr (inlay::Info(kType).block_values == 32) {
+          sum = AddBlock32<kType>(sum, block, token, b);
+        } else {
+          sum = AddBlock256<kType>(sum, block, token, b);
+        }
+      });
     }
     return sum;
   }
 
-  template <class Block>
-  float AddBlock32(float sum, const std::byte* bytes, std::size_t token, std::size_t b) const {
-    Block block;
-    std::memcpy(&block, bytes, sizeof(block));
+  template <WeightType kType, class Block>
+  float AddBlock32(float sum, const Block& block, std::size_t token, std::size_t b) const {
     const inlay::QuantizedRows& q = x.block32;
     const std::int8_t* a = q.values + token * q.value_stride + 32 * b;
     const float scale = q.scales[token * q.scale_stride + b];
     int dot = 0, total = 0;
     for (std::size_t i = 0; i < 32; ++i) {
-      int level = inlay::detail::BlockLevels<Block>::Get(block, i);
-      if constexpr (std::is_same_v<Block, inlay::BlockQ8_0>) level = block.qs[i];
-      dot += (level - inlay::LevelOffset(type)) * a[i];
+      dot += ValueOf<kType>(block, i) * a[i];
       total += a[i];
     }
-    sum = MultiplyAdd(static_cast<float>(dot), inlay::F16ToF32(block.d) * scale, sum);
+    float d = 0;
+    if constexpr (requires { block.e; }) {
+      d = inlay::Mxfp4Scale(block.e);
+    } else {
+      d = inlay::F16ToF32(block.d);
+    }
+    sum = MultiplyAdd(static_cast<float>(dot), d * scale, sum);
     if constexpr (requires { block.m; }) {
       sum = MultiplyAdd(inlay::F16ToF32(block.m), scale * static_cast<float>(total), sum);
     }
     return sum;
   }
 
-  template <class Block>
-  float AddAffine256(float sum, const std::byte* bytes, std::size_t token, std::size_t b) const {
-    Block block;
-    std::memcpy(&block, bytes, sizeof(block));
+  template <WeightType kType, class Block>
+  float AddBlock256(float sum, const Block& block, std::size_t token, std::size_t b) const {
     const inlay::QuantizedRows& q = x.block256;
     const std::int8_t* a = q.values + token * q.value_stride + 256 * b;
     const float scale = q.scales[token * q.scale_stride + b];
-    const inlay::GroupScales groups = inlay::UnpackGroupScales(block.scales);
     int dot = 0, min = 0;
     for (std::size_t i = 0; i < 256; ++i) {
-      dot += groups.scale[i / 32] * inlay::detail::BlockLevels<Block>::Get(block, i) * a[i];
-      min += groups.min[i / 32] * a[i];
+      const ScaleAndMin group = ScalesOf<kType>(block, i);
+      dot += group.scale * ValueOf<kType>(block, i) * a[i];
+      min += group.min * a[i];
     }
-    sum = MultiplyAdd(-static_cast<float>(min), inlay::F16ToF32(block.dmin) * scale, sum);
+    if constexpr (requires { block.dmin; }) {
+      sum = MultiplyAdd(-static_cast<float>(min), inlay::F16ToF32(block.dmin) * scale, sum);
+    }
     return MultiplyAdd(static_cast<float>(dot), inlay::F16ToF32(block.d) * scale, sum);
-  }
-
-  float AddQ6_K(float sum, const std::byte* bytes, std::size_t token, std::size_t b) const {
-    inlay::BlockQ6_K block;
-    std::memcpy(&block, bytes, sizeof(block));
-    const inlay::QuantizedRows& q = x.block256;
-    const std::int8_t* a = q.values + token * q.value_stride + 256 * b;
-    int dot = 0;
-    for (std::size_t i = 0; i < 256; ++i) {
-      dot += block.scales[i / 16] * (inlay::detail::BlockLevels<inlay::BlockQ6_K>::Get(block, i) - 32) * a[i];
-    }
-    return MultiplyAdd(static_cast<float>(dot), inlay::F16ToF32(block.d) * q.scales[token * q.scale_stride + b], sum);
   }
 
   std::vector<float> Multiply() const {
@@ -227,13 +263,18 @@ BOOST_AUTO_TEST_CASE(extreme_levels_scales_and_activations_are_exact) {
           Problem problem(type, 17, 512, tokens, 5);
           problem.ForBlocks([&](std::byte* block) {
             std::memset(block, byte, block_bytes);
-            // Sub-scales of Q6_K at both ends whatever the levels are.
-            if (type == WeightType::kQ6_K) {
-              for (std::size_t i = 0; i < 16; ++i) {
-                block[offsetof(inlay::BlockQ6_K, scales) + i] = static_cast<std::byte>(signs % 2 == 0 ? 0x80 : 0x7F);
-              }
-            } else if (type == WeightType::kQ4_K || type == WeightType::kQ5_K) {
-              std::memset(block + 4, 0xFF, 12);
+            // Sub-scales at both ends whatever the levels are.
+            const int scales = signs % 2 == 0 ? 0x80 : 0x7F;
+            switch (type) {
+              case WeightType::kQ6_K: std::memset(block + offsetof(inlay::BlockQ6_K, scales), scales, 16); break;
+              case WeightType::kQ2_K: std::memset(block, scales == 0x80 ? 0xFF : 0x0F, 16); break;
+              case WeightType::kQ3_K:
+                std::memset(block + offsetof(inlay::BlockQ3_K, scales), scales == 0x80 ? 0x00 : 0xFF, 12);
+                break;
+              case WeightType::kQ4_K:
+              case WeightType::kQ5_K: std::memset(block + 4, 0xFF, 12); break;
+              case WeightType::kIQ4_XS: std::memset(block + 2, scales == 0x80 ? 0x00 : 0xFF, 6); break;
+              default: break;
             }
             SetScales(type, block, 1.0f, 1.0f);
           });

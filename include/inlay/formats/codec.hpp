@@ -10,6 +10,7 @@
 
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/blocks.hpp"
+#include "inlay/formats/fit.hpp"
 #include "inlay/formats/float16.hpp"
 #include "inlay/formats/weight_type.hpp"
 
@@ -43,122 +44,9 @@ constexpr void PackGroupScales(const GroupScales& groups, std::uint8_t (&packed)
 
 namespace detail {
 
-// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits;
-// reading them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
-inline int NearestInt(float value) {
-  return static_cast<int>(std::bit_cast<std::uint32_t>(value + 12582912.0f) & 0x7FFFFFu) - 0x400000;
-}
-
-// NaN gives low.
-inline float Clamp(float value, float low, float high) { return value > low ? (value < high ? value : high) : low; }
-
-// The level of `value` among low .. high.
-inline int Level(float value, int low, int high) {
-  return NearestInt(Clamp(value, static_cast<float>(low), static_cast<float>(high)));
-}
-
-// With a scale of zero every value gets the level of zero.
-inline float Inverse(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
-
-// The value of largest magnitude, with its sign; the first of equals.
-inline float Extreme(const float* x, int count) {
-  float extreme = 0.0f;
-  for (int i = 0; i < count; ++i) {
-    if ((x[i] < 0 ? -x[i] : x[i]) > (extreme < 0 ? -extreme : extreme)) extreme = x[i];
-  }
-  return extreme;
-}
-
-// The scale s that makes s * q, q in -reach .. reach - 1, closest to x in the least-squares sense: for a grid of trial
-// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels
-// is solved for. The sign of s lets the extreme value use the longer side. Sums are in double: no input overflows.
-inline float FitScale(const float* x, int count, int reach) {
-  const float extreme = Extreme(x, count);
-  if (extreme == 0.0f) return 0.0f;
-  float best_scale = 0.0f;
-  double best_gain = 0.0;
-  for (int step = -9; step <= 9; ++step) {
-    const float inverse = -(static_cast<float>(reach) + 0.1f * static_cast<float>(step)) / extreme;
-    double sum_qx = 0.0;
-    int sum_qq = 0;
-    for (int i = 0; i < count; ++i) {
-      const int q = Level(inverse * x[i], -reach, reach - 1);
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
-      sum_qq += q * q;
-    }
-    // The squared error is sum x^2 - gain.
-    const double gain = sum_qq == 0 ? 0.0 : sum_qx * sum_qx / sum_qq;
-    if (gain > best_gain) {
-      best_gain = gain;
-      best_scale = static_cast<float>(sum_qx / sum_qq);
-    }
-  }
-  return best_scale;
-}
-
-struct Affine {
-  float scale;  // >= 0
-  float base;   // value of level 0
-};
-
-// The affine map level -> scale * level + base, levels 0 .. top, closest to x in the least-squares sense; grid of trial
-// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where
-// it would be positive.
-inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_zero) {
-  float low = x[0], high = x[0];
-  for (int i = 1; i < count; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-  }
-  if (base_at_most_zero && low > 0.0f) low = 0.0f;
-  // In double: high - low may overflow a float.
-  const double range = static_cast<double>(high) - static_cast<double>(low);
-  double sum_x = 0.0, sum_xx = 0.0;
-  for (int i = 0; i < count; ++i) {
-    sum_x += static_cast<double>(x[i]);
-    sum_xx += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  }
-  Affine best{static_cast<float>(range / top), low};
-  if (best.scale == 0.0f) return best;
-  double best_error = -1.0;
-  for (int step = -10; step <= 10; ++step) {
-    const float inverse = static_cast<float>((top + 0.1 * step) / range);
-    int sum_q = 0, sum_qq = 0;
-    double sum_qx = 0.0;
-    for (int i = 0; i < count; ++i) {
-      const int q = Level(inverse * (x[i] - low), 0, top);
-      sum_q += q;
-      sum_qq += q * q;
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
-    }
-    const double determinant = static_cast<double>(count) * sum_qq - static_cast<double>(sum_q) * sum_q;
-    if (determinant <= 0.0) continue;
-    double scale = (count * sum_qx - sum_q * sum_x) / determinant;
-    double base = (sum_qq * sum_x - sum_q * sum_qx) / determinant;
-    if (base_at_most_zero && base > 0.0) {
-      base = 0.0;
-      scale = sum_qx / sum_qq;
-    }
-    const double error = sum_xx + scale * scale * sum_qq + count * base * base +
-                         2.0 * (scale * base * sum_q - scale * sum_qx - base * sum_x);
-    if (scale > 0.0 && (best_error < 0.0 || error < best_error)) {
-      best_error = error < 0.0 ? 0.0 : error;
-      best = {static_cast<float>(scale), static_cast<float>(base)};
-    }
-  }
-  return best;
-}
-
-// Squared error of x against scale * level + base with the nearest levels low .. high.
-inline double ErrorOf(const float* x, int count, float scale, float base, int low, int high) {
-  const float inverse = Inverse(scale);
-  double error = 0.0;
-  for (int i = 0; i < count; ++i) {
-    const int q = Level(inverse * (x[i] - base), low, high);
-    const double difference = static_cast<double>(scale * static_cast<float>(q) + base) - static_cast<double>(x[i]);
-    error += difference * difference;
-  }
-  return error;
+// Puts `level` at bit `shift` of a byte that is zero there.
+constexpr void PutBits(std::uint8_t& byte, int level, int shift) {
+  byte = static_cast<std::uint8_t>(byte | level << shift);
 }
 
 // Nibbles of 32 levels in the order of Q4_0: j and j + 16 share a byte.
@@ -178,70 +66,14 @@ int FiveBitLevel(const Block& block, int j) {
   return nibble | static_cast<int>((bits >> j & 1u) << 4);
 }
 
-// Levels of 32 values for x = scale * level + base, with the scale and base as they are stored.
-inline void AffineLevels(const float* x, int count, float scale, float base, int top, std::uint8_t* levels) {
-  const float inverse = Inverse(scale);
-  for (int i = 0; i < count; ++i) levels[i] = static_cast<std::uint8_t>(Level(inverse * (x[i] - base), 0, top));
-}
-// The same for x = scale * (level - reach).
-inline void SymmetricLevels(const float* x, int count, float scale, int reach, std::uint8_t* levels) {
-  const float inverse = Inverse(scale);
-  for (int i = 0; i < count; ++i) {
-    levels[i] = static_cast<std::uint8_t>(Level(inverse * x[i], -reach, reach - 1) + reach);
-  }
-}
-
-// Scales, mins and levels of a Q4_K (top 15) or Q5_K (top 31) block.
-struct GroupedLevels {
-  std::uint16_t d;
-  std::uint16_t dmin;
-  GroupScales groups;
-  std::uint8_t levels[256];
-};
-
-inline void EncodeGroups(const float* x, int top, GroupedLevels& out) {
-  Affine fits[8];
-  float most_scale = 0.0f, most_min = 0.0f;
-  for (int g = 0; g < 8; ++g) {
-    fits[g] = FitAffine(x + 32 * g, 32, top, true);
-    most_scale = fits[g].scale > most_scale ? fits[g].scale : most_scale;
-    most_min = -fits[g].base > most_min ? -fits[g].base : most_min;
-  }
-  out.d = F32ToF16Saturated(most_scale / 63.0f);
-  out.dmin = F32ToF16Saturated(most_min / 63.0f);
-  const float d = F16ToF32(out.d), dmin = F16ToF32(out.dmin);
-  const float inverse_d = Inverse(d), inverse_dmin = Inverse(dmin);
-  for (int g = 0; g < 8; ++g) {
-    const float* group = x + 32 * g;
-    const int scale = Level(inverse_d * fits[g].scale, 0, 63);
-    const int min = Level(inverse_dmin * -fits[g].base, 0, 63);
-    // Rounding scale and min each on its own is not the best pair: the neighbours are tried too.
-    int best_scale = scale, best_min = min;
-    double best_error = ErrorOf(group, 32, d * static_cast<float>(scale), -dmin * static_cast<float>(min), 0, top);
-    for (int s = scale > 0 ? scale - 1 : 0; s <= scale + 1 && s <= 63; ++s) {
-      for (int m = min > 0 ? min - 1 : 0; m <= min + 1 && m <= 63; ++m) {
-        const double error = ErrorOf(group, 32, d * static_cast<float>(s), -dmin * static_cast<float>(m), 0, top);
-        if (error < best_error) {
-          best_error = error;
-          best_scale = s;
-          best_min = m;
-        }
-      }
-    }
-    out.groups.scale[g] = static_cast<std::uint8_t>(best_scale);
-    out.groups.min[g] = static_cast<std::uint8_t>(best_min);
-    AffineLevels(group, 32, d * static_cast<float>(best_scale), -dmin * static_cast<float>(best_min), top,
-                 out.levels + 32 * g);
-  }
-}
-
 }  // namespace detail
 
 // One weight type: kValues values per Block; Decode writes kValues floats, Encode reads kValues finite floats.
 //
 // Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level
-// fits a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
-// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds
+// fits a float's 24 bits (IQ4_XS: 11 + 5 + 7), so each formula rounds at most once, whether or not the compiler fuses the
+// multiply-add.
+// Encoding minimises the plain squared error by a search (fit.hpp). It is deterministic for one build; fused multiply-adds
 // may flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or
 // infinity (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
 template <WeightType kType>
@@ -302,7 +134,7 @@ struct Codec<WeightType::kQ4_0> {
   static void Encode(const float* x, Block& block) {
     std::uint8_t levels[32];
     block.d = F32ToF16Saturated(detail::FitScale(x, 32, 8));
-    detail::SymmetricLevels(x, 32, F16ToF32(block.d), 8, levels);
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::EvenGrid{-8, 7}, levels);
     detail::StoreNibbles(levels, block.qs);
   }
 };
@@ -339,7 +171,7 @@ struct Codec<WeightType::kQ5_0> {
   static void Encode(const float* x, Block& block) {
     std::uint8_t levels[32];
     block.d = F32ToF16Saturated(detail::FitScale(x, 32, 16));
-    detail::SymmetricLevels(x, 32, F16ToF32(block.d), 16, levels);
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::EvenGrid{-16, 15}, levels);
     detail::StoreNibbles(levels, block.qs);
     detail::StoreFifthBits(levels, block.qh);
   }
@@ -365,6 +197,116 @@ struct Codec<WeightType::kQ5_1> {
 };
 
 template <>
+struct Codec<WeightType::kIQ4_NL> {
+  using Block = BlockIQ4_NL;
+  static constexpr std::size_t kValues = 32;
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int j = 0; j < 16; ++j) {
+      out[j] = d * static_cast<float>(kIq4Levels[block.qs[j] & 15]);
+      out[j + 16] = d * static_cast<float>(kIq4Levels[block.qs[j] >> 4]);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[32];
+    block.d = F32ToF16Saturated(detail::FitIq4Scale(x, 32));
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::Iq4Grid{}, levels);
+    detail::StoreNibbles(levels, block.qs);
+  }
+};
+
+template <>
+struct Codec<WeightType::kMXFP4> {
+  using Block = BlockMXFP4;
+  static constexpr std::size_t kValues = 32;
+  static void Decode(const Block& block, float* out) {
+    const float d = Mxfp4Scale(block.e);
+    for (int j = 0; j < 16; ++j) {
+      out[j] = d * static_cast<float>(kMxfp4Levels[block.qs[j] & 15]);
+      out[j + 16] = d * static_cast<float>(kMxfp4Levels[block.qs[j] >> 4]);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[32];
+    block.e = detail::FitMxfp4Exponent(x, 32);
+    detail::GridLevels(x, 32, Mxfp4Scale(block.e), detail::Mxfp4Grid{}, levels);
+    detail::StoreNibbles(levels, block.qs);
+  }
+};
+
+template <>
+struct Codec<WeightType::kQ2_K> {
+  using Block = BlockQ2_K;
+  static constexpr std::size_t kValues = 256;
+  // The level 0 .. 3 of value i (0 .. 255), and the way back into a zeroed block.
+  static int LevelOf(const Block& block, int i) { return block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3; }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level, i / 32 % 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d), dmin = F16ToF32(block.dmin);
+    for (int g = 0; g < 16; ++g) {
+      const float scale = d * static_cast<float>(block.scales[g] & 15);
+      const float min = dmin * static_cast<float>(block.scales[g] >> 4);
+      for (int j = 0; j < 16; ++j) out[16 * g + j] = scale * static_cast<float>(LevelOf(block, 16 * g + j)) - min;
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    detail::GroupedLevels<16> grouped;
+    detail::EncodeGroups(x, 3, 15, grouped);
+    block = {};
+    block.d = grouped.d;
+    block.dmin = grouped.dmin;
+    for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<std::uint8_t>(grouped.scale[g] | (grouped.min[g] << 4));
+    for (int i = 0; i < 256; ++i) PutLevel(block, i, grouped.levels[i]);
+  }
+};
+
+template <>
+struct Codec<WeightType::kQ3_K> {
+  using Block = BlockQ3_K;
+  static constexpr std::size_t kValues = 256;
+  // The level 0 .. 7 of value i, the scale 0 .. 63 of group g, and the ways back into a zeroed block. Byte g % 8 holds the low
+  // nibbles of scales g and g + 8, byte 8 + i the upper two bits of scales i, i + 4, i + 8 and i + 12.
+  static int LevelOf(const Block& block, int i) {
+    const int low = block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+    return low | (block.hmask[i % 32] >> (i / 32) & 1) << 2;
+  }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level & 3, i / 32 % 4 * 2);
+    detail::PutBits(block.hmask[i % 32], level >> 2, i / 32);
+  }
+  static int ScaleOf(const Block& block, int g) {
+    return (block.scales[g % 8] >> (g / 8 * 4) & 15) | (block.scales[8 + g % 4] >> (g / 4 * 2) & 3) << 4;
+  }
+  static void PutScale(Block& block, int g, int scale) {
+    detail::PutBits(block.scales[g % 8], scale & 15, g / 8 * 4);
+    detail::PutBits(block.scales[8 + g % 4], scale >> 4, g / 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int g = 0; g < 16; ++g) {
+      const float scale = d * static_cast<float>(ScaleOf(block, g) - 32);
+      for (int j = 0; j < 16; ++j) out[16 * g + j] = scale * static_cast<float>(LevelOf(block, 16 * g + j) - 4);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    constexpr detail::EvenGrid kGrid{-4, 3};
+    float fits[16];
+    for (int g = 0; g < 16; ++g) fits[g] = detail::FitScale(x + 16 * g, 16, 4);
+    int scales[16];
+    block = {};
+    block.d = detail::ChooseScales(x, fits, -32, 31, kGrid, scales);
+    for (int g = 0; g < 16; ++g) {
+      std::uint8_t levels[16];
+      detail::GridLevels(x + 16 * g, 16, F16ToF32(block.d) * static_cast<float>(scales[g]), kGrid, levels);
+      PutScale(block, g, scales[g] + 32);
+      for (int j = 0; j < 16; ++j) PutLevel(block, 16 * g + j, levels[j]);
+    }
+  }
+};
+
+template <>
 struct Codec<WeightType::kQ4_K> {
   using Block = BlockQ4_K;
   static constexpr std::size_t kValues = 256;
@@ -380,11 +322,14 @@ struct Codec<WeightType::kQ4_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
-    detail::GroupedLevels grouped;
-    detail::EncodeGroups(x, 15, grouped);
+    detail::GroupedLevels<8> grouped;
+    detail::EncodeGroups(x, 15, 63, grouped);
     block.d = grouped.d;
     block.dmin = grouped.dmin;
-    PackGroupScales(grouped.groups, block.scales);
+    GroupScales groups;
+    std::memcpy(groups.scale, grouped.scale, 8);
+    std::memcpy(groups.min, grouped.min, 8);
+    PackGroupScales(groups, block.scales);
     for (int i = 0; i < 128; ++i) {
       const std::uint8_t* levels = grouped.levels + i / 32 * 64 + i % 32;
       block.qs[i] = static_cast<std::uint8_t>(levels[0] | (levels[32] << 4));
@@ -411,11 +356,14 @@ struct Codec<WeightType::kQ5_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
-    detail::GroupedLevels grouped;
-    detail::EncodeGroups(x, 31, grouped);
+    detail::GroupedLevels<8> grouped;
+    detail::EncodeGroups(x, 31, 63, grouped);
     block.d = grouped.d;
     block.dmin = grouped.dmin;
-    PackGroupScales(grouped.groups, block.scales);
+    GroupScales groups;
+    std::memcpy(groups.scale, grouped.scale, 8);
+    std::memcpy(groups.min, grouped.min, 8);
+    PackGroupScales(groups, block.scales);
     for (int i = 0; i < 128; ++i) {
       const std::uint8_t* levels = grouped.levels + i / 32 * 64 + i % 32;
       block.qs[i] = static_cast<std::uint8_t>((levels[0] & 15) | ((levels[32] & 15) << 4));
@@ -447,27 +395,16 @@ struct Codec<WeightType::kQ6_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
+    constexpr detail::EvenGrid kGrid{-32, 31};
     float fits[16];
     for (int g = 0; g < 16; ++g) fits[g] = detail::FitScale(x + 16 * g, 16, 32);
-    // As the levels, the scales have one value more on the negative side: the extreme one maps to -128.
-    block.d = F32ToF16Saturated(detail::Extreme(fits, 16) / -128.0f);
-    const float d = F16ToF32(block.d);
-    const float inverse = detail::Inverse(d);
+    // As the levels, the scales have one value more on the negative side.
+    int scales[16];
+    block.d = detail::ChooseScales(x, fits, -128, 127, kGrid, scales);
     std::uint8_t levels[256];
     for (int g = 0; g < 16; ++g) {
-      const float* group = x + 16 * g;
-      const int nearest = detail::Level(inverse * fits[g], -128, 127);
-      int best = nearest;
-      double best_error = detail::ErrorOf(group, 16, d * static_cast<float>(nearest), 0.0f, -32, 31);
-      for (int s = nearest > -128 ? nearest - 1 : -128; s <= nearest + 1 && s <= 127; ++s) {
-        const double error = detail::ErrorOf(group, 16, d * static_cast<float>(s), 0.0f, -32, 31);
-        if (error < best_error) {
-          best_error = error;
-          best = s;
-        }
-      }
-      block.scales[g] = static_cast<std::int8_t>(best);
-      detail::SymmetricLevels(group, 16, d * static_cast<float>(best), 32, levels + 16 * g);
+      block.scales[g] = static_cast<std::int8_t>(scales[g]);
+      detail::GridLevels(x + 16 * g, 16, F16ToF32(block.d) * static_cast<float>(scales[g]), kGrid, levels + 16 * g);
     }
     for (int half = 0; half < 2; ++half) {
       const std::uint8_t* l = levels + 128 * half;
@@ -479,6 +416,106 @@ struct Codec<WeightType::kQ6_K> {
                                                             (l[j + 64] >> 4 << 4) | (l[j + 96] >> 4 << 6));
       }
     }
+  }
+};
+
+template <>
+struct Codec<WeightType::kIQ4_XS> {
+  using Block = BlockIQ4_XS;
+  static constexpr std::size_t kValues = 256;
+  // The scale 0 .. 63 of group g, and the way back into a zeroed block.
+  static int ScaleOf(const Block& block, int g) {
+    return (block.scales_l[g / 2] >> (g % 2 * 4) & 15) | (block.scales_h >> (2 * g) & 3) << 4;
+  }
+  static void PutScale(Block& block, int g, int scale) {
+    detail::PutBits(block.scales_l[g / 2], scale & 15, g % 2 * 4);
+    block.scales_h = static_cast<std::uint16_t>(block.scales_h | (scale >> 4) << (2 * g));
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int g = 0; g < 8; ++g, out += 32) {
+      const float scale = d * static_cast<float>(ScaleOf(block, g) - 32);
+      const std::uint8_t* qs = block.qs + 16 * g;
+      for (int j = 0; j < 16; ++j) {
+        out[j] = scale * static_cast<float>(kIq4Levels[qs[j] & 15]);
+        out[j + 16] = scale * static_cast<float>(kIq4Levels[qs[j] >> 4]);
+      }
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    float fits[8];
+    for (int g = 0; g < 8; ++g) fits[g] = detail::FitIq4Scale(x + 32 * g, 32);
+    int scales[8];
+    block = {};
+    block.d = detail::ChooseScales(x, fits, -32, 31, detail::Iq4Grid{}, scales);
+    for (int g = 0; g < 8; ++g) {
+      std::uint8_t levels[32];
+      detail::GridLevels(x + 32 * g, 32, F16ToF32(block.d) * static_cast<float>(scales[g]), detail::Iq4Grid{}, levels);
+      PutScale(block, g, scales[g] + 32);
+      for (int j = 0; j < 16; ++j) block.qs[16 * g + j] = static_cast<std::uint8_t>(levels[j] | (levels[j + 16] << 4));
+    }
+  }
+};
+
+template <>
+struct Codec<WeightType::kTQ2_0> {
+  using Block = BlockTQ2_0;
+  static constexpr std::size_t kValues = 256;
+  static int LevelOf(const Block& block, int i) { return block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3; }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level, i / 32 % 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int i = 0; i < 256; ++i) out[i] = d * static_cast<float>(LevelOf(block, i) - 1);
+  }
+  // Ternary: level 3, twice the scale, is not used.
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[256];
+    block = {};
+    block.d = F32ToF16Saturated(detail::FitTernaryScale(x, 256));
+    detail::GridLevels(x, 256, F16ToF32(block.d), detail::EvenGrid{-1, 1}, levels);
+    for (int i = 0; i < 256; ++i) PutLevel(block, i, levels[i]);
+  }
+};
+
+// Numbers of five digits 0 .. 2, stored as the byte above number * 256 / 243: multiplying the byte with 3^n modulo 256
+// brings digit n to the front, and another 3 pushes it out. Of a byte of qh only the first four digits are used.
+template <>
+struct Codec<WeightType::kTQ1_0> {
+  using Block = BlockTQ1_0;
+  static constexpr std::size_t kValues = 256;
+  static int LevelOf(const Block& block, int i) {
+    constexpr int kPowers[5] = {1, 3, 9, 27, 81};
+    const Place place = PlaceOf(i);
+    const int byte = place.byte < 48 ? block.qs[place.byte] : block.qh[place.byte - 48];
+    return (byte * kPowers[place.digit] & 255) * 3 >> 8;
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int i = 0; i < 256; ++i) out[i] = d * static_cast<float>(LevelOf(block, i) - 1);
+  }
+  static void Encode(const float* x, Block& block) {
+    constexpr int kPlaceValues[5] = {81, 27, 9, 3, 1};
+    std::uint8_t levels[256];
+    block.d = F32ToF16Saturated(detail::FitTernaryScale(x, 256));
+    detail::GridLevels(x, 256, F16ToF32(block.d), detail::EvenGrid{-1, 1}, levels);
+    int numbers[52] = {};
+    for (int i = 0; i < 256; ++i) numbers[PlaceOf(i).byte] += levels[i] * kPlaceValues[PlaceOf(i).digit];
+    const auto stored = [](int number) { return static_cast<std::uint8_t>((number * 256 + 242) / 243); };
+    for (int i = 0; i < 48; ++i) block.qs[i] = stored(numbers[i]);
+    for (int i = 0; i < 4; ++i) block.qh[i] = stored(numbers[48 + i]);
+  }
+
+ private:
+  struct Place {
+    int byte;  // of qs, then of qh
+    int digit;
+  };
+  static Place PlaceOf(int i) {
+    if (i < 160) return {i % 32, i / 32};
+    if (i < 240) return {32 + (i - 160) % 16, (i - 160) / 16};
+    return {48 + (i - 240) % 4, (i - 240) / 4};
   }
 };
 

@@ -46,7 +46,21 @@ inline std::size_t FindNonFinite(WeightType type, std::span<const std::byte> dat
     case WeightType::kQ8_0: return in_blocks(sizeof(BlockQ8_0), offsetof(BlockQ8_0, d));
     case WeightType::kQ4_0: return in_blocks(sizeof(BlockQ4_0), offsetof(BlockQ4_0, d));
     case WeightType::kQ5_0: return in_blocks(sizeof(BlockQ5_0), offsetof(BlockQ5_0, d));
+    case WeightType::kIQ4_NL: return in_blocks(sizeof(BlockIQ4_NL), offsetof(BlockIQ4_NL, d));
+    case WeightType::kQ3_K: return in_blocks(sizeof(BlockQ3_K), offsetof(BlockQ3_K, d));
     case WeightType::kQ6_K: return in_blocks(sizeof(BlockQ6_K), offsetof(BlockQ6_K, d));
+    case WeightType::kIQ4_XS: return in_blocks(sizeof(BlockIQ4_XS), offsetof(BlockIQ4_XS, d));
+    case WeightType::kTQ1_0: return in_blocks(sizeof(BlockTQ1_0), offsetof(BlockTQ1_0, d));
+    case WeightType::kTQ2_0: return in_blocks(sizeof(BlockTQ2_0), offsetof(BlockTQ2_0, d));
+    case WeightType::kMXFP4:
+      // 255 is the format's NaN; with 253 and 254 the larger levels are beyond a float.
+      for (std::size_t i = offsetof(BlockMXFP4, e); i < data.size(); i += sizeof(BlockMXFP4)) {
+        if (static_cast<std::uint8_t>(data[i]) > kMostMxfp4Exponent) return i;
+      }
+      return kAllFinite;
+    case WeightType::kQ2_K:
+      return first_of(in_blocks(sizeof(BlockQ2_K), offsetof(BlockQ2_K, d)),
+                      in_blocks(sizeof(BlockQ2_K), offsetof(BlockQ2_K, dmin)));
     case WeightType::kQ4_1:
       return first_of(in_blocks(sizeof(BlockQ4_1), offsetof(BlockQ4_1, d)),
                       in_blocks(sizeof(BlockQ4_1), offsetof(BlockQ4_1, m)));

@@ -21,11 +21,18 @@ enum class WeightType : std::uint8_t {
   kQ5_0 = 6,
   kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
   kI8 = 24,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
+  kMXFP4 = 39,
 };
 
 struct WeightTypeInfo {
@@ -37,12 +44,25 @@ struct WeightTypeInfo {
 };
 
 inline constexpr std::array kWeightTypes = {
-    WeightTypeInfo{WeightType::kF32, "F32", 1, 4, true},      WeightTypeInfo{WeightType::kF16, "F16", 1, 2, true},
-    WeightTypeInfo{WeightType::kBF16, "BF16", 1, 2, true},    WeightTypeInfo{WeightType::kQ8_0, "Q8_0", 32, 34, true},
-    WeightTypeInfo{WeightType::kQ4_0, "Q4_0", 32, 18, true},  WeightTypeInfo{WeightType::kQ4_1, "Q4_1", 32, 20, true},
-    WeightTypeInfo{WeightType::kQ5_0, "Q5_0", 32, 22, true},  WeightTypeInfo{WeightType::kQ5_1, "Q5_1", 32, 24, true},
-    WeightTypeInfo{WeightType::kQ4_K, "Q4_K", 256, 144, true}, WeightTypeInfo{WeightType::kQ5_K, "Q5_K", 256, 176, true},
-    WeightTypeInfo{WeightType::kQ6_K, "Q6_K", 256, 210, true}, WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
+    WeightTypeInfo{WeightType::kF32, "F32", 1, 4, true},
+    WeightTypeInfo{WeightType::kF16, "F16", 1, 2, true},
+    WeightTypeInfo{WeightType::kBF16, "BF16", 1, 2, true},
+    WeightTypeInfo{WeightType::kQ8_0, "Q8_0", 32, 34, true},
+    WeightTypeInfo{WeightType::kQ4_0, "Q4_0", 32, 18, true},
+    WeightTypeInfo{WeightType::kQ4_1, "Q4_1", 32, 20, true},
+    WeightTypeInfo{WeightType::kQ5_0, "Q5_0", 32, 22, true},
+    WeightTypeInfo{WeightType::kQ5_1, "Q5_1", 32, 24, true},
+    WeightTypeInfo{WeightType::kIQ4_NL, "IQ4_NL", 32, 18, true},
+    WeightTypeInfo{WeightType::kMXFP4, "MXFP4", 32, 17, true},
+    WeightTypeInfo{WeightType::kQ2_K, "Q2_K", 256, 84, true},
+    WeightTypeInfo{WeightType::kQ3_K, "Q3_K", 256, 110, true},
+    WeightTypeInfo{WeightType::kQ4_K, "Q4_K", 256, 144, true},
+    WeightTypeInfo{WeightType::kQ5_K, "Q5_K", 256, 176, true},
+    WeightTypeInfo{WeightType::kQ6_K, "Q6_K", 256, 210, true},
+    WeightTypeInfo{WeightType::kIQ4_XS, "IQ4_XS", 256, 136, true},
+    WeightTypeInfo{WeightType::kTQ1_0, "TQ1_0", 256, 54, true},
+    WeightTypeInfo{WeightType::kTQ2_0, "TQ2_0", 256, 66, true},
+    WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
 };
 
 // nullptr when the library does not know the type.
@@ -65,25 +85,18 @@ constexpr std::string_view Name(WeightType type) { return Info(type).name; }
 constexpr std::string_view NameOfUnreadType(std::uint32_t id) {
   switch (id) {
     case 9: return "Q8_1";
-    case 10: return "Q2_K";
-    case 11: return "Q3_K";
     case 15: return "Q8_K";
     case 16: return "IQ2_XXS";
     case 17: return "IQ2_XS";
     case 18: return "IQ3_XXS";
     case 19: return "IQ1_S";
-    case 20: return "IQ4_NL";
     case 21: return "IQ3_S";
     case 22: return "IQ2_S";
-    case 23: return "IQ4_XS";
     case 25: return "I16";
     case 26: return "I32";
     case 27: return "I64";
     case 28: return "F64";
     case 29: return "IQ1_M";
-    case 34: return "TQ1_0";
-    case 35: return "TQ2_0";
-    case 39: return "MXFP4";
     case 40: return "NVFP4";
     case 41: return "Q1_0";
     case 42: return "Q2_0";
@@ -105,8 +118,9 @@ struct Formats {
 
 // Every type that has kernels.
 using AllFormats = Formats<WeightType::kF32, WeightType::kF16, WeightType::kBF16, WeightType::kQ8_0, WeightType::kQ4_0,
-                           WeightType::kQ4_1, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K, WeightType::kQ5_K,
-                           WeightType::kQ6_K>;
+                           WeightType::kQ4_1, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kIQ4_NL,
+                           WeightType::kMXFP4, WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K,
+                           WeightType::kQ6_K, WeightType::kIQ4_XS, WeightType::kTQ1_0, WeightType::kTQ2_0>;
 
 INLAY_END_NAMESPACE
 

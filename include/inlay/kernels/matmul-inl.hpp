@@ -34,7 +34,8 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
             std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
             const Output& out) {
   const auto multiply = [&]<WeightType kType>() HWY_ATTR {
-    if constexpr (!FormatList::Contains(kType)) {
+    // Types with the same packed form share a kernel.
+    if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
       INLAY_ASSERT(false);
     } else if constexpr (Info(kType).block_values == 1) {
       MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
@@ -51,9 +52,16 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
     case WeightType::kQ4_1: return multiply.template operator()<WeightType::kQ4_1>();
     case WeightType::kQ5_0: return multiply.template operator()<WeightType::kQ5_0>();
     case WeightType::kQ5_1: return multiply.template operator()<WeightType::kQ5_1>();
+    case WeightType::kIQ4_NL: return multiply.template operator()<WeightType::kIQ4_NL>();
+    case WeightType::kMXFP4: return multiply.template operator()<WeightType::kMXFP4>();
+    case WeightType::kQ2_K: return multiply.template operator()<WeightType::kQ2_K>();
+    case WeightType::kQ3_K: return multiply.template operator()<WeightType::kQ3_K>();
     case WeightType::kQ4_K: return multiply.template operator()<WeightType::kQ4_K>();
     case WeightType::kQ5_K: return multiply.template operator()<WeightType::kQ5_K>();
     case WeightType::kQ6_K: return multiply.template operator()<WeightType::kQ6_K>();
+    case WeightType::kIQ4_XS: return multiply.template operator()<WeightType::kIQ4_XS>();
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return multiply.template operator()<PackedForm(WeightType::kTQ1_0)>();
     case WeightType::kI8: break;  // raw bytes, not a weight matrix
   }
   INLAY_ASSERT(false);

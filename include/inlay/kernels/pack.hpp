@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/blocks.hpp"
@@ -20,11 +21,6 @@ namespace detail {
 // Reads and writes the levels of one file block. Get: the stored (unsigned) level of value i. Put: into a zeroed block.
 template <class Block>
 struct BlockLevels;
-
-// Bit `shift` and up of a byte.
-constexpr void PutBits(std::uint8_t& byte, int level, int shift) {
-  byte = static_cast<std::uint8_t>(byte | level << shift);
-}
 
 template <>
 struct BlockLevels<BlockQ8_0> {
@@ -43,6 +39,10 @@ template <>
 struct BlockLevels<BlockQ4_0> : FourBitLevels<BlockQ4_0> {};
 template <>
 struct BlockLevels<BlockQ4_1> : FourBitLevels<BlockQ4_1> {};
+template <>
+struct BlockLevels<BlockIQ4_NL> : FourBitLevels<BlockIQ4_NL> {};
+template <>
+struct BlockLevels<BlockMXFP4> : FourBitLevels<BlockMXFP4> {};
 
 template <class Block>
 struct FiveBitLevels {
@@ -91,42 +91,111 @@ struct BlockLevels<BlockQ6_K> {
   }
 };
 
-// The 12 bytes of scales and mins with mins 1 and 2, and 5 and 6, exchanged; its own inverse. Min i (0..3) is in bits 0..5
-// of byte 4 + i; min 4 + i has its low nibble in the high nibble of byte 8 + i, and its upper bits in bits 6, 7 of byte
-// 4 + i.
-inline void ExchangeMins(std::uint8_t* scales) {
-  const std::uint8_t one = scales[5], low = scales[9];
-  scales[5] = scales[6];
-  scales[6] = one;
-  scales[9] = static_cast<std::uint8_t>((scales[9] & 0x0F) | (scales[10] & 0xF0));
-  scales[10] = static_cast<std::uint8_t>((scales[10] & 0x0F) | (low & 0xF0));
+template <>
+struct BlockLevels<BlockIQ4_XS> {
+  static int Get(const BlockIQ4_XS& block, std::size_t i) {
+    return block.qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15;
+  }
+  static void Put(BlockIQ4_XS& block, std::size_t i, int level) {
+    PutBits(block.qs[i / 32 * 16 + i % 16], level, static_cast<int>(i / 16 % 2 * 4));
+  }
+};
+
+// Types whose codec goes value by value itself.
+template <WeightType kType>
+struct CodecLevels {
+  using Block = typename Codec<kType>::Block;
+  static int Get(const Block& block, std::size_t i) { return Codec<kType>::LevelOf(block, static_cast<int>(i)); }
+  static void Put(Block& block, std::size_t i, int level) {
+    Codec<kType>::PutLevel(block, static_cast<int>(i), level);
+  }
+};
+template <>
+struct BlockLevels<BlockQ2_K> : CodecLevels<WeightType::kQ2_K> {};
+template <>
+struct BlockLevels<BlockQ3_K> : CodecLevels<WeightType::kQ3_K> {};
+template <>
+struct BlockLevels<BlockTQ1_0> : CodecLevels<WeightType::kTQ1_0> {};
+template <>
+struct BlockLevels<BlockTQ2_0> : CodecLevels<WeightType::kTQ2_0> {};
+
+// Sub-scales are packed in words of four bytes, in an order in which kernels find neighbours in bytes 0 and 2, and 1 and
+// 3. kScaleWords: how many words a block has. ExchangeScales: from the file's order and back; its own inverse.
+template <class Block>
+inline constexpr std::size_t kScaleWords = 0;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ2_K> = 4;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ3_K> = 3;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ4_K> = 3;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ5_K> = 3;
+
+template <class Block>
+void ExchangeScales(std::uint8_t* scales) {
+  const auto exchange = [](std::uint8_t& a, std::uint8_t& b, int mask) {
+    const int difference = (a ^ b) & mask;
+    a = static_cast<std::uint8_t>(a ^ difference);
+    b = static_cast<std::uint8_t>(b ^ difference);
+  };
+  if constexpr (requires(Block block) { block.hmask; } || sizeof(Block::scales) == 16) {
+    for (std::size_t i = 0; i < sizeof(Block::scales); i += 4) exchange(scales[i + 1], scales[i + 2], 0xFF);
+  } else {
+    // Mins 1 and 2, and 5 and 6. Min i (0..3) is in bits 0..5 of byte 4 + i; min 4 + i has its low nibble in the high
+    // nibble of byte 8 + i, and its upper bits in bits 6, 7 of byte 4 + i.
+    exchange(scales[5], scales[6], 0xFF);
+    exchange(scales[9], scales[10], 0xF0);
+  }
 }
 
-// Headers: every field of Block but its levels, for row `lane` (0..15) of a packed block.
+// Calls move(field, bytes, offset) for every field of Block but its levels: where it is in the header of a packed block, for
+// row `lane` (0..15). kScaleWords are not among them.
+template <class Block, class Move>
+void ForHeaderFields(Block& block, std::size_t lane, Move&& move) {
+  if constexpr (requires { block.e; }) {
+    move(&block.e, 1, lane);
+  } else {
+    move(&block.d, 2, 2 * lane);
+  }
+  if constexpr (requires { block.m; }) move(&block.m, 2, 32 + 2 * lane);
+  if constexpr (requires { block.dmin; }) move(&block.dmin, 2, 32 + 2 * lane);
+  if constexpr (requires { block.scales_h; }) {
+    move(&block.scales_h, 2, 32 + 2 * lane);
+    move(block.scales_l, 4, 64 + 4 * lane);
+  }
+  if constexpr (std::is_same_v<std::remove_const_t<Block>, BlockQ6_K>) {
+    for (std::size_t i = 0; i < 16; ++i) move(block.scales + i, 1, 32 + i * kRowTile + lane);
+  }
+}
+// Where the words of row `lane` start.
+template <class Block>
+constexpr std::size_t ScaleWordsAt(std::size_t lane) {
+  return (requires(Block block) { block.dmin; } ? 64 : 32) + 4 * lane;
+}
+
 template <class Block>
 void PackHeader(const Block& block, std::byte* header, std::size_t lane) {
-  std::memcpy(header + 2 * lane, &block.d, 2);
-  if constexpr (requires { block.m; }) std::memcpy(header + 32 + 2 * lane, &block.m, 2);
-  if constexpr (requires { block.dmin; }) {
-    std::memcpy(header + 32 + 2 * lane, &block.dmin, 2);
-    std::uint8_t scales[12];
-    std::memcpy(scales, block.scales, 12);
-    ExchangeMins(scales);
-    for (std::size_t i = 0; i < 3; ++i) std::memcpy(header + 64 + i * kWordBytes + 4 * lane, scales + 4 * i, 4);
-  } else if constexpr (requires { block.scales; }) {
-    for (std::size_t i = 0; i < 16; ++i) std::memcpy(header + 32 + i * kRowTile + lane, block.scales + i, 1);
+  ForHeaderFields(block, lane, [header](const void* field, std::size_t bytes, std::size_t offset) {
+    std::memcpy(header + offset, field, bytes);
+  });
+  if constexpr (kScaleWords<Block> != 0) {
+    std::uint8_t scales[4 * kScaleWords<Block>];
+    std::memcpy(scales, block.scales, sizeof(scales));
+    ExchangeScales<Block>(scales);
+    std::byte* words = header + ScaleWordsAt<Block>(lane);
+    for (std::size_t i = 0; i < kScaleWords<Block>; ++i) std::memcpy(words + i * kWordBytes, scales + 4 * i, 4);
   }
 }
 template <class Block>
 void UnpackHeader(const std::byte* header, std::size_t lane, Block& block) {
-  std::memcpy(&block.d, header + 2 * lane, 2);
-  if constexpr (requires { block.m; }) std::memcpy(&block.m, header + 32 + 2 * lane, 2);
-  if constexpr (requires { block.dmin; }) {
-    std::memcpy(&block.dmin, header + 32 + 2 * lane, 2);
-    for (std::size_t i = 0; i < 3; ++i) std::memcpy(block.scales + 4 * i, header + 64 + i * kWordBytes + 4 * lane, 4);
-    ExchangeMins(block.scales);
-  } else if constexpr (requires { block.scales; }) {
-    for (std::size_t i = 0; i < 16; ++i) std::memcpy(block.scales + i, header + 32 + i * kRowTile + lane, 1);
+  ForHeaderFields(block, lane, [header](void* field, std::size_t bytes, std::size_t offset) {
+    std::memcpy(field, header + offset, bytes);
+  });
+  if constexpr (kScaleWords<Block> != 0) {
+    const std::byte* words = header + ScaleWordsAt<Block>(lane);
+    for (std::size_t i = 0; i < kScaleWords<Block>; ++i) std::memcpy(block.scales + 4 * i, words + i * kWordBytes, 4);
+    ExchangeScales<Block>(block.scales);
   }
 }
 
@@ -139,6 +208,9 @@ void PutPackedLevel(std::uint8_t* levels, std::size_t lane, std::size_t i, int l
   const std::size_t group = i / 4;  // of 4 columns
   if constexpr (kBits == 8) {
     levels[PackedByte(group, lane, i)] = static_cast<std::uint8_t>(level);
+  } else if constexpr (kBits < 4) {
+    PutBits(levels[PackedByte(group / 4, lane, i)], level & 3, static_cast<int>(group % 4 * 2));
+    if constexpr (kBits == 3) PutBits(levels[PackedByte(2, lane, i)], level >> 2, static_cast<int>(group));
   } else {
     PutBits(levels[PackedByte(group % 4, lane, i)], level & 15, static_cast<int>(group / 4 * 4));
     if constexpr (kBits == 5) PutBits(levels[PackedByte(4, lane, i)], level >> 4, static_cast<int>(group));
@@ -151,6 +223,10 @@ template <int kBits>
 int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) {
   const std::size_t group = i / 4;
   if constexpr (kBits == 8) return levels[PackedByte(group, lane, i)];
+  if constexpr (kBits < 4) {
+    const int low = levels[PackedByte(group / 4, lane, i)] >> (group % 4 * 2) & 3;
+    return kBits == 2 ? low : low | (levels[PackedByte(2, lane, i)] >> group & 1) << 2;
+  }
   int level = levels[PackedByte(group % 4, lane, i)] >> (group / 4 * 4) & 15;
   if constexpr (kBits == 5) level |= (levels[PackedByte(4, lane, i)] >> group & 1) << 4;
   if constexpr (kBits == 6) level |= (levels[PackedByte(4 + group / 4, lane, i)] >> (group % 4 * 2) & 3) << 4;
@@ -230,7 +306,9 @@ inline void PackTile(WeightType type, const std::byte* rows, std::size_t row_byt
 // Only the types of FormatList are compiled in.
 template <class FormatList = AllFormats>
 void UnpackRow(WeightType type, const std::byte* packed, std::size_t cols, std::size_t row, float* out) {
-  detail::ForType(type, FormatList{}, [&]<WeightType kType>() { detail::UnpackRowAs<kType>(packed, cols, row, out); });
+  detail::ForType(type, FormatList{}, [&]<WeightType kType>() {
+    detail::UnpackRowAs<PackedForm(kType)>(packed, cols, row, out);
+  });
 }
 
 INLAY_END_NAMESPACE

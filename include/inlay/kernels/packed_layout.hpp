@@ -5,17 +5,25 @@
 // blocks of 16 rows x block_values columns; a block is its header (what the 16 file blocks have besides their levels),
 // then the levels, 32 columns at a time. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
 // vector load is as many rows as the vector has 32-bit lanes, and each lane multiplies with the same 4 activations.
-//   headers  Q8_0, Q4_0, Q5_0   f16 d[16]
+//   headers  Q8_0, Q4_0, Q5_0, IQ4_NL, TQ2_0   f16 d[16]
 //            Q4_1, Q5_1         f16 d[16], f16 m[16]
+//            MXFP4              u8 e[16]
+//            Q2_K               f16 d[16], f16 dmin[16], words[4][16]: the 16 bytes of scales and mins of each row, with the
+//                               second and third byte of each word exchanged
+//            Q3_K               f16 d[16], words[3][16]: the 12 bytes of 6-bit scales, with the same exchange
 //            Q4_K, Q5_K         f16 d[16], f16 dmin[16], words[3][16]: the 12 bytes of 6-bit scales and mins of each row,
 //                               with mins 1 and 2, and mins 5 and 6, exchanged (kernels want neighbours in even bytes)
 //            Q6_K               f16 d[16], i8 scale[16 groups][16]
+//            IQ4_XS             f16 d[16], u16 scales_h[16], words[16]: scales_l of each row
 //   levels   Q8_0    word c (0..7): columns 4c .. 4c+3, signed
+//            2 bits  word c (0, 1): bits 2i, 2i+1 of byte j are column 16c + 4i + j
+//            3 bits  the same, and word 2: bit i of byte j is the third bit of column 4i + j
 //            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
 // Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column.
-// Packing changes no bit and no size: a packed matrix is as large as in its file, but for the padding rows.
+// Packing changes no value and no size: a packed matrix is as large as in its file, but for the padding rows, and TQ1_0,
+// whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per weight).
 #ifndef INLAY_KERNELS_PACKED_LAYOUT_HPP_
 #define INLAY_KERNELS_PACKED_LAYOUT_HPP_
 
@@ -36,13 +44,23 @@ inline constexpr std::size_t kRowTile = 16;
 // Bytes of one word of every row of a tile.
 inline constexpr std::size_t kWordBytes = 4 * kRowTile;
 
-// Bits of a level; 0 for float types.
+// The type whose packed form a type has: its own, but for TQ1_0.
+constexpr WeightType PackedForm(WeightType type) { return type == WeightType::kTQ1_0 ? WeightType::kTQ2_0 : type; }
+
+// Bits of a packed level; 0 for float types.
 constexpr int LevelBits(WeightType type) {
   switch (type) {
     case WeightType::kQ8_0: return 8;
+    case WeightType::kQ2_K:
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return 2;
+    case WeightType::kQ3_K: return 3;
     case WeightType::kQ4_0:
     case WeightType::kQ4_1:
-    case WeightType::kQ4_K: return 4;
+    case WeightType::kIQ4_NL:
+    case WeightType::kMXFP4:
+    case WeightType::kQ4_K:
+    case WeightType::kIQ4_XS: return 4;
     case WeightType::kQ5_0:
     case WeightType::kQ5_1:
     case WeightType::kQ5_K: return 5;
@@ -51,9 +69,12 @@ constexpr int LevelBits(WeightType type) {
   }
 }
 
-// What is subtracted from a stored level: value = scale * (level - offset).
+// What is subtracted from a stored level: value = scale * (level - offset). Not for levels that are numbers of a table.
 constexpr int LevelOffset(WeightType type) {
   switch (type) {
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return 1;
+    case WeightType::kQ3_K: return 4;
     case WeightType::kQ4_0: return 8;
     case WeightType::kQ5_0: return 16;
     case WeightType::kQ6_K: return 32;
@@ -67,13 +88,15 @@ constexpr std::size_t PackedLevelBytes(WeightType type) {
 }
 
 // Bytes of one packed block of 16 rows x block_values columns, and of its header (quantised types).
-constexpr std::size_t PackedBlockBytes(WeightType type) { return kRowTile * Info(type).block_bytes; }
+constexpr std::size_t PackedBlockBytes(WeightType type) { return kRowTile * Info(PackedForm(type)).block_bytes; }
 constexpr std::size_t PackedHeaderBytes(WeightType type) {
   return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
 }
 
 // Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.
-constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) { return kRowTile * RowBytes(type, cols); }
+constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) {
+  return kRowTile * RowBytes(PackedForm(type), cols);
+}
 
 // Bytes of a packed matrix. Matrices start at multiples of 64 in a buffer.
 constexpr std::size_t PackedBytes(WeightType type, std::size_t rows, std::size_t cols) {

@@ -84,7 +84,7 @@ template <>
 struct alignas(64) AmxPanel<256> {
   std::uint8_t low[64 * kWordBytes];  // level * sub-scale = 256 * high (signed) + low (unsigned)
   std::uint8_t high[64 * kWordBytes];
-  std::uint8_t corrections[4 * kWordBytes];  // see LoadGroupScales
+  std::uint8_t corrections[8 * kWordBytes];  // see LoadGroupScales
   float block_scales[kRowTile];
   float block_mins[kRowTile];
 };
@@ -100,7 +100,7 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t,
   const FloatTag df;
   const WordTag di;
   const hn::Repartition<std::int16_t, WordTag> d16;
-  hn::Store(LoadBlockScale(block, 0), df, panel.block_scales);
+  hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales);
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
   LoadGroupScales<kType>(block, 0, scales, corrections);
@@ -112,17 +112,17 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t,
   const auto low_bytes = hn::Set(d16, 0x00FF);
   for (std::size_t i = 0; i < 8; ++i) {
     Words levels[8];
-    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
+    UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
     HWY_UNROLL(8)
     for (std::size_t word = 0; word < 8; ++word) {
       const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
       const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
       const auto level = hn::BitCast(d16, levels[word]);
       auto even = hn::And(level, low_bytes);
-      auto odd = hn::ShiftRight<8>(level);
-      if constexpr (LevelOffset(kType) != 0) {
-        even = hn::Sub(even, hn::Set(d16, LevelOffset(kType)));
-        odd = hn::Sub(odd, hn::Set(d16, LevelOffset(kType)));
+      auto odd = hn::And(hn::ShiftRight<8>(level), low_bytes);
+      if constexpr (kByteOffset<kType> != 0) {
+        even = hn::Sub(even, hn::Set(d16, kByteOffset<kType>));
+        odd = hn::Sub(odd, hn::Set(d16, kByteOffset<kType>));
       }
       even = hn::Mul(even, pair_scale);
       odd = hn::Mul(odd, pair_scale);
@@ -140,10 +140,10 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t
   const hn::Repartition<std::uint8_t, WordTag> d8;
   for (std::size_t b = 0; b < blocks; ++b) {
     const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
-    hn::Store(LoadBlockScale(block, 0), df, panel.block_scales + b * kRowTile);
+    hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales + b * kRowTile);
     if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, 0), df, panel.block_mins + b * kRowTile);
     Words levels[8];
-    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType), levels);
+    UnpackLevels<kType>(block + PackedHeaderBytes(kType), levels);
     HWY_UNROLL(8)
     for (std::size_t word = 0; word < 8; ++word) {
       const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
@@ -169,24 +169,24 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSu
   // In registers: loads are what the tile multiplier leaves least of.
   Floats scales[kAmxRowTiles];
   [[maybe_unused]] Floats mins[kAmxRowTiles];
-  [[maybe_unused]] Words corrections[kAmxRowTiles][4];
+  [[maybe_unused]] Words corrections[kAmxRowTiles][kCorrections<kType>];
   HWY_UNROLL(2)
   for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
     scales[tile] = hn::Load(df, panels[tile].block_scales);
     if constexpr (kHasMin<kType>) {
       mins[tile] = hn::Load(df, panels[tile].block_mins);
-      HWY_UNROLL(4)
-      for (std::size_t j = 0; j < 4; ++j) {
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
         corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
       }
     }
   }
   for (std::size_t i = begin; i < end; ++i) {
     const Floats token_scale = hn::Set(df, *token_scales);
-    [[maybe_unused]] Words token_words[4];
+    [[maybe_unused]] Words token_words[kCorrections<kType>];
     if constexpr (kHasMin<kType>) {
-      HWY_UNROLL(4)
-      for (std::size_t j = 0; j < 4; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
       token_sums += x.sum_stride;
     }
     HWY_UNROLL(2)
@@ -195,8 +195,10 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSu
       Floats result = hn::Load(df, to);
       if constexpr (kHasMin<kType>) {
         Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
-        HWY_UNROLL(4)
-        for (std::size_t j = 1; j < 4; ++j) correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
+        HWY_UNROLL(8)
+        for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
+          correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
+        }
         result = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Mul(mins[tile], token_scale), result);
       }
       const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));

@@ -48,17 +48,17 @@ static_assert(kAmxMinTokens >= kAmxTokens);
 template <int kBits, std::size_t kWords>
 HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations,
                                   Words scale) {
-  [[maybe_unused]] constexpr int kMost = (1 << kBits) - 1;
+  [[maybe_unused]] constexpr int kMost = MostByte(kBits);
 #if INLAY_MADDUBS
   // Products that fit 16 bits together.
   constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
   static_assert(kWords % kChain == 0);
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; i += kChain) {
-    Words pairs = MultiplyBytesToPairs(levels[i], BroadcastWord(activations + 4 * i));
+    Words pairs = MultiplyToPairs<kBits>(levels[i], BroadcastWord(activations + 4 * i));
     HWY_UNROLL(8)
     for (std::size_t j = i + 1; j < i + kChain; ++j) {
-      pairs = AddPairs(pairs, MultiplyBytesToPairs(levels[j], BroadcastWord(activations + 4 * j)));
+      pairs = AddPairs(pairs, MultiplyToPairs<kBits>(levels[j], BroadcastWord(activations + 4 * j)));
       Pin(pairs);
     }
     sum = AccumulatePairs(sum, pairs, scale);
@@ -70,7 +70,7 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
 #if INLAY_DOT4_UNSIGNED
   // As long as a sum fits 16 bits, one multiply-add of pairs applies the scale (its upper half is zero), instead of a
   // 32-bit product, which takes two multiplies, and an addition.
-  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost);
+  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost) < kWords ? 32767 / (4 * 127 * kMost) : kWords;
   if constexpr (kBits <= 4) {
     static_assert(kWords % kChain == 0);
     HWY_UNROLL(8)
@@ -117,13 +117,13 @@ HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, co
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                 Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
+  constexpr int kBits = kByteBits<kType>;
   const FloatTag df;
   const WordTag di;
   Words levels[8];
   if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
-  UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadBlockScale(block, lane);
+  UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
+  const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const std::int32_t sum = x.sums[t * x.sum_stride];
@@ -142,7 +142,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                  Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
+  constexpr int kBits = kByteBits<kType>;
   constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
@@ -153,25 +153,27 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   Words totals[kTokens];
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-    Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
-    HWY_UNROLL(8)
-    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-      correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
-    }
-    if constexpr (kHasMin<kType>) {
-      const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
-      sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
-      totals[t] = hn::Zero(di);
-    } else {
-      totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+    totals[t] = hn::Zero(di);
+    if constexpr (kHasMin<kType> || kByteOffset<kType> != 0) {
+      const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+      Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
+      HWY_UNROLL(8)
+      for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+        correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
+      }
+      if constexpr (kHasMin<kType>) {
+        const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
+        sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
+      } else {
+        totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+      }
     }
   }
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
     if (lane == 0) PrefetchLevels<kType>(packed);
     Words levels[8];
-    UnpackLevels<kBits>(packed + 4 * lane, levels);
+    UnpackLevels<kType>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
       HWY_UNROLL(2)
@@ -182,7 +184,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
       }
     }
   }
-  const Floats scale = LoadBlockScale(block, lane);
+  const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);

@@ -54,7 +54,7 @@ HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size
     const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
     for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
       const FloatTag df;
-      hn::Store(LoadBlockScale(block, lane), df, panel.block_scales + b * kRowTile + lane);
+      hn::Store(LoadBlockScale<kType>(block, lane), df, panel.block_scales + b * kRowTile + lane);
       if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, lane), df, panel.block_mins + b * kRowTile + lane);
       if constexpr (kBlockLevels == 8) {
         Words scales[256 / kGroupColumns<kType>];
@@ -69,7 +69,7 @@ HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size
       }
       for (std::size_t i = 0; i < kBlockLevels; ++i) {
         Words levels[8];
-        UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
+        UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
         std::uint8_t* to = panel.levels + (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane;
         HWY_UNROLL(8)
         for (std::size_t word = 0; word < 8; ++word) StoreWords(levels[word], to + word * kWordBytes);
@@ -97,7 +97,7 @@ using PanelTile = Words[kPanelVectors][kPanelTokens];
 
 // dots += kWords words of levels, from word `word` of the panel, times activations. As 16-bit pairs where those are what
 // the target multiplies to (then `dots` is overwritten), else as 32-bit sums.
-template <bool kPairs, std::size_t kWords>
+template <int kBits, bool kPairs, std::size_t kWords>
 HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                 std::size_t stride, PanelTile& dots) {
   HWY_UNROLL(8)
@@ -114,7 +114,7 @@ HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const s
       for (std::size_t v = 0; v < kPanelVectors; ++v) {
 #if INLAY_MADDUBS
         if constexpr (kPairs) {
-          const Words pairs = MultiplyBytesToPairs(levels[v], activations);
+          const Words pairs = MultiplyToPairs<kBits>(levels[v], activations);
           dots[v][t] = i == 0 ? pairs : AddPairs(dots[v][t], pairs);
           Pin(dots[v][t]);
           continue;
@@ -131,7 +131,7 @@ HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const s
 template <int kBits, std::size_t kWords>
 HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                       std::size_t stride, std::size_t scale, PanelTile& totals) {
-  [[maybe_unused]] constexpr int kMost = (1 << kBits) - 1;
+  [[maybe_unused]] constexpr int kMost = MostByte(kBits);
 #if INLAY_MADDUBS
   constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
   constexpr bool kPairScales = true;
@@ -151,7 +151,7 @@ HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, c
       HWY_UNROLL(8)
       for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
     }
-    AccumulatePanel<INLAY_MADDUBS, kChain>(rows, word + i, values, stride, dots);
+    AccumulatePanel<kBits, INLAY_MADDUBS, kChain>(rows, word + i, values, stride, dots);
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
       const Words scales = LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
@@ -174,32 +174,34 @@ HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, floa
   PanelTile totals;
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kPanelVectors; ++v) {
-    const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
+    [[maybe_unused]] const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
     [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-      Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
-      HWY_UNROLL(8)
-      for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-        correction =
-            AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
-        Pin(correction);
-      }
-      if constexpr (kHasMin<kType>) {
-        float* sum = sums + t * kSumStride + v * kWordLanes;
-        const Floats scale = hn::Mul(hn::Load(df, mins), hn::Set(df, x.scales[t * x.scale_stride]));
-        hn::Store(hn::NegMulAdd(hn::ConvertTo(df, correction), scale, hn::Load(df, sum)), df, sum);
-        totals[v][t] = hn::Zero(di);
-      } else {
-        totals[v][t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+      totals[v][t] = hn::Zero(di);
+      if constexpr (kHasMin<kType> || kByteOffset<kType> != 0) {
+        const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+        Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
+        HWY_UNROLL(8)
+        for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+          correction =
+              AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
+          Pin(correction);
+        }
+        if constexpr (kHasMin<kType>) {
+          float* sum = sums + t * kSumStride + v * kWordLanes;
+          const Floats scale = hn::Mul(hn::Load(df, mins), hn::Set(df, x.scales[t * x.scale_stride]));
+          hn::Store(hn::NegMulAdd(hn::ConvertTo(df, correction), scale, hn::Load(df, sum)), df, sum);
+        } else {
+          totals[v][t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+        }
       }
     }
   }
   for (std::size_t word = 0; word < 64; word += 8) {
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 8; i += kGroupWords) {
-      AccumulateScaledPanel<LevelBits(kType), kGroupWords>(rows, word + i, x.values, x.value_stride,
+      AccumulateScaledPanel<kByteBits<kType>, kGroupWords>(rows, word + i, x.values, x.value_stride,
                                                            (word + i) / kGroupWords, totals);
     }
   }
@@ -218,7 +220,7 @@ HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, floa
 // The same with a float scale for each of `blocks` blocks of 32 columns.
 template <WeightType kType, std::size_t kSumStride>
 HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const TokenRows& x, float* HWY_RESTRICT sums) {
-  [[maybe_unused]] constexpr int kBits = LevelBits(kType);
+  [[maybe_unused]] constexpr int kBits = kByteBits<kType>;
   const FloatTag df;
   const WordTag di;
   for (std::size_t b = 0; b < blocks; ++b) {
@@ -236,7 +238,7 @@ HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const
       HWY_UNROLL(2)
       for (std::size_t i = 0; i < 8; i += kChain) {
         PanelTile pairs;
-        AccumulatePanel<true, kChain>(rows, 8 * b + i, x.values, x.value_stride, pairs);
+        AccumulatePanel<kBits, true, kChain>(rows, 8 * b + i, x.values, x.value_stride, pairs);
         HWY_UNROLL(8)
         for (std::size_t v = 0; v < kPanelVectors; ++v) {
           HWY_UNROLL(8)
@@ -247,10 +249,10 @@ HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const
         }
       }
     } else {
-      AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
+      AccumulatePanel<kBits, false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
     }
 #else
-    AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
+    AccumulatePanel<kBits, false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
 #endif
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {

@@ -116,6 +116,17 @@ HWY_INLINE Words LoadBytesSigned(const std::uint8_t* HWY_RESTRICT p) {
   return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::int8_t, WordTag>(), reinterpret_cast<const std::int8_t*>(p)));
 }
 
+// One 16-bit integer per lane, zero-extended.
+HWY_INLINE Words LoadShorts(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), p[0] | (p[1] << 8));
+#else
+  const hn::Rebind<std::uint16_t, WordTag> d16;
+  const hn::Repartition<std::uint8_t, decltype(d16)> d8;
+  return hn::PromoteTo(WordTag(), hn::BitCast(d16, hn::LoadU(d8, p)));
+#endif
+}
+
 // Two bytes per lane, zero-extended to the lane's two 16-bit halves.
 HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
 #if HWY_TARGET == HWY_SCALAR
@@ -130,6 +141,19 @@ HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
 HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
   const hn::Rebind<hwy::float16_t, FloatTag> d16;
   return hn::PromoteTo(FloatTag(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
+}
+
+// The lower and the upper half of each lane, as signed numbers, less `value`.
+HWY_INLINE Words SubtractPairs(Words pairs, std::int16_t value) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::uint32_t word = static_cast<std::uint32_t>(hn::GetLane(pairs));
+  const std::uint32_t subtrahend = static_cast<std::uint16_t>(value);
+  return hn::Set(WordTag(), static_cast<std::int32_t>(((word - subtrahend) & 0xFFFFu) |
+                                                      ((word & 0xFFFF0000u) - (subtrahend << 16))));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::Sub(hn::BitCast(d16, pairs), hn::Set(d16, value)));
+#endif
 }
 
 // Lane i: a.lo * b.lo + a.hi * b.hi of its signed 16-bit halves. Exact unless all four are -32768.
