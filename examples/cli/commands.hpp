@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common.hpp"
 #include "inlay/core/result.hpp"
@@ -80,6 +81,17 @@ struct DescribeOptions {
   std::string path;
 };
 inlay::Result<void> Describe(const DescribeOptions& options);
+
+// --- quantize.cpp ---
+
+struct QuantizeOptions {
+  std::string input;
+  std::string output;
+  std::string format;
+  std::vector<std::string> keep;  // ROLE=FORMAT
+  std::size_t threads = 0;
+};
+inlay::Result<void> Quantize(const QuantizeOptions& options);
 
 // --- bench.cpp ---
 

@@ -69,6 +69,11 @@ void AppendNumbers(std::string& text, std::span<const float> values) {
   text += ']';
 }
 
+std::string Lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return text;
+}
+
 Result<std::vector<inlay::TokenId>> ParseTokens(std::string_view text) {
   std::vector<inlay::TokenId> tokens;
   const char* at = text.data();

@@ -45,6 +45,9 @@ void AppendNumber(std::string& text, float value);
 // "[1,2.5]"
 void AppendNumbers(std::string& text, std::span<const float> values);
 
+// ASCII letters in lower case.
+std::string Lower(std::string text);
+
 // "1,2,3" as token ids.
 inlay::Result<std::vector<inlay::TokenId>> ParseTokens(std::string_view text);
 inlay::Result<std::string> ReadTextFile(const std::string& path);

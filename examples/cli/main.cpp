@@ -10,6 +10,7 @@
 
 #include "commands.hpp"
 #include "common.hpp"
+#include "formats.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/macros.hpp"
 
@@ -132,6 +133,14 @@ class CommandLine {
     AddFile(pack, pack_.model);
     pack.add_option("output", pack_.output, "File to write; replaced only when the new one is complete")->required();
 
+    CLI::App& quantize = Add("quantize", "Write a model with its matrices in another weight type", quantize_, cli::Quantize);
+    quantize.add_option("input", quantize_.input, "GGUF file")->required();
+    quantize.add_option("output", quantize_.output, "GGUF file to write; replaced only when the new one is complete")
+        ->required();
+    quantize.add_option("--format", quantize_.format, "Weight type or mix: " + cli::FormatNames())->required();
+    quantize.add_option("--keep", quantize_.keep, "ROLE=TYPE: another type for some matrices, as output=q8_0; may be repeated");
+    quantize.add_option("-t,--threads", quantize_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
+
     CLI::App& inspect = Add("inspect", "What is in a model file", inspect_, cli::Inspect);
     inspect.add_option("model", inspect_.path, "GGUF file, packed file or llama2.c checkpoint")->required();
     inspect.add_flag("--json", inspect_.json, "As JSON");
@@ -152,7 +161,7 @@ class CommandLine {
     std::string shapes;
     for (const inlay::KnownModel& model : inlay::kKnownModels) shapes += (shapes.empty() ? "" : ", ") + std::string(model.name);
     synth.add_option("--like", synth_.like, "Shape: " + shapes)->required();
-    synth.add_option("--format", synth_.format, "Weight type, as q4_k, or the mix q4_k_m")->required();
+    synth.add_option("--format", synth_.format, "Weight type or mix: " + cli::FormatNames())->required();
     synth.add_option("output", synth_.output, "GGUF file to write")->required();
     synth.add_option("--seed", synth_.seed, "Default 1");
     synth.add_option("-t,--threads", synth_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
@@ -167,6 +176,7 @@ class CommandLine {
   cli::PerplexityOptions perplexity_;
   cli::DequantOptions dequant_;
   cli::PackOptions pack_;
+  cli::QuantizeOptions quantize_;
   cli::InspectOptions inspect_;
   cli::DescribeOptions describe_;
   cli::BenchOptions bench_;

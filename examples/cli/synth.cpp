@@ -13,6 +13,7 @@
 
 #include "commands.hpp"
 #include "engine.hpp"
+#include "formats.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/text_buffer.hpp"
 #include "inlay/core/thread_pool.hpp"
@@ -21,7 +22,6 @@
 #include "inlay/formats/codec.hpp"
 #include "inlay/formats/float16.hpp"
 #include "inlay/weights/packed_file.hpp"
-#include "inlay/weights/recipes.hpp"
 #include "inlay/weights/tensor_roles.hpp"
 
 namespace cli {
@@ -133,9 +133,9 @@ void MakeBlock(RowRandom& random, float deviation, inlay::BlockIQ4_NL& out) {
 void MakeBlock(RowRandom& random, float deviation, inlay::BlockMXFP4& out) {
   random.FillBits(out);
   const float exponent = std::log2(deviation / kMxfp4Magnitude);
-  const float above = exponent - std::floor(exponent);
-  const bool upper = 0.5f * (random.Signed() + 1.0f) < above;
-  out.e = static_cast<std::uint8_t>(128 + static_cast<int>(std::floor(exponent)) + (upper ? 1 : 0));
+  const float below = std::floor(exponent);
+  const float upper = (std::exp2(2.0f * (exponent - below)) - 1.0f) / 3.0f;
+  out.e = static_cast<std::uint8_t>(128 + static_cast<int>(below) + (0.5f * (random.Signed() + 1.0f) < upper ? 1 : 0));
 }
 // Sub-scales of 8 .. 15, with which mins of the same number put the middle of the levels at 0.
 void MakeBlock(RowRandom& random, float deviation, inlay::BlockQ2_K& out) {
@@ -213,38 +213,7 @@ void MakeRow(RowRandom& random, WeightType type, std::size_t cols, float deviati
   }
 }
 
-// --- shape and types ---
-
-// What llama.cpp's quantiser takes where a row is not made of whole blocks.
-WeightType Fitting(WeightType type, std::size_t cols) {
-  if (cols % inlay::Info(type).block_values == 0) return type;
-  switch (type) {
-    case WeightType::kQ4_K: return Fitting(WeightType::kQ5_0, cols);
-    case WeightType::kQ5_K: return Fitting(WeightType::kQ5_1, cols);
-    case WeightType::kQ6_K: return Fitting(WeightType::kQ8_0, cols);
-    default: return WeightType::kF16;
-  }
-}
-
-// A weight type, or a mix of them, and the number by which files name it (general.file_type).
-struct Format {
-  const char* name;
-  std::uint32_t file_type;
-  WeightType type;
-  bool is_mix = false;
-};
-constexpr Format kFormats[] = {
-    {"f32", 0, WeightType::kF32},    {"f16", 1, WeightType::kF16},    {"bf16", 32, WeightType::kBF16},
-    {"q8_0", 7, WeightType::kQ8_0},  {"q4_0", 2, WeightType::kQ4_0},  {"q4_1", 3, WeightType::kQ4_1},
-    {"q5_0", 8, WeightType::kQ5_0},  {"q5_1", 9, WeightType::kQ5_1},  {"q4_k", 14, WeightType::kQ4_K},
-    {"q5_k", 16, WeightType::kQ5_K}, {"q6_k", 18, WeightType::kQ6_K}, {"q4_k_m", 15, WeightType::kQ4_K, true},
-};
-
-WeightType TypeOf(const Format& format, const ModelConfig& config, TensorId id) {
-  if (inlay::IsVector(id.role) || id.role == TensorRole::kRouter) return WeightType::kF32;
-  const WeightType type = format.is_mix ? inlay::Q4_K_M::TypeOf(config, id) : format.type;
-  return Fitting(type, inlay::ShapeOf(config, id.role).cols);
-}
+// --- shape ---
 
 // Llama 3.1's factors: frequencies that turn less than once in the 8192 positions of the original training are divided
 // by 8 (Llama 3.2: 32), those that turn more than four times stay, with a ramp between. Source: the models' config.json.
@@ -266,25 +235,11 @@ struct SynthTensor {
   inlay::TextBuffer<96> name;
 };
 
-std::string Lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 Result<const inlay::KnownModel*> FindShape(const std::string& name) {
   for (const inlay::KnownModel& model : inlay::kKnownModels) {
     if (Lower(std::string(model.name)) == Lower(name)) return &model;
   }
   return Fail(ErrorCode::kInvalidArgument, "--like", "\"", name, "\" is not known; inlay synth --help lists all");
-}
-
-Result<Format> FindFormat(const std::string& name) {
-  inlay::TextBuffer<160> names;
-  for (const Format& format : kFormats) {
-    if (format.name == Lower(name)) return format;
-    names.Append(names.empty() ? "" : ", ").Append(format.name);
-  }
-  return Fail(ErrorCode::kInvalidArgument, "--format", "\"", name, "\" is not one of ", names.view());
 }
 
 // Rows [begin, end) of a tensor, each [cols].
@@ -319,7 +274,7 @@ Result<void> Synth(const SynthOptions& options) {
   std::vector<SynthTensor> tensors;
   for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
     const TensorId id = inlay::TensorAt(i);
-    if (inlay::HasRole(config, id.role)) tensors.push_back({id, TypeOf(format, config, id), inlay::TensorName(config, id)});
+    if (inlay::HasRole(config, id.role)) tensors.push_back({id, format.TypeOf(config, id), inlay::TensorName(config, id)});
   }
   std::vector<inlay::GgufTensorEntry> entries;
   std::size_t total = 0;

@@ -24,7 +24,10 @@ import time
 import unittest
 
 OPTIONS = argparse.Namespace()
-FORMATS = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k", "q4_k_m"]
+BLOCK_32 = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4"]
+BLOCK_256 = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "tq1_0", "tq2_0"]
+TYPES = ["f32", "f16", "bf16", *BLOCK_32, *BLOCK_256]
+FORMATS = [*TYPES, "q4_k_m"]
 
 
 def run(*arguments, stdin=None, **more):
@@ -200,7 +203,8 @@ class Synthetic(Case):
         def types(file_format):
             tensors = self.json("inspect", self.synth(file_format), "--json")["tensors"]
             return {tensor["name"]: tensor["type"] for tensor in tensors}
-        for file_format, expected in (("q4_k", "Q5_0"), ("q5_k", "Q5_1"), ("q6_k", "Q8_0"), ("q4_0", "Q4_0")):
+        for file_format, expected in (("q4_k", "Q5_0"), ("q5_k", "Q5_1"), ("q6_k", "Q8_0"), ("q4_0", "Q4_0"), ("q2_k", "Q4_0"),
+                                      ("q3_k", "Q4_0"), ("tq1_0", "Q4_0"), ("tq2_0", "Q4_0"), ("iq4_xs", "IQ4_NL")):
             found = types(file_format)
             self.assertEqual(found["blk.0.attn_q.weight"], expected)
             self.assertEqual(found["blk.0.ffn_down.weight"], "F16")  # 172 columns
@@ -208,7 +212,7 @@ class Synthetic(Case):
 
     def test_values_are_centred(self):
         for file_format in FORMATS:
-            if file_format.endswith("_k") or file_format == "q4_k_m":
+            if file_format in BLOCK_256 or file_format == "q4_k_m":
                 continue  # fall back at this size
             rows = self.json("dequant", self.synth(file_format), "token_embd.weight", "--rows", 512)["rows"]
             values = [value for row in rows for value in row]
@@ -275,6 +279,82 @@ class Pack(Case):
         self.assertEqual({path.name for path in self.directory.iterdir()}, {model.name, "out.gguf", "broken.gguf"})
         self.ok("pack", model, out)
         self.assertNotEqual(out.read_bytes(), b"old")
+
+
+class Quantize(Case):
+    TOKENS = "1,5,77,300,2,9,511,0,44"
+
+    def types(self, path):
+        return {tensor["name"]: tensor["type"] for tensor in self.json("inspect", path, "--json")["tensors"]}
+
+    def test_every_type_and_what_it_costs(self):
+        model, out = self.synth("f32"), self.directory / "out.gguf"
+        exact = self.json("logits", model, "--tokens", self.TOKENS)["logits"][0]
+        size = {}
+        for name, most in (("f16", 0.01), ("bf16", 0.05), ("q8_0", 0.2), ("q5_1", 0.4), ("q5_0", 0.4), ("q4_1", 0.8), ("q4_0", 0.8),
+                           ("iq4_nl", 0.8), ("mxfp4", 1.2)):
+            with self.subTest(name):
+                summary = self.json("quantize", model, out, "--format", name.upper())
+                self.assertEqual(summary["bytes"], out.stat().st_size)
+                size[name] = summary["bytes"]
+                self.assertEqual(self.types(out)["blk.0.attn_q.weight"], name.upper())
+                self.assertEqual(self.types(out)["blk.0.ffn_down.weight"], name.upper() if name == "bf16" else "F16")  # 172 columns
+                self.assertEqual(self.types(out)["blk.0.attn_norm.weight"], "F32")
+                logits = self.json("logits", out, "--tokens", self.TOKENS)["logits"][0]
+                self.assertLess(largest_difference(logits, exact), most)
+                self.assertGreater(largest_difference(logits, exact), 0)
+                self.assertEqual(self.json("inspect", out, "--json")["metadata"]["llama.block_count"], 5)
+        self.assertLess(size["q4_0"], size["q5_0"])
+        self.assertLess(size["mxfp4"], size["q4_0"])
+
+    def test_the_error_it_reports_is_the_error(self):
+        model, out = self.synth("f32"), self.directory / "out.gguf"
+        summary = self.json("quantize", model, out, "--format", "iq4_nl")
+        for tensor in summary["tensors"]:
+            if tensor["to"] != "IQ4_NL":
+                continue
+            rows = [self.json("dequant", path, tensor["name"], "--rows", 600)["rows"] for path in (model, out)]
+            pairs = [pair for row in zip(*rows) for pair in zip(*row)]
+            error = sum((a - b) ** 2 for a, b in pairs) / sum(a * a for a, _ in pairs)
+            self.assertAlmostEqual(tensor["relative_error"], error ** 0.5, places=6)
+
+    def test_same_file_on_any_threads(self):
+        model, out = self.synth("f32"), self.directory / "out.gguf"
+        made = []
+        for threads in (1, 2, 5):
+            self.ok("quantize", model, out, "--format", "q4_1", "-t", threads)
+            made.append(out.read_bytes())
+        self.assertEqual(made[1:], made[:1] * 2)
+
+    def test_mixes_and_kept_roles(self):
+        model, out = self.synth("f32", "stories110M"), self.directory / "out.gguf"
+        self.ok("quantize", model, out, "--format", "q3_k_m", "--keep", "attn_k=q8_0", "--keep", "Token_Embd=F16")
+        types = self.types(out)
+        self.assertEqual(types["token_embd.weight"], "F16")
+        self.assertEqual(types["blk.3.attn_q.weight"], "Q3_K")
+        self.assertEqual(types["blk.3.attn_k.weight"], "Q8_0")
+        self.assertEqual([types[f"blk.{layer}.attn_v.weight"] for layer in (0, 2)], ["Q5_K", "Q4_K"])
+        self.assertEqual(types["blk.3.ffn_down.weight"], "Q4_K")
+        again = self.directory / "again.gguf"
+        self.ok("quantize", out, again, "--format", "q2_k_m")
+        self.assertEqual(self.types(again)["blk.3.ffn_up.weight"], "Q2_K")
+        self.assertEqual(self.types(again)["token_embd.weight"], "Q6_K")  # tied: also the output matrix
+
+    def test_what_it_refuses(self):
+        model, out = self.synth("f32"), self.directory / "out.gguf"
+        self.fails(2, "quantize", model, out, "--format", "q9", words=["q9"])
+        for kept in ("output", "output=", "output=q9", "nothing=q8_0", "attn_norm=f16"):
+            self.fails(2, "quantize", model, out, "--format", "q8_0", "--keep", kept, words=["--keep"])
+        packed = self.directory / "packed.gguf"
+        self.ok("pack", model, packed)
+        self.fails(4, "quantize", packed, out, "--format", "q8_0", words=["packed"])
+        data = bytearray(model.read_bytes())
+        data[-2:] = b"\xc0\x7f"  # the last weight becomes NaN
+        broken = self.directory / "broken.gguf"
+        broken.write_bytes(data)
+        out.write_bytes(b"old")
+        self.fails(3, "quantize", broken, out, "--format", "q8_0", words=["NaN"])
+        self.assertEqual(out.read_bytes(), b"old")
 
 
 class Cancel(Case):
@@ -462,16 +542,19 @@ class Logits(FixtureCase):
         # Where kernels round activations as the reference does, results agree as floats do; F16 and BF16 activations are
         # kept in float32 here, and blocks of 32 are rounded differently.
         exact, own = (1e-3, 1e-3), (0.4, 0.1)
-        for name, suffix, (most, root_mean_square) in (
-                ("f32", "", exact), ("f16", "_f32_activations", exact), ("bf16", "_f32_activations", exact),
-                ("q4_k", "", exact), ("q5_k", "", exact), ("q6_k", "", exact), ("q8_0", "", own), ("q4_0", "", own),
-                ("q4_1", "", own), ("q5_0", "", own), ("q5_1", "", own)):
+        float_activations = "_f32_activations"
+        for name in TYPES:
             with self.subTest(name):
                 expected = self.load(f"quants/llama_{name}.json")
-                self.compare(self.fixture(f"quants/llama_{name}.gguf"), expected, suffix, most, root_mean_square)
+                path = self.fixture(f"quants/llama_{name}.gguf")
+                rounded = name in (*BLOCK_32, *BLOCK_256)
+                self.compare(path, expected, "" if rounded or name == "f32" else float_activations,
+                             *(own if name in BLOCK_32 else exact))
+                if rounded:
+                    self.compare(path, expected, float_activations, *own)
 
     def test_other_types_are_named(self):
-        for name in ("iq4_nl", "iq4_xs", "mxfp4", "q1_0", "q2_0", "q2_k", "q3_k", "tq1_0", "tq2_0"):
+        for name in ("q1_0", "q2_0"):
             path = self.fixture(f"quants/llama_{name}.gguf")
             self.fails(4, "logits", path, "--tokens", "1", words=[name.upper()])
             self.fails(4, "dequant", path, "output.weight", words=[name.upper()])
@@ -483,16 +566,24 @@ class Logits(FixtureCase):
 
 
 class Dequant(FixtureCase):
+    def rows(self, path, dequant):
+        rows = self.json("dequant", path, dequant["tensor"], "--rows", 2)["rows"]
+        return [[float32(value) for value in row] for row in rows]
+
     def test_rows_are_exact(self):
-        for name in ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"):
+        for name in TYPES:
             with self.subTest(name):
                 expected = self.load(f"quants/llama_{name}.json")["dequant"]
                 model, packed = self.fixture(f"quants/llama_{name}.gguf"), self.directory / "packed.gguf"
                 self.ok("pack", model, packed)
                 wanted = [[float32(value) for value in row] for row in expected["rows"]]
                 for path in (model, packed):
-                    rows = self.json("dequant", path, expected["tensor"], "--rows", 2)["rows"]
-                    self.assertEqual([[float32(value) for value in row] for row in rows], wanted)
+                    self.assertEqual(self.rows(path, expected), wanted)
+
+    def test_tensors_of_any_architecture(self):
+        expected = self.load("quants/gptoss_mxfp4_moe.json")["dequant"]
+        found = self.rows(self.fixture("quants/gptoss_mxfp4_moe.gguf"), expected)
+        self.assertEqual(found, [[float32(value) for value in row] for row in expected["rows"]])
 
 
 class Tokenizers(FixtureCase):

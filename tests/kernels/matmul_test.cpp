@@ -293,6 +293,18 @@ BOOST_AUTO_TEST_CASE(extreme_levels_scales_and_activations_are_exact) {
   }
 }
 
+// The smallest exponents of MXFP4 are subnormal floats, the largest are beyond what its levels can have.
+BOOST_AUTO_TEST_CASE(every_exponent_of_mxfp4_is_exact) {
+  for (const int exponent : {0, 1, 2, 3, 60, 127, 128, 200, 252}) {
+    for (const std::size_t tokens : Counts{1, 40}) {
+      Problem problem(WeightType::kMXFP4, 17, 256, tokens, 61);
+      problem.ForBlocks([&](std::byte* block) { *block = static_cast<std::byte>(exponent); });
+      problem.Prepare();
+      RequireExact(problem);
+    }
+  }
+}
+
 // Dequantised weights times dequantised activations in double: only float rounding of the block sums may differ.
 BOOST_AUTO_TEST_CASE(agrees_with_sums_in_double) {
   for (const WeightType type : kQuantized) {

@@ -14,15 +14,25 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// The mix that files named Q4_K_M hold: Q4_K, and Q6_K for the output matrix and, in about half of the layers, for the
-// values and the down projection, which are most sensitive to rounding.
+namespace detail {
+// About half of the layers, those at both ends and every third between: where mixes spend more bits.
+constexpr bool HasMoreBits(const ModelConfig& config, TensorId id) {
+  const std::uint32_t n = config.layers;
+  return id.layer < n / 8 || id.layer >= 7 * n / 8 || (id.layer - n / 8) % 3 == 2;
+}
+// The matrix that scores are computed with, which is the embedding table where they are tied: Q6_K in all mixes.
+constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
+  return id.role == TensorRole::kOutput || (id.role == TensorRole::kTokenEmbedding && config.tied_embeddings);
+}
+}  // namespace detail
+
+// The mixes that published files are named after: most matrices in one type, and more bits for the output matrix and for
+// values and down projections, which are most sensitive to rounding.
 struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
-    const std::uint32_t n = config.layers;
-    const bool more_bits = id.layer < n / 8 || id.layer >= 7 * n / 8 || (id.layer - n / 8) % 3 == 2;
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    const bool more_bits = detail::HasMoreBits(config, id);
     switch (id.role) {
-      case TensorRole::kOutput: return WeightType::kQ6_K;
-      case TensorRole::kTokenEmbedding: return config.tied_embeddings ? WeightType::kQ6_K : WeightType::kQ4_K;
       case TensorRole::kValue:
         if (more_bits) return WeightType::kQ6_K;
         // The 70B models' few value heads are shared by many queries: one size more.
@@ -30,6 +40,55 @@ struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K,
       case TensorRole::kDown: return more_bits ? WeightType::kQ6_K : WeightType::kQ4_K;
       default: return WeightType::kQ4_K;
     }
+  }
+};
+struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    const bool first = (id.role == TensorRole::kValue && id.layer < 4) ||
+                       (id.role == TensorRole::kDown && id.layer < config.layers / 8);
+    const bool shared = id.role == TensorRole::kValue && config.layers == 80;
+    return first || shared ? WeightType::kQ5_K : WeightType::kQ4_K;
+  }
+};
+struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    const bool sensitive = id.role == TensorRole::kValue || id.role == TensorRole::kDown;
+    const bool more_bits = detail::IsOutput(config, id) || (sensitive && detail::HasMoreBits(config, id));
+    return more_bits ? WeightType::kQ6_K : WeightType::kQ5_K;
+  }
+};
+struct Q3_K_M : Formats<WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    switch (id.role) {
+      case TensorRole::kValue: return id.layer < 2 || config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
+      case TensorRole::kDown: return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
+      case TensorRole::kAttentionOutput: return WeightType::kQ4_K;
+      default: return WeightType::kQ3_K;
+    }
+  }
+};
+// What is in files named Q2_K.
+struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K,
+                        WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    switch (id.role) {
+      case TensorRole::kValue:
+        if (config.layers == 80) return WeightType::kQ5_K;
+        return config.heads >= 4 * config.kv_heads ? WeightType::kQ4_K : WeightType::kQ3_K;
+      case TensorRole::kDown:
+      case TensorRole::kAttentionOutput: return WeightType::kQ3_K;
+      default: return WeightType::kQ2_K;
+    }
+  }
+};
+// Experts in MXFP4, everything else in Q8_0.
+struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    const bool expert = id.role == TensorRole::kGate || id.role == TensorRole::kUp || id.role == TensorRole::kDown;
+    return expert && config.experts != 0 ? WeightType::kMXFP4 : WeightType::kQ8_0;
   }
 };
 
@@ -41,6 +100,23 @@ constexpr WeightType RecipeType(const ModelConfig& config, TensorId id) {
     return Recipe::TypeOf(config, id);
   } else {
     return Recipe::kList[0];
+  }
+}
+
+// The type that a tensor gets whose rows of `cols` values are not whole blocks of `type`: one with smaller blocks and at
+// least as many bits, as llama.cpp's quantiser does, and F16 where blocks of 32 do not fit either.
+constexpr WeightType FittingType(WeightType type, std::size_t cols) {
+  if (cols % Info(type).block_values == 0) return type;
+  switch (type) {
+    case WeightType::kIQ4_XS: return FittingType(WeightType::kIQ4_NL, cols);
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0:
+    case WeightType::kQ2_K:
+    case WeightType::kQ3_K: return FittingType(WeightType::kQ4_0, cols);
+    case WeightType::kQ4_K: return FittingType(WeightType::kQ5_0, cols);
+    case WeightType::kQ5_K: return FittingType(WeightType::kQ5_1, cols);
+    case WeightType::kQ6_K: return FittingType(WeightType::kQ8_0, cols);
+    default: return WeightType::kF16;
   }
 }
 
