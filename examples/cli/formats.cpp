@@ -59,7 +59,7 @@ inlay::Result<Format> FindFormat(const std::string& name) {
   for (const Format& format : kFormats) {
     if (format.name == Lower(name)) return format;
   }
-  return inlay::Fail(inlay::ErrorCode::kInvalidArgument, "--format", "\"", name, "\" is not known; --help lists all");
+  return inlay::Fail(inlay::ErrorCode::kInvalidArgument, "--format", "\"", name, "\" is not one of ", FormatNames());
 }
 
 }  // namespace cli

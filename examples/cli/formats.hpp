@@ -22,7 +22,7 @@ struct Format {
   inlay::WeightType TypeOf(const inlay::ModelConfig& config, inlay::TensorId id) const;
 };
 
-// By its name in any case.
+// By its name in any case; the error lists all names.
 inlay::Result<Format> FindFormat(const std::string& name);
 // All names, separated by commas.
 std::string FormatNames();

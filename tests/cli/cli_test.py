@@ -292,7 +292,7 @@ class Quantize(Case):
         exact = self.json("logits", model, "--tokens", self.TOKENS)["logits"][0]
         size = {}
         for name, most in (("f16", 0.01), ("bf16", 0.05), ("q8_0", 0.2), ("q5_1", 0.4), ("q5_0", 0.4), ("q4_1", 0.8), ("q4_0", 0.8),
-                           ("iq4_nl", 0.8), ("mxfp4", 1.2)):
+                           ("iq4_nl", 1.6), ("mxfp4", 1.6)):  # whose levels do not suit the even distribution of these weights
             with self.subTest(name):
                 summary = self.json("quantize", model, out, "--format", name.upper())
                 self.assertEqual(summary["bytes"], out.stat().st_size)
