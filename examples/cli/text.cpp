@@ -17,6 +17,7 @@
 #include "inlay/host/mapped_gguf.hpp"
 #include "inlay/host/owned_tokenizer.hpp"
 #include "inlay/host/text_generator.hpp"
+#include "inlay/text/clean_spaces.hpp"
 #include "inlay/text/detokenizer.hpp"
 
 namespace cli {
@@ -205,7 +206,7 @@ Result<Json> TokenizeLine(const inlay::Tokenizer& tokenizer, const Json& request
 }
 
 // As llama.cpp's detokenize: "remove_special" leaves out the beginning and end of sequence, "unparse_special" writes
-// control tokens as their pieces.
+// control tokens as their pieces; where the model's own tokenizer does so, spaces before punctuation are taken out.
 Result<Json> DetokenizeLine(const inlay::Tokenizer& tokenizer, const Json& request) {
   const auto found = request.find("ids");
   if (found == request.end() || !found->is_array()) return Fail(ErrorCode::kInvalidArgument, "ids", "must be an array");
@@ -235,6 +236,7 @@ Result<Json> DetokenizeLine(const inlay::Tokenizer& tokenizer, const Json& reque
     text += piece;
   }
   text += detokenizer.Flush();
+  if (tokenizer.cleans_spaces()) text.resize(inlay::CleanSpaces(text));
   return Json{{"text_base64", EncodeBase64(text)}};
 }
 

@@ -35,8 +35,8 @@ struct alignas(inlay::kAlignment) Memory {
   std::array<std::byte, 1 << 16> index;
   std::array<std::byte, inlay::Tokenizer::MaxArenaBytes(kVocab)> tokenizer;
   std::array<std::byte, 1 << 20> generation;
-  std::array<std::byte, inlay::Tokenizer::EncodeScratchBytes(kPromptBytes)> scratch;
-  std::array<inlay::TokenId, inlay::Tokenizer::MaxTokens(kPromptBytes)> prompt;
+  std::array<std::byte, inlay::SentencePieceBpe::ScratchBytes(kPromptBytes)> scratch;
+  std::array<inlay::TokenId, inlay::SentencePieceBpe::MaxTokens(kPromptBytes) + inlay::Tokenizer::kMostAddedTokens> prompt;
 };
 Memory g_memory;
 
@@ -46,7 +46,7 @@ inlay::Result<void> Generate(std::span<const std::byte> bytes, std::string_view 
   INLAY_ASSIGN_OR_RETURN(const inlay::PackedFile packed, inlay::PackedFile::Open(file));
   INLAY_ASSIGN_OR_RETURN(const Llm model, Llm::Create(packed.config(), packed.types(), packed.weights()));
   INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(g_memory.tokenizer));
-  INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer tokenizer, inlay::Tokenizer::FromGguf(file, arena));
+  INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer tokenizer, inlay::Tokenizer::FromGguf<inlay::SentencePieceBpe>(file, arena));
   INLAY_ASSIGN_OR_RETURN(const std::size_t count, tokenizer.Encode(prompt, {}, g_memory.scratch, g_memory.prompt));
   const std::span<const inlay::TokenId> tokens = std::span(g_memory.prompt).first(count);
 

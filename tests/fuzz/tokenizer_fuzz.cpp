@@ -33,8 +33,8 @@ class Memory {
 // Encodes `text` with exactly the promised memory; empty where the vocabulary cannot spell it.
 std::vector<inlay::TokenId> Encode(const inlay::Tokenizer& tokenizer, std::string_view text,
                                    const inlay::EncodeOptions& options) {
-  std::vector<std::byte> scratch(inlay::Tokenizer::EncodeScratchBytes(text.size()));
-  std::vector<inlay::TokenId> ids(inlay::Tokenizer::MaxTokens(text.size()));
+  std::vector<std::byte> scratch(tokenizer.EncodeScratchBytes(text.size()));
+  std::vector<inlay::TokenId> ids(tokenizer.MaxTokens(text.size()));
   const auto count = tokenizer.Encode(text, options, scratch, ids);
   Require(count || count.error().code == inlay::ErrorCode::kMissing);
   ids.resize(count.value_or(0));

@@ -53,8 +53,8 @@ inlay::Result<std::string> StoryInMemory(std::span<const std::byte> file, std::s
   INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(tokenizer_memory));
   INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer tokenizer, inlay::Tokenizer::FromGguf(gguf, arena));
   constexpr std::string_view kPrompt = "hey you";
-  AlignedBytes scratch(inlay::Tokenizer::EncodeScratchBytes(kPrompt.size()));
-  std::vector<inlay::TokenId> prompt(inlay::Tokenizer::MaxTokens(kPrompt.size()));
+  AlignedBytes scratch(tokenizer.EncodeScratchBytes(kPrompt.size()));
+  std::vector<inlay::TokenId> prompt(tokenizer.MaxTokens(kPrompt.size()));
   INLAY_ASSIGN_OR_RETURN(const std::size_t count, tokenizer.Encode(kPrompt, {}, scratch, prompt));
   prompt.resize(count);
 

@@ -149,7 +149,11 @@ class OpenTokenizer {
       return opened;
     }
     const auto needed = inlay::Tokenizer::ArenaBytesFor(*file);
-    auto arena = opened.NewArena(needed.value_or(0));
+    if (!needed) {
+      opened.result_.emplace(needed.error());
+      return opened;
+    }
+    auto arena = opened.NewArena(*needed);
     opened.result_.emplace(inlay::Tokenizer::FromGguf(*file, arena));
     return opened;
   }
@@ -184,8 +188,8 @@ class OpenTokenizer {
 using TokenIds = std::vector<inlay::TokenId>;
 
 inline TokenIds Encode(const inlay::Tokenizer& tokenizer, std::string_view text, inlay::EncodeOptions options) {
-  std::vector<std::byte> scratch(inlay::Tokenizer::EncodeScratchBytes(text.size()));
-  TokenIds ids(inlay::Tokenizer::MaxTokens(text.size()));
+  std::vector<std::byte> scratch(tokenizer.EncodeScratchBytes(text.size()));
+  TokenIds ids(tokenizer.MaxTokens(text.size()));
   const auto count = tokenizer.Encode(text, options, scratch, ids);
   BOOST_REQUIRE_MESSAGE(count, (count ? std::string() : std::string(count.error().Message().view())));
   ids.resize(*count);

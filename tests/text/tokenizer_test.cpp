@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(RoomForTokens) {
   BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
   const std::string text = "abc de[x]fg \xFF";
   const TokenIds expected = Encode(*tokenizer, text, {});
-  std::vector<std::byte> scratch(inlay::Tokenizer::EncodeScratchBytes(text.size()));
+  std::vector<std::byte> scratch(inlay::SentencePieceBpe::ScratchBytes(text.size()));
   for (std::size_t room = 0; room <= expected.size(); ++room) {
     TokenIds ids(room);
     const auto count = tokenizer->Encode(text, {}, scratch, ids);

@@ -142,17 +142,24 @@ BOOST_AUTO_TEST_CASE(SpecialTokensAreFoundInText) {
 }
 
 BOOST_AUTO_TEST_CASE(WordBordersAreProven) {
-  const auto words = [](const std::string& piece, inlay::TokenAttributes attributes) {
-    return Filled({{"x", inlay::kTokenNormal}, {piece, attributes}})->words_begin_at_spaces();
+  // The bytes that end no word before a space.
+  const auto inner = [](const std::string& piece, inlay::TokenAttributes attributes) {
+    const auto vocabulary = Filled({{"x", inlay::kTokenNormal}, {piece, attributes}});
+    std::string bytes;
+    for (int byte = 0; byte < 256; ++byte) {
+      if (!vocabulary->IsBorderBeforeSpace(static_cast<char>(byte))) bytes += static_cast<char>(byte);
+    }
+    return bytes;
   };
   const std::string mark(inlay::kSpaceMark);
-  BOOST_TEST(words(mark, inlay::kTokenNormal));
-  BOOST_TEST(words(mark + mark + "ab", inlay::kTokenNormal));
-  BOOST_TEST(!words("a" + mark, inlay::kTokenNormal));
-  BOOST_TEST(!words(mark + "a" + mark + "b", inlay::kTokenNormal));
-  BOOST_TEST(!words("a" + mark, inlay::kTokenUserDefined));
+  BOOST_TEST(inner(mark, inlay::kTokenNormal) == "");
+  BOOST_TEST(inner(mark + mark + "ab", inlay::kTokenNormal) == "");
+  BOOST_TEST(inner("a" + mark, inlay::kTokenNormal) == "a");
+  BOOST_TEST(inner(mark + "b" + mark + "a", inlay::kTokenNormal) == "b");
+  BOOST_TEST(inner("b" + mark + mark + "\xC3\xA9" + mark + "c", inlay::kTokenNormal) == "b\xA9");
+  BOOST_TEST(inner("a" + mark, inlay::kTokenUserDefined) == "a");
   // A control token is no text, so it joins nothing.
-  BOOST_TEST(words("a" + mark, inlay::kTokenControl));
+  BOOST_TEST(inner("a" + mark, inlay::kTokenControl) == "");
 }
 
 BOOST_AUTO_TEST_CASE(WriterCountsBeyondItsRoom) {

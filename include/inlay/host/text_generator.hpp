@@ -33,10 +33,10 @@ class EncodedText {
   // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
   static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
     EncodedText encoded;
-    const std::size_t most = Tokenizer::MaxTokens(text.size());
+    const std::size_t most = tokenizer.MaxTokens(text.size());
     INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
     INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch,
-                           OwnedBuffer::Create(Tokenizer::EncodeScratchBytes(text.size()), "tokenizer scratch"));
+                           OwnedBuffer::Create(tokenizer.EncodeScratchBytes(text.size()), "tokenizer scratch"));
     const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
     INLAY_ASSIGN_OR_RETURN(encoded.count_, tokenizer.Encode(text, options, scratch.bytes(), out));
     return encoded;

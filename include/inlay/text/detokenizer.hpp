@@ -20,8 +20,9 @@ INLAY_BEGIN_NAMESPACE
 // Which space, that the tokeniser put before the text and nobody wrote, is taken off again.
 enum class LeadingSpace : std::uint8_t {
   kKeep,
-  kStripAfterBos,  // one that begins the token after a beginning-of-sequence token, as llama2.c does
-  kStripFirst,     // one that begins the first token, where the vocabulary adds one, as llama.cpp's detokenize does
+  // Where the vocabulary adds one: that which begins
+  kStripAfterBos,  // the token after a beginning-of-sequence token, as llama2.c does
+  kStripFirst,     // the first token, as llama.cpp's detokenize does
 };
 
 struct DetokenizeOptions {
@@ -55,7 +56,8 @@ class Detokenizer {
     INLAY_ASSIGN_OR_RETURN(std::size_t size, tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
     const bool strip = strip_next_ && size != 0 && buffer_[held_] == ' ';
     if (strip) std::memmove(buffer_.data() + held_, buffer_.data() + held_ + 1, --size);
-    strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos();
+    strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos() &&
+                  tokenizer_->add_space_prefix();
 
     const std::string_view text(buffer_.data(), held_ + size);
     held_ = IncompleteUtf8Suffix(text);

@@ -19,6 +19,10 @@ class TokenWriter {
     if (count_ < out_.size()) out_[count_] = token;
     ++count_;
   }
+  // Pushes the tokens `first` to `first + count` once more, all of which must have found room.
+  void Repeat(std::size_t first, std::size_t count) {
+    for (std::size_t i = first; i != first + count; ++i) Push(out_[i]);
+  }
   // Tokens pushed, those for which there was no room included.
   std::size_t count() const { return count_; }
   bool overflowed() const { return count_ > out_.size(); }

@@ -7,10 +7,11 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "inlay/core/arena.hpp"
 #include "inlay/core/macros.hpp"
@@ -18,16 +19,19 @@
 #include "inlay/core/token.hpp"
 #include "inlay/files/gguf.hpp"
 #include "inlay/files/llama2c.hpp"
+#include "inlay/text/algorithm.hpp"
+#include "inlay/text/byte_mapping.hpp"
+#include "inlay/text/byte_pair_encoding.hpp"
 #include "inlay/text/sentencepiece_bpe.hpp"
+#include "inlay/text/special_tokens.hpp"
 #include "inlay/text/token_writer.hpp"
+#include "inlay/text/unigram.hpp"
+#include "inlay/text/utf8.hpp"
 #include "inlay/text/vocab.hpp"
+#include "inlay/text/word_cache.hpp"
+#include "inlay/text/wordpiece.hpp"
 
 INLAY_BEGIN_NAMESPACE
-
-// How a vocabulary cuts text into tokens.
-enum class TokenizerModel : std::uint8_t {
-  kSentencePieceBpe,
-};
 
 struct EncodeOptions {
   // Puts the tokens around the text that the model was trained with (beginning, end of sequence), as its file says.
@@ -39,52 +43,44 @@ struct EncodeOptions {
 
 // Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small
 // and cheap to copy.
+//
+// Where a type is opened by FromGguf, every algorithm of the library is part of the program. A program that knows its
+// model says which it needs, and carries no other's code and tables:
+//
+//   inlay::Tokenizer::FromGguf<inlay::SentencePieceBpe>(file, arena)
 class Tokenizer {
  public:
   // --- opening ---
 
-  // Arena bytes that are enough for a vocabulary of `vocab` tokens.
-  static constexpr std::size_t MaxArenaBytes(std::size_t vocab) { return Vocabulary::MaxArenaBytes(vocab); }
+  // Arena bytes that are enough for a SentencePiece BPE vocabulary of `vocab` tokens. Others have tables of their own:
+  // see ArenaBytesFor.
+  static constexpr std::size_t MaxArenaBytes(std::size_t vocab) {
+    return Vocabulary::MaxArenaBytes(vocab) + ArenaBytes<SentencePieceBpe>(1);
+  }
   // Arena bytes that are enough for the vocabulary in `file`; the errors of FromGguf for a file without one.
+  template <class... Algorithms>
   static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
-    INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
-    return MaxArenaBytes(static_cast<std::size_t>(tokens.count));
+    return WithAlgorithm<std::size_t, Algorithms...>(file, [&]<class Algorithm>() -> Result<std::size_t> {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray(kTokensKey, GgufType::kString));
+      INLAY_ASSIGN_OR_RETURN(const std::size_t tables, Algorithm::ArenaBytesFor(file));
+      return Vocabulary::MaxArenaBytes(static_cast<std::size_t>(tokens.count)) + ArenaBytes<Algorithm>(1) + tables;
+    });
   }
 
-  // The vocabulary of a GGUF file. Everything is checked here; the errors name the key and the byte.
-  // kMissing: a key that is needed. kUnsupported: an algorithm that this library does not have. kMismatch: a key of
-  // another type, or arrays of different lengths. kBadFile: no tokens, token types, special ids, byte tokens, equal
-  // pieces. kNonFinite: scores. kTooLarge: long pieces. kOutOfMemory: arena.
+  // The vocabulary of a GGUF file, by whichever of the Algorithms reads it (none given: all that the library has).
+  // Everything is checked here; the errors name the key and the byte.
+  // kMissing: a key that is needed. kUnsupported: an algorithm or pre-tokeniser that this library, or the program, does
+  // not have. kMismatch: a key of another type, or arrays of different lengths. kBadFile: no tokens, token types,
+  // special ids, byte tokens, equal pieces, merges. kNonFinite: scores. kTooLarge: long pieces. kOutOfMemory: arena.
+  template <class... Algorithms>
   static Result<Tokenizer> FromGguf(const GgufFile& file, Arena& arena) {
-    INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString("tokenizer.ggml.model"));
-    if (model != "llama") {
-      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"",
-                    model, "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
-    }
-    INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
-    const std::size_t count = static_cast<std::size_t>(pieces.count);
-    const std::string_view text(reinterpret_cast<const char*>(pieces.bytes.data()), pieces.bytes.size());
-    INLAY_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(text, count, arena));
-    INLAY_ASSIGN_OR_RETURN(const GgufArray scores, file.GetArray("tokenizer.ggml.scores", GgufType::kF32));
-    INLAY_CHECK_OK(CheckCount("tokenizer.ggml.scores", scores, count));
-    INLAY_ASSIGN_OR_RETURN(const SpecialTokens special, ReadSpecialTokens(file, count));
-    std::optional<GgufArray> types;
-    if (file.Find("tokenizer.ggml.token_type")) {
-      INLAY_ASSIGN_OR_RETURN(types, file.GetArray("tokenizer.ggml.token_type", GgufType::kI32));
-      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.token_type", *types, count));
-    }
-
-    std::size_t id = 0;
-    for (const std::string_view piece : pieces.strings()) {
-      const std::uint64_t offset = pieces.offset + static_cast<std::uint64_t>(piece.data() - text.data());
-      TokenAttributes attributes = InferAttributes(static_cast<TokenId>(id), piece, special);
-      if (types) {
-        INLAY_ASSIGN_OR_RETURN(attributes, AttributesOfType(*types, id));
-      }
-      INLAY_CHECK_OK(vocabulary.Add(piece, scores.at<float>(id), attributes, offset));
-      ++id;
-    }
-    return Complete(file, vocabulary, special, arena);
+    return WithAlgorithm<Tokenizer, Algorithms...>(file, [&]<class Algorithm>() -> Result<Tokenizer> {
+      INLAY_ASSIGN_OR_RETURN(const TokenizerDefaults defaults, Algorithm::Defaults(file));
+      INLAY_ASSIGN_OR_RETURN(Tokenizer tokenizer, ReadVocabulary(file, defaults, arena));
+      INLAY_ASSIGN_OR_RETURN(const Algorithm algorithm, Algorithm::Create(file, tokenizer.vocabulary_, arena));
+      INLAY_CHECK_OK(tokenizer.SetAlgorithm(algorithm, arena));
+      return tokenizer;
+    });
   }
 
   // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's
@@ -104,48 +100,58 @@ class Tokenizer {
       ++id;
     }
     INLAY_CHECK_OK(vocabulary.Finish(special, " ", arena));
-    Tokenizer tokenizer(vocabulary);
-    tokenizer.add_bos_ = true;
+    Tokenizer tokenizer(vocabulary, {.add_bos = true, .add_space_prefix = true});
+    INLAY_CHECK_OK(tokenizer.SetAlgorithm(SentencePieceBpe(), arena));
     return tokenizer;
   }
 
   // --- text to tokens ---
 
   // Scratch bytes with which Encode never fails for a text of `text_bytes`. Less is enough for ordinary text: what
-  // EncodeScratchBytes gives for the longest stretch of it without a word border.
-  static constexpr std::size_t EncodeScratchBytes(std::size_t text_bytes) {
-    return SentencePieceBpe::ScratchBytes(text_bytes);
+  // EncodeScratchBytes gives for the longest stretch of it without a word border. SentencePieceBpe::ScratchBytes is the
+  // same number as a constant, for programs that know their vocabulary.
+  std::size_t EncodeScratchBytes(std::size_t text_bytes) const { return calls_->scratch_bytes(algorithm_, text_bytes); }
+  // No text of `text_bytes` has more tokens.
+  std::size_t MaxTokens(std::size_t text_bytes) const {
+    return calls_->max_tokens(algorithm_, text_bytes) + kMostAddedTokens;
   }
-  // No text of `text_bytes` has more tokens: a byte is at most one token, and a prefix space is one more token for the
-  // beginning and after each special token.
-  static constexpr std::size_t MaxTokens(std::size_t text_bytes) { return 2 * text_bytes + 3; }
+  // What MaxTokens adds to the algorithm's number: the tokens before and after a text.
+  static constexpr std::size_t kMostAddedTokens = 2;
 
-  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids
-  // are those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the
-  // longest. kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of
-  // them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
-  // Time as the algorithm's (see sentencepiece_bpe.hpp), constant stack, no allocation.
+  // The tokens of `text` (any bytes: NUL is a character; what becomes of invalid UTF-8 is the algorithm's); returns
+  // their number. Ids are those of llama.cpp, except where special tokens overlap in the text: the one that starts first
+  // wins, not the longest; and where the algorithms say so. kTooLarge: `out` is too small; the error says how many
+  // tokens there are, and `out` holds the first of them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary
+  // cannot spell the text.
+  // Time as the algorithm's, constant stack, no allocation.
   Result<std::size_t> Encode(std::string_view text, const EncodeOptions& options, std::span<std::byte> scratch,
                              std::span<TokenId> out) const {
     TokenWriter writer(out);
-    if (options.add_special && add_bos_) writer.Push(vocabulary_.special().bos);
+    WordCache cache(text, scratch);
+    if (options.add_special && traits_.add_bos) writer.Push(vocabulary_.special().bos);
     for (std::size_t at = 0; at < text.size();) {
       const Vocabulary::Match match = vocabulary_.FindSpecial(text, at, options.parse_special);
-      const std::size_t end = std::min(match.start, text.size());
+      const TokenAttributes attributes = match.id == kNoToken ? TokenAttributes{0} : vocabulary_.Attributes(match.id);
+      std::size_t end = std::min(match.start, text.size());
+      const std::size_t next = end;
+      if ((attributes & kTokenStripsLeft) != 0) {
+        while (end > at && IsWhiteSpace(text[end - 1])) --end;
+      }
       if (end > at) {
         // What stands between special tokens begins like a text of its own.
-        INLAY_CHECK_OK(
-            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), add_space_prefix_, at, scratch, writer));
+        const EncodeTask task = {text.substr(at, end - at), at, traits_.add_space_prefix, cache, writer};
+        INLAY_CHECK_OK(calls_->encode(algorithm_, vocabulary_, task));
       }
-      at = end;
+      at = next;
       if (match.id == kNoToken) continue;
       writer.Push(match.id);
       at += vocabulary_.PieceSize(match.id);
-      if ((vocabulary_.Attributes(match.id) & kTokenStripsRight) != 0) {
+      if ((attributes & kTokenStripsRight) != 0) {
         while (at < text.size() && IsWhiteSpace(text[at])) ++at;
       }
     }
-    if (options.add_special && add_eos_) writer.Push(vocabulary_.special().eos);
+    if (options.add_special && traits_.ends_with_separator) writer.Push(vocabulary_.special().separator);
+    if (options.add_special && traits_.add_eos) writer.Push(vocabulary_.special().eos);
     if (writer.overflowed()) {
       return Fail(ErrorCode::kTooLarge, "text", "has ", writer.count(), " tokens, there is room for ", out.size());
     }
@@ -155,8 +161,9 @@ class Tokenizer {
   // --- tokens to text ---
 
   // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token
-  // is its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused
-  // ones are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
+  // is its byte, a mapped byte the byte it stands for, U+2581 becomes a space; control and unknown tokens are nothing
+  // (but those that mark channels), or their piece with `special`; unused ones are nothing. The bytes may be part of a
+  // character: see Detokenizer for a stream of text.
   // kInvalidArgument: no such token. kTooLarge: `out` is too small (max_piece_bytes() is always enough).
   Result<std::size_t> Decode(TokenId id, std::span<char> out, bool special = false) const {
     if (!vocabulary_.Contains(id)) {
@@ -170,12 +177,21 @@ class Tokenizer {
       count += bytes.size();
     };
     if ((attributes & (kTokenControl | kTokenUnknown)) != 0) {
-      if (special) put(piece);
+      if (special || (attributes & kTokenAlwaysShown) != 0) put(piece);
     } else if ((attributes & kTokenUserDefined) != 0) {
       put(piece);
     } else if ((attributes & kTokenByte) != 0) {
       const char byte = static_cast<char>(Vocabulary::ByteValue(piece));
       put({&byte, 1});
+    } else if ((attributes & kTokenNormal) != 0 && traits_.spelling == PieceSpelling::kMappedBytes) {
+      for (std::size_t at = 0; at < piece.size();) {
+        const Utf8Character character = DecodeUtf8(piece.substr(at));
+        const int value = character.valid ? ByteOfCharacter(character.code_point) : -1;
+        const char byte = static_cast<char>(value);
+        // A character that stands for no byte: some vocabularies have pieces that are plain text.
+        put(value >= 0 ? std::string_view(&byte, 1) : piece.substr(at, character.size));
+        at += character.size;
+      }
     } else if ((attributes & kTokenNormal) != 0) {
       const std::string_view space = vocabulary_.space();
       for (std::size_t at = 0; at < piece.size();) {
@@ -200,7 +216,7 @@ class Tokenizer {
 
   // --- facts ---
 
-  TokenizerModel model() const { return TokenizerModel::kSentencePieceBpe; }
+  TokenizerModel model() const { return calls_->model; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
   std::size_t size() const { return vocabulary_.size(); }
   const SpecialTokens& special() const { return vocabulary_.special(); }
@@ -210,12 +226,134 @@ class Tokenizer {
   bool EndsGeneration(TokenId id) const {
     return vocabulary_.Contains(id) && (vocabulary_.Attributes(id) & kTokenEndsGeneration) != 0;
   }
-  bool add_bos() const { return add_bos_; }
-  bool add_eos() const { return add_eos_; }
-  bool add_space_prefix() const { return add_space_prefix_; }
+  bool add_bos() const { return traits_.add_bos; }
+  bool add_eos() const { return traits_.add_eos; }
+  // Whether a separator stands between, or after, the texts of a pair; where Encode ends a text with one, that too.
+  bool add_separator() const { return traits_.add_separator; }
+  bool add_space_prefix() const { return traits_.add_space_prefix; }
+  // Whether the model's own tokeniser takes spaces out of whole texts (see clean_spaces.hpp); Decode never does.
+  bool cleans_spaces() const { return traits_.cleans_spaces; }
 
  private:
-  explicit Tokenizer(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  static constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
+
+  // An algorithm's functions, so that a tokenizer is one type whatever its algorithm, and only those that a program
+  // opens are part of it.
+  struct Calls {
+    TokenizerModel model;
+    std::size_t (*scratch_bytes)(const void*, std::size_t);
+    std::size_t (*max_tokens)(const void*, std::size_t);
+    Result<void> (*encode)(const void*, const Vocabulary&, const EncodeTask&);
+  };
+  template <class Algorithm>
+  static constexpr Calls kCallsOf = {
+      Algorithm::kModel,
+      [](const void* self, std::size_t bytes) { return static_cast<const Algorithm*>(self)->ScratchBytes(bytes); },
+      [](const void* self, std::size_t bytes) { return static_cast<const Algorithm*>(self)->MaxTokens(bytes); },
+      [](const void* self, const Vocabulary& vocabulary, const EncodeTask& task) {
+        return static_cast<const Algorithm*>(self)->Encode(vocabulary, task);
+      }};
+
+  Tokenizer(const Vocabulary& vocabulary, const TokenizerDefaults& traits) : vocabulary_(vocabulary), traits_(traits) {}
+
+  template <class Algorithm>
+  Result<void> SetAlgorithm(const Algorithm& algorithm, Arena& arena) {
+    static_assert(std::is_trivially_destructible_v<Algorithm>);
+    INLAY_ASSIGN_OR_RETURN(const std::span<Algorithm> place, arena.Allocate<Algorithm>(1, "tokenizer"));
+    algorithm_ = std::construct_at(place.data(), algorithm);
+    calls_ = &kCallsOf<Algorithm>;
+    return {};
+  }
+
+  // f.operator()<A>() for the first of the algorithms that reads this file.
+  template <class T, class... Algorithms, class Function>
+  static Result<T> WithAlgorithm(const GgufFile& file, Function f) {
+    if constexpr (sizeof...(Algorithms) == 0) {
+      return WithAlgorithm<T, SentencePieceBpe, BytePairEncoding, WordPiece, Unigram>(file, f);
+    } else {
+      constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+      INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString(kModelKey));
+      Result<T> result = FailAt(ErrorCode::kUnsupported, file.Find(kModelKey)->offset, kModelKey, "\"", model,
+                                "\" is not an algorithm of this program; the library has \"llama\" (SentencePiece BPE), "
+                                "\"gpt2\" and \"gemma4\" (BPE), \"bert\" (WordPiece) and \"t5\" (unigram)");
+      static_cast<void>(
+          ((Algorithms::Reads(model) && (result = f.template operator()<Algorithms>(), true)) || ...));
+      return result;
+    }
+  }
+
+  // All but the algorithm.
+  static Result<Tokenizer> ReadVocabulary(const GgufFile& file, const TokenizerDefaults& defaults, Arena& arena) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray(kTokensKey, GgufType::kString));
+    const std::size_t count = static_cast<std::size_t>(pieces.count);
+    const std::string_view text(reinterpret_cast<const char*>(pieces.bytes.data()), pieces.bytes.size());
+    INLAY_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(text, count, arena));
+    std::optional<GgufArray> scores;
+    if (defaults.needs_scores || file.Find("tokenizer.ggml.scores")) {
+      INLAY_ASSIGN_OR_RETURN(scores, file.GetArray("tokenizer.ggml.scores", GgufType::kF32));
+      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.scores", *scores, count));
+    }
+    INLAY_ASSIGN_OR_RETURN(SpecialTokens special, detail::ReadSpecialTokens(file, defaults, count));
+    std::optional<GgufArray> types;
+    if (file.Find("tokenizer.ggml.token_type")) {
+      INLAY_ASSIGN_OR_RETURN(types, file.GetArray("tokenizer.ggml.token_type", GgufType::kI32));
+      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.token_type", *types, count));
+    }
+
+    std::size_t id = 0;
+    for (const std::string_view piece : pieces.strings()) {
+      const std::uint64_t offset = pieces.offset + static_cast<std::uint64_t>(piece.data() - text.data());
+      TokenAttributes attributes = InferAttributes(static_cast<TokenId>(id), piece, special);
+      if (types) {
+        INLAY_ASSIGN_OR_RETURN(attributes, AttributesOfType(*types, id));
+      }
+      INLAY_CHECK_OK(vocabulary.Add(piece, scores ? scores->at<float>(id) : 0.0f, attributes, offset));
+      ++id;
+    }
+    INLAY_CHECK_OK(detail::SpecialTokenRules::Apply(file, special, vocabulary));
+    const bool is_text = defaults.spelling == PieceSpelling::kSpaceMarks;
+    INLAY_CHECK_OK(vocabulary.Finish(special, is_text ? kSpaceMark : std::string_view(), arena));
+
+    Tokenizer tokenizer(vocabulary, defaults);
+    INLAY_CHECK_OK(tokenizer.ReadFlags(file));
+    return tokenizer;
+  }
+
+  // The flags of the file, and whether the tokens are there that they need.
+  Result<void> ReadFlags(const GgufFile& file) {
+    const SpecialTokens& special = vocabulary_.special();
+    const struct {
+      std::string_view key;
+      bool& flag;
+      TokenId id;
+      std::string_view id_key;
+    } adds[] = {
+        {"tokenizer.ggml.add_bos_token", traits_.add_bos, special.bos, "tokenizer.ggml.bos_token_id"},
+        {"tokenizer.ggml.add_eos_token", traits_.add_eos, special.eos, "tokenizer.ggml.eos_token_id"},
+        {"tokenizer.ggml.add_sep_token", traits_.add_separator, special.separator, "tokenizer.ggml.seperator_token_id"},
+    };
+    for (const auto& add : adds) {
+      INLAY_ASSIGN_OR_RETURN(add.flag, ReadFlag(file, add.key, add.flag && add.id != kNoToken));
+      if (add.flag && add.id == kNoToken) {
+        return Fail(ErrorCode::kMissing, add.id_key, "needed, as ", add.key, " is true");
+      }
+    }
+    if (traits_.always_add_bos) {
+      if (special.bos == kNoToken) {
+        return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id", "needed: every text begins with it");
+      }
+      traits_.add_bos = true;
+    }
+    if (traits_.ends_with_separator) {
+      if (special.separator == kNoToken) {
+        return Fail(ErrorCode::kMissing, "tokenizer.ggml.seperator_token_id", "needed: every text ends with it");
+      }
+      traits_.add_eos = false;
+    }
+    INLAY_ASSIGN_OR_RETURN(traits_.add_space_prefix,
+                           ReadFlag(file, "tokenizer.ggml.add_space_prefix", traits_.add_space_prefix));
+    return {};
+  }
 
   static constexpr bool IsWhiteSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -243,102 +381,16 @@ class Tokenizer {
     return Vocabulary::ByteValue(piece) >= 0 ? kTokenByte : kTokenNormal;
   }
 
-  // An id in the metadata; `fallback` (if there is such a token) when the key is absent.
-  static Result<TokenId> ReadId(const GgufFile& file, std::string_view key, TokenId fallback, std::size_t count) {
-    const std::optional<GgufValue> value = file.Find(key);
-    if (!value) return static_cast<std::size_t>(fallback) < count ? fallback : kNoToken;
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t id, value->AsUnsigned());
-    if (id >= count) {
-      return FailAt(ErrorCode::kBadFile, value->offset, key, "is ", id, " in a vocabulary of ", count, " tokens");
-    }
-    return static_cast<TokenId>(id);
-  }
-
-  static Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, std::size_t count) {
-    SpecialTokens special;
-    // Defaults of this algorithm, as in the first models that used it.
-    INLAY_ASSIGN_OR_RETURN(special.bos, ReadId(file, "tokenizer.ggml.bos_token_id", 1, count));
-    INLAY_ASSIGN_OR_RETURN(special.eos, ReadId(file, "tokenizer.ggml.eos_token_id", 2, count));
-    INLAY_ASSIGN_OR_RETURN(special.unknown, ReadId(file, "tokenizer.ggml.unknown_token_id", 0, count));
-    INLAY_ASSIGN_OR_RETURN(special.eot, ReadId(file, "tokenizer.ggml.eot_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.eom, ReadId(file, "tokenizer.ggml.eom_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.separator, ReadId(file, "tokenizer.ggml.seperator_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.padding, ReadId(file, "tokenizer.ggml.padding_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.mask, ReadId(file, "tokenizer.ggml.mask_token_id", kNoToken, count));
-    return special;
-  }
-
   static Result<bool> ReadFlag(const GgufFile& file, std::string_view key, bool fallback) {
     const std::optional<GgufValue> value = file.Find(key);
     if (!value) return fallback;
     return value->AsBool();
   }
 
-  // A default id is meant only where the token there is one of that kind; no ordinary piece begins sequences.
-  static TokenId KeepIfMeant(const GgufFile& file, std::string_view key, TokenId id, const Vocabulary& vocabulary) {
-    if (id == kNoToken || file.Find(key)) return id;
-    return (vocabulary.Attributes(id) & (kTokenControl | kTokenUnknown)) != 0 ? id : kNoToken;
-  }
-
-  // What follows from spellings and names instead of from metadata, then the flags.
-  static Result<Tokenizer> Complete(const GgufFile& file, Vocabulary& vocabulary, SpecialTokens special, Arena& arena) {
-    special.bos = KeepIfMeant(file, "tokenizer.ggml.bos_token_id", special.bos, vocabulary);
-    special.eos = KeepIfMeant(file, "tokenizer.ggml.eos_token_id", special.eos, vocabulary);
-    special.unknown = KeepIfMeant(file, "tokenizer.ggml.unknown_token_id", special.unknown, vocabulary);
-    // Files seldom list all tokens that end a turn; these spellings do so in every model that has them. llama.cpp takes
-    // them for control tokens even where the file does not.
-    // clang-format off
-    constexpr std::string_view kEndings[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
-        "[EOT]", "[EOS]", "<end_of_utterance>", "</s>", "<eos>", "<turn|>", "<|tool_response>", "<|eom_id|>",
-        "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "[e~["};
-    // clang-format on
-    constexpr std::size_t kTurnEndings = 9;  // the first of them that exists ends a turn when no key says which does
-    for (std::size_t i = 0; i < std::size(kEndings); ++i) {
-      const TokenId id = vocabulary.Find(kEndings[i]);
-      if (id == kNoToken) continue;
-      vocabulary.AddAttributes(id, kTokenControl | kTokenEndsGeneration);
-      if (special.eot == kNoToken && i < kTurnEndings) special.eot = id;
-    }
-    // Phi-3 was trained with the white space after its markers removed; no key says so, only the model's name.
-    if (const Result<std::string_view> name = file.GetString("general.name"); name && IsPhi3(*name)) {
-      for (TokenId id = 0; vocabulary.Contains(id); ++id) {
-        constexpr TokenAttributes kMarkers = kTokenControl | kTokenUnknown | kTokenUserDefined;
-        const std::string_view piece = vocabulary.Piece(id);
-        const bool keeps = piece == "<unk>" || piece == "<s>" || piece == "<|endoftext|>";
-        if ((vocabulary.Attributes(id) & kMarkers) != 0 && !keeps) vocabulary.AddAttributes(id, kTokenStripsRight);
-      }
-    }
-    INLAY_CHECK_OK(vocabulary.Finish(special, kSpaceMark, arena));
-
-    Tokenizer tokenizer(vocabulary);
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_, ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_eos_, ReadFlag(file, "tokenizer.ggml.add_eos_token", false));
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_space_prefix_, ReadFlag(file, "tokenizer.ggml.add_space_prefix", true));
-    if (tokenizer.add_bos_ && special.bos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id",
-                  "needed, as tokenizer.ggml.add_bos_token is true");
-    }
-    if (tokenizer.add_eos_ && special.eos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id",
-                  "needed, as tokenizer.ggml.add_eos_token is true");
-    }
-    return tokenizer;
-  }
-
-  static bool IsPhi3(std::string_view name) {
-    const auto contains = [name](std::string_view wanted) {
-      return std::search(name.begin(), name.end(), wanted.begin(), wanted.end(), [](char a, char b) {
-               return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
-             }) != name.end();
-    };
-    return contains("phi-3") || contains("phi3");
-  }
-
   Vocabulary vocabulary_;
-  bool add_bos_ = false;
-  bool add_eos_ = false;
-  bool add_space_prefix_ = true;
+  TokenizerDefaults traits_;  // those of the file, where it has any
+  const void* algorithm_ = nullptr;
+  const Calls* calls_ = nullptr;
 };
 
 INLAY_END_NAMESPACE

@@ -49,6 +49,18 @@ constexpr Utf8Character DecodeUtf8(std::string_view text) {
   return {.code_point = code_point, .size = size, .valid = true};
 }
 
+// Writes a code point (up to U+10FFFF) to `out`, which has room for 4 bytes, and returns its size.
+constexpr std::uint32_t EncodeUtf8(char32_t code_point, char* out) {
+  if (code_point < 0x80) {
+    out[0] = static_cast<char>(code_point);
+    return 1;
+  }
+  const std::uint32_t size = code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+  for (std::uint32_t i = size - 1; i != 0; --i, code_point >>= 6) out[i] = static_cast<char>(0x80 | (code_point & 0x3F));
+  out[0] = static_cast<char>(static_cast<std::uint8_t>(0xF00u >> size) | code_point);
+  return size;
+}
+
 // The offset of the first byte that is not part of a valid character; text.size() when all of it is valid. Linear.
 constexpr std::size_t FindInvalidUtf8(std::string_view text) {
   std::size_t at = 0;

@@ -8,7 +8,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <span>
 #include <string_view>
@@ -17,6 +16,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/core/token.hpp"
+#include "inlay/text/hash.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -30,6 +30,8 @@ inline constexpr TokenAttributes kTokenUserDefined = 16;      // found in text b
 inline constexpr TokenAttributes kTokenByte = 32;             // one byte, written <0xHH>
 inline constexpr TokenAttributes kTokenStripsRight = 64;      // white space after it in the text belongs to it
 inline constexpr TokenAttributes kTokenEndsGeneration = 128;  // the model has finished when it chooses this
+inline constexpr TokenAttributes kTokenStripsLeft = 256;      // white space before it in the text belongs to it
+inline constexpr TokenAttributes kTokenAlwaysShown = 512;     // a control token that is part of the text that comes out
 
 // The U+2581 that SentencePiece vocabularies write for a space.
 inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
@@ -118,9 +120,15 @@ class Vocabulary {
     all = static_cast<TokenAttributes>(all | attributes);
   }
 
+  // And takes some away, before Finish.
+  void RemoveAttributes(TokenId id, TokenAttributes attributes) {
+    TokenAttributes& all = entries_[static_cast<std::size_t>(id)].attributes;
+    all = static_cast<TokenAttributes>(all & ~attributes);
+  }
+
   // Completes the vocabulary: the ids in `special` are checked (kBadFile: not a token, naming it) and the tokens that
   // are found in text before the rest is tokenised are put in order. `space` is how pieces write a space (kSpaceMark,
-  // or " ").
+  // or " "); empty where they are not text (mapped bytes).
   Result<void> Finish(const SpecialTokens& special, std::string_view space, Arena& arena) {
     INLAY_ASSERT(size_ == entries_.size());
     const struct {
@@ -152,7 +160,7 @@ class Vocabulary {
         const std::uint8_t first = static_cast<std::uint8_t>(text_[entry.start]);
         (NeedsConsent(entry.attributes) ? consented_starts_ : free_starts_).Set(first);
       }
-      if (!HoldsOnlyLeadingSpaces(entry)) words_begin_at_spaces_ = false;
+      if (!space_.empty() && IsText(entry.attributes)) NoteInnerSpaces(PieceOf(entry));
     }
     std::sort(matched_.begin(), matched_.end(), [this](TokenId a, TokenId b) { return Piece(a) < Piece(b); });
     return {};
@@ -166,18 +174,20 @@ class Vocabulary {
   std::string_view space() const { return space_; }
   // The longest piece.
   std::size_t max_piece_bytes() const { return max_piece_bytes_; }
-  // True when in no piece of text anything but a space comes before a space: then no token can reach over the border
-  // between a word and the space after it.
-  bool words_begin_at_spaces() const { return words_begin_at_spaces_; }
+  // True when in no piece of text a space comes after this byte: then no token can reach over the border between a word
+  // that ends in it and the space that follows.
+  bool IsBorderBeforeSpace(char last) const { return !inner_spaces_.Has(static_cast<std::uint8_t>(last)); }
 
   // As the file writes it. The id must be one of this vocabulary, as in the next three.
   std::string_view Piece(TokenId id) const {
-    const Entry& entry = entries_[static_cast<std::size_t>(id)];
-    return text_.substr(entry.start, entry.size);
+    return PieceOf(entries_[static_cast<std::size_t>(id)]);
   }
   std::size_t PieceSize(TokenId id) const { return entries_[static_cast<std::size_t>(id)].size; }
   float Score(TokenId id) const { return entries_[static_cast<std::size_t>(id)].score; }
   TokenAttributes Attributes(TokenId id) const { return entries_[static_cast<std::size_t>(id)].attributes; }
+
+  // May text become this token by itself? Never control, unknown and byte tokens.
+  bool IsText(TokenId id) const { return IsText(Attributes(id)); }
 
   // The token of a byte; kNoToken where the vocabulary has none.
   TokenId ByteToken(std::uint8_t byte) const { return bytes_[byte]; }
@@ -200,7 +210,7 @@ class Vocabulary {
   // size.
   TokenId Find(std::string_view piece) const {
     if (piece.empty() || piece.size() > max_piece_bytes_) return kNoToken;
-    const std::uint32_t hash = Hash(piece);
+    const std::uint32_t hash = detail::HashText(piece);
     const std::size_t mask = slots_.size() - 1;
     for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
       const Slot slot = slots_[i];
@@ -213,7 +223,7 @@ class Vocabulary {
   // byte tokens), so that no spelling of "</s>" in a user's text ends the sequence.
   TokenId FindText(std::string_view piece) const {
     const TokenId id = Find(piece);
-    return id != kNoToken && IsText(Attributes(id)) ? id : kNoToken;
+    return id != kNoToken && IsText(id) ? id : kNoToken;
   }
 
   // A special token in text: where, and which.
@@ -277,48 +287,24 @@ class Vocabulary {
     return entry.size != 0 && (entry.attributes & (kTokenControl | kTokenUnknown | kTokenUserDefined)) != 0;
   }
 
-  bool HoldsOnlyLeadingSpaces(const Entry& entry) const {
-    if (!IsText(entry.attributes)) return true;
-    std::string_view rest = text_.substr(entry.start, entry.size);
-    while (rest.substr(0, space_.size()) == space_) rest.remove_prefix(space_.size());
-    return rest.find(space_) == std::string_view::npos;
+  std::string_view PieceOf(const Entry& entry) const { return text_.substr(entry.start, entry.size); }
+
+  // The last bytes of what comes before a space that is not one of the first.
+  void NoteInnerSpaces(std::string_view piece) {
+    std::size_t word = 0;
+    while (piece.substr(word, space_.size()) == space_) word += space_.size();
+    while ((word = piece.find(space_, word)) != std::string_view::npos) {
+      inner_spaces_.Set(static_cast<std::uint8_t>(piece[word - 1]));
+      while (piece.substr(word, space_.size()) == space_) word += space_.size();
+    }
   }
 
   // By the bits: std::isfinite means nothing under -ffast-math.
   static bool IsFinite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
 
-  // Multiply and fold, eight bytes at a time, the last ones overlapping. Only this process sees the values, so byte
-  // order does not matter.
-  static std::uint32_t Hash(std::string_view piece) {
-    const char* bytes = piece.data();
-    const std::size_t size = piece.size();
-    std::uint64_t hash = size * kHashFactor;
-    if (size >= 8) {
-      for (std::size_t at = 0; at + 8 < size; at += 8) hash = Fold(hash ^ Load<std::uint64_t>(bytes + at));
-      hash ^= Load<std::uint64_t>(bytes + size - 8);
-    } else if (size >= 4) {
-      hash ^= std::uint64_t{Load<std::uint32_t>(bytes)} << 32 | Load<std::uint32_t>(bytes + size - 4);
-    } else {
-      const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<std::uint8_t>(bytes[i])}; };
-      hash ^= byte(0) << 16 | byte(size / 2) << 8 | byte(size - 1);
-    }
-    return static_cast<std::uint32_t>((Fold(hash) * kHashFactor) >> 32);
-  }
-  template <class Word>
-  static Word Load(const char* from) {
-    Word word = 0;
-    std::memcpy(&word, from, sizeof(word));
-    return word;
-  }
-  static constexpr std::uint64_t Fold(std::uint64_t value) {
-    value *= kHashFactor;
-    return value ^ (value >> 32);
-  }
-  static constexpr std::uint64_t kHashFactor = 0xD6E8FEB86659FD93ULL;
-
   Result<void> Insert(TokenId id, std::uint64_t offset) {
     const std::string_view piece = Piece(id);
-    const std::uint32_t hash = Hash(piece);
+    const std::uint32_t hash = detail::HashText(piece);
     const std::size_t mask = slots_.size() - 1;
     std::size_t at = hash & mask;
     for (std::size_t probe = 0; probe < kMaxProbes; ++probe, at = (at + 1) & mask) {
@@ -361,11 +347,11 @@ class Vocabulary {
   std::array<TokenId, 256> bytes_{};
   ByteSet free_starts_;       // first bytes of user-defined tokens
   ByteSet consented_starts_;  // first bytes of control and unknown tokens
+  ByteSet inner_spaces_;      // see IsBorderBeforeSpace
   std::string_view space_ = kSpaceMark;
   SpecialTokens special_;
   std::size_t size_ = 0;
   std::size_t max_piece_bytes_ = 0;
-  bool words_begin_at_spaces_ = true;
 };
 
 INLAY_END_NAMESPACE
