@@ -87,6 +87,7 @@ struct VocabFile {
   std::string model = "llama";
   bool with_scores = true;
   bool with_types = true;
+  std::vector<std::string> merges;  // none: no such key
   Bytes extra;
   std::uint64_t extra_count = 0;
 
@@ -108,7 +109,8 @@ struct VocabFile {
 
   Bytes Build() const {
     Bytes bytes;
-    bytes.Header(0, 2 + (with_scores ? 1u : 0u) + (with_types ? 1u : 0u) + extra_count);
+    bytes.Header(0, 2 + (with_scores ? 1u : 0u) + (with_types ? 1u : 0u) + (merges.empty() ? 0u : 1u) +
+                        extra_count);
     bytes.Key("tokenizer.ggml.model", inlay::GgufType::kString).String(model);
     bytes.Key("tokenizer.ggml.tokens", inlay::GgufType::kArray).Type(inlay::GgufType::kString).U64(tokens.size());
     for (const TestToken& token : tokens) bytes.String(token.piece);
@@ -119,6 +121,10 @@ struct VocabFile {
     if (with_types) {
       bytes.Key("tokenizer.ggml.token_type", inlay::GgufType::kArray).Type(inlay::GgufType::kI32).U64(tokens.size());
       for (const TestToken& token : tokens) bytes.Number(token.type);
+    }
+    if (!merges.empty()) {
+      bytes.Key("tokenizer.ggml.merges", inlay::GgufType::kArray).Type(inlay::GgufType::kString).U64(merges.size());
+      for (const std::string& merge : merges) bytes.String(merge);
     }
     for (const std::byte b : extra.bytes()) bytes.Number(b);
     return bytes;

@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(BadVocabularies) {
   using inlay::GgufType;
   const Case cases[] = {
       {"no tokens", [](VocabFile& f) { f.tokens.clear(); }, ErrorCode::kBadFile, "vocabulary", false},
-      {"other model", [](VocabFile& f) { f.model = "gpt2"; }, ErrorCode::kUnsupported, "tokenizer.ggml.model", true},
+      {"other model", [](VocabFile& f) { f.model = "rwkv"; }, ErrorCode::kUnsupported, "tokenizer.ggml.model", true},
       {"empty model", [](VocabFile& f) { f.model = ""; }, ErrorCode::kUnsupported, "tokenizer.ggml.model", true},
       {"no scores", [](VocabFile& f) { f.with_scores = false; }, ErrorCode::kMissing, "tokenizer.ggml.scores", false},
       {"NaN score", [](VocabFile& f) { f.tokens[9].score = std::nanf(""); }, ErrorCode::kNonFinite, "vocabulary", true},
