@@ -55,11 +55,11 @@ void Attend(benchmark::State& state, HeadDim head_dim, std::size_t group, std::s
   shape.scale = 1.0f / std::sqrt(static_cast<float>(std::size_t{head_dim}));
   const std::size_t stride = group * head_dim;
   const auto queries = Random(tokens * stride);
-  std::vector<float> out(tokens * stride), scratch(inlay::AttentionScratchFloats(head_dim) + 16);
+  std::vector<float> out(tokens * stride), scratch(inlay::AttentionScratchFloats(head_dim, head_dim) + 16);
   float* memory = scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64 / 4;
   for (auto _ : state) {
     for (std::size_t head = 0; head < kv_heads; ++head) {
-      target::AttendTokens<kType>(shape, cache.keys(head), cache.values(head), head_dim, queries.data(), stride, position,
+      target::AttendTokens<kType>(shape, cache.keys(head), cache.values(head), head_dim, head_dim, queries.data(), stride, position,
                                   0, tokens, out.data(), stride, memory);
     }
     benchmark::ClobberMemory();

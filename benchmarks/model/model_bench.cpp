@@ -38,8 +38,8 @@ struct RandomModel {
     std::vector<std::vector<std::byte>> data(sources.size());
     for (std::size_t i = 0; i < sources.size(); ++i) {
       const TensorId id = TensorAt(i);
-      if (!HasRole(config, id.role)) continue;
-      const TensorShape shape = ShapeOf(config, id.role);
+      if (!HasRole(config, id)) continue;
+      const TensorShape shape = ShapeOf(config, id);
       const WeightType stored = IsVector(id.role) ? WeightType::kF32 : type;
       const std::size_t row_bytes = RowBytes(stored, shape.cols);
       std::vector<float> row(shape.cols);

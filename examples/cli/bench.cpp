@@ -44,12 +44,15 @@ TokenCost CostOf(const ModelFile& file) {
   const ModelConfig& config = file.config();
   TokenCost cost;
   for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
-    const TensorRole role = inlay::TensorAt(i).role;
-    if (!inlay::HasRole(config, role)) continue;
-    const inlay::TensorShape shape = inlay::ShapeOf(config, role);
-    const std::size_t bytes = inlay::PackedTensorBytes(config, role, file.types()[i]);
+    const inlay::TensorId id = inlay::TensorAt(i);
+    const TensorRole role = id.role;
+    if (!inlay::HasRole(config, id)) continue;
+    const inlay::TensorShape shape = inlay::ShapeOf(config, id);
+    const std::size_t bytes = inlay::PackedTensorBytes(config, id, file.types()[i]);
     const std::size_t used = shape.count > 1 ? config.experts_per_token : 1;
-    if (role == TensorRole::kTokenEmbedding && !config.tied_embeddings) {
+    const bool one_row = role == TensorRole::kPositionEmbedding || role == TensorRole::kTokenTypes ||
+                         (role == TensorRole::kTokenEmbedding && !config.tied_embeddings);
+    if (one_row) {
       cost.weight_bytes += inlay::RowBytes(file.types()[i], shape.cols);
     } else {
       cost.weight_bytes += bytes / shape.count * used;

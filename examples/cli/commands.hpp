@@ -46,7 +46,7 @@ inlay::Result<void> Logits(const LogitsOptions& options);
 struct EmbedOptions {
   ModelOptions model;
   std::string tokens;
-  std::string pooling = "mean";
+  std::string pooling;  // empty: the model's own
 };
 inlay::Result<void> Embed(const EmbedOptions& options);
 

@@ -9,6 +9,7 @@
 #include "inlay/generate/session.hpp"
 #include "inlay/host/loaded_model.hpp"
 #include "inlay/host/text_generator.hpp"
+#include "inlay/model/embedding.hpp"
 #include "inlay/model/model.hpp"
 
 namespace cli {
@@ -27,7 +28,7 @@ struct Engine::State {
   inlay::ThreadPool threads;
   std::optional<inlay::LoadedModel<Model>> loaded;
   inlay::OwnedBuffer session_memory;
-  std::optional<inlay::KvCache> cache;
+  std::optional<inlay::SequenceCache> cache;
   std::optional<inlay::Workspace> workspace;
   std::optional<inlay::Session<Model>> session;
 };
@@ -131,6 +132,14 @@ Result<void> Engine::Evaluate(std::span<const TokenId> tokens,
     if (Interrupted()) return Fail(ErrorCode::kCancelled, "evaluation", "interrupted after ", done, " tokens");
   }
   return {};
+}
+
+Result<std::vector<float>> Engine::Embed(std::span<const TokenId> tokens, inlay::Pooling pooling) {
+  State& state = *state_;
+  std::vector<float> embedding(config().dim);
+  INLAY_CHECK_OK(inlay::EmbedSequence(state.loaded->model(), *state.cache, *state.workspace, tokens, pooling, embedding,
+                                      state.threads));
+  return embedding;
 }
 
 }  // namespace cli

@@ -64,11 +64,13 @@ class Engine {
 
   // --- logits of every position ---
 
-  // Makes the memory of Evaluate.
+  // Makes the memory of Evaluate and Embed.
   inlay::Result<void> StartEvaluation(inlay::SessionOptions options);
   // Reads a sequence from its beginning and hands out the logits after each token, [vocab], in order.
   inlay::Result<void> Evaluate(std::span<const inlay::TokenId> tokens,
                                inlay::FunctionRef<inlay::Result<void>(std::size_t, std::span<const float>)> use);
+  // Reads a sequence from its beginning in one pass and pools its hidden states, [dim].
+  inlay::Result<std::vector<float>> Embed(std::span<const inlay::TokenId> tokens, inlay::Pooling pooling);
 
  private:
   struct State;

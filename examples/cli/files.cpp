@@ -13,6 +13,7 @@
 
 #include "commands.hpp"
 #include "engine.hpp"
+#include "inlay/config/config_fields.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/executor.hpp"
 #include "inlay/formats/codec.hpp"
@@ -78,16 +79,16 @@ Result<void> ForPackedRows(const inlay::PackedFile& file, std::string_view name,
   std::size_t at = 0;
   for (std::size_t i = 0; i < inlay::TensorIndex(*wanted); ++i) {
     const TensorId id = inlay::TensorAt(i);
-    if (inlay::HasRole(config, id.role)) at += inlay::PackedTensorBytes(config, id.role, file.types()[i]);
+    if (inlay::HasRole(config, id)) at += inlay::PackedTensorBytes(config, id, file.types()[i]);
   }
-  const inlay::TensorShape shape = inlay::ShapeOf(config, wanted->role);
-  const std::size_t bytes = inlay::PackedTensorBytes(config, wanted->role, type);
+  const inlay::TensorShape shape = inlay::ShapeOf(config, *wanted);
+  const std::size_t bytes = inlay::PackedTensorBytes(config, *wanted, type);
   if (file.weights().size() < at + bytes) return Fail(ErrorCode::kMismatch, name, "lies outside the packed weights");
   const std::byte* data = file.weights().data() + at;
   std::vector<float> values(shape.cols);
   for (std::size_t r = 0; r < std::min(rows, shape.rows * shape.count); ++r) {
     if (inlay::IsVector(wanted->role)) {
-      std::copy_n(reinterpret_cast<const float*>(data), shape.cols, values.data());
+      std::copy_n(reinterpret_cast<const float*>(data) + r * shape.cols, shape.cols, values.data());
     } else {
       const std::byte* matrix = data + r / shape.rows * (bytes / shape.count);
       inlay::UnpackRow<inlay::AllFormats>(type, matrix, shape.cols, r % shape.rows, values.data());
@@ -165,31 +166,51 @@ double Shortest(float value) {
   return number;
 }
 
+// "kLongRope" as "long_rope".
+std::string WordsOf(std::string_view enumerator) {
+  std::string words;
+  for (const char c : enumerator.substr(1)) {
+    const bool capital = c >= 'A' && c <= 'Z';
+    if (capital && !words.empty()) words += '_';
+    words += capital ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return words;
+}
+
+std::string_view EnumeratorOf(const ModelConfig& c, const inlay::ConfigField& field) {
+  return field.enumeration->enumerators[inlay::GetField<std::uint8_t>(c, field)];
+}
+
+// The layers of a pattern.
+Json LayersJson(const inlay::LayerPattern& pattern, std::size_t layers) {
+  Json json = Json::array();
+  for (std::size_t l = 0; l < layers; ++l) {
+    if (pattern.Has(l)) json.push_back(l);
+  }
+  return json;
+}
+
+// Every field; those of a group in an object of their own.
 Json ConfigJson(const ModelConfig& c) {
   Json json;
-  json["architecture"] = inlay::Name(c.architecture);
   for (const inlay::KnownModel& known : inlay::kKnownModels) {
     if (*known.config == c) json["known_as"] = known.name;
   }
-  json["dim"] = c.dim;
-  json["layers"] = c.layers;
-  json["heads"] = c.heads;
-  json["kv_heads"] = c.kv_heads;
-  json["head_dim"] = c.head_dim;
-  json["ffn_dim"] = c.ffn_dim;
-  json["vocab"] = c.vocab;
-  json["context"] = c.context;
-  json["rope_dim"] = c.rope_dim;
-  json["rope_base"] = Shortest(c.rope_base);
-  json["rope_scaling"] = c.rope_scaling == inlay::RopeScaling::kNone     ? "none"
-                         : c.rope_scaling == inlay::RopeScaling::kLinear ? "linear"
-                                                                         : "factors";
-  json["rope_scale"] = Shortest(c.rope_scale);
-  json["norm_epsilon"] = Shortest(c.norm_epsilon);
-  json["tied_embeddings"] = c.tied_embeddings;
-  json["window"] = c.window;
-  json["experts"] = c.experts;
-  json["experts_per_token"] = c.experts_per_token;
+  for (const inlay::ConfigField& field : inlay::kConfigFields) {
+    const std::size_t dot = field.name.find('.');
+    Json& value = dot == std::string_view::npos ? json[field.name]
+                                                : json[field.name.substr(0, dot)][field.name.substr(dot + 1)];
+    switch (field.kind) {
+      case inlay::ConfigFieldKind::kUnsigned: value = inlay::GetField<std::uint32_t>(c, field); break;
+      case inlay::ConfigFieldKind::kFloat: value = Shortest(inlay::GetField<float>(c, field)); break;
+      case inlay::ConfigFieldKind::kBool: value = inlay::GetField<bool>(c, field); break;
+      case inlay::ConfigFieldKind::kEnum: value = WordsOf(EnumeratorOf(c, field)); break;
+      case inlay::ConfigFieldKind::kPattern:
+        value = LayersJson(inlay::GetField<inlay::LayerPattern>(c, field), c.layers);
+        break;
+    }
+  }
+  json["architecture"] = inlay::Name(c.architecture);
   return json;
 }
 
@@ -197,9 +218,9 @@ Json ModelJson(const ModelFile& file) {
   const ModelConfig& config = file.config();
   std::size_t parameters = 0;
   for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
-    const inlay::TensorRole role = inlay::TensorAt(i).role;
-    const inlay::TensorShape shape = inlay::ShapeOf(config, role);
-    if (inlay::HasRole(config, role)) parameters += shape.rows * shape.cols * shape.count;
+    const TensorId id = inlay::TensorAt(i);
+    const inlay::TensorShape shape = inlay::ShapeOf(config, id);
+    if (inlay::HasRole(config, id)) parameters += shape.rows * shape.cols * shape.count;
   }
   Json json;
   json["packed"] = file.was_packed();
@@ -207,7 +228,7 @@ Json ModelJson(const ModelFile& file) {
   json["parameters"] = parameters;
   json["packed_bytes"] = inlay::PackedWeightsBytes(config, file.types());
   // Of a float16 cache.
-  json["kv_bytes_per_position"] = 2 * config.layers * config.kv_dim() * sizeof(std::uint16_t);
+  json["kv_bytes_per_position"] = config.layers * (config.k_dim() + config.v_dim()) * sizeof(std::uint16_t);
   json["tokenizer"] = file.tokenizer() != nullptr ? Json{{"tokens", file.tokenizer()->size()}} : Json(nullptr);
   if (file.tokenizer() == nullptr) json["tokenizer_error"] = file.tokenizer_error().Message().c_str();
   return json;
@@ -346,73 +367,53 @@ std::string Literal(float value) {
   return text + "f";
 }
 
-std::string Initializer(const ModelConfig& c) {
-  std::string text;
-  const auto field = [&](std::string_view name, const std::string& value) {
-    text += "    ." + std::string(name) + " = " + value + ",\n";
-  };
-  const auto number = [&](std::string_view name, std::uint32_t value) { field(name, std::to_string(value)); };
-  switch (c.architecture) {
-    case inlay::Architecture::kLlama: field("architecture", "inlay::Architecture::kLlama"); break;
-  }
-  number("dim", c.dim);
-  number("layers", c.layers);
-  number("heads", c.heads);
-  number("kv_heads", c.kv_heads);
-  number("head_dim", c.head_dim);
-  number("ffn_dim", c.ffn_dim);
-  number("vocab", c.vocab);
-  number("context", c.context);
-  number("rope_dim", c.rope_dim);
-  field("rope_base", Literal(c.rope_base));
-  field("rope_scale", Literal(c.rope_scale));
-  switch (c.rope_scaling) {
-    case inlay::RopeScaling::kNone: field("rope_scaling", "inlay::RopeScaling::kNone"); break;
-    case inlay::RopeScaling::kLinear: field("rope_scaling", "inlay::RopeScaling::kLinear"); break;
-    case inlay::RopeScaling::kFactors: field("rope_scaling", "inlay::RopeScaling::kFactors"); break;
-  }
-  field("norm_epsilon", Literal(c.norm_epsilon));
-  field("tied_embeddings", c.tied_embeddings ? "true" : "false");
-  number("window", c.window);
-  number("experts", c.experts);
-  number("experts_per_token", c.experts_per_token);
-  return text;
-}
-
-std::string TypeIdentifier(WeightType type) { return "k" + std::string(inlay::Name(type)); }
-
-constexpr std::string_view RoleIdentifier(inlay::TensorRole role) {
-  switch (role) {
-    case inlay::TensorRole::kTokenEmbedding: return "kTokenEmbedding";
-    case inlay::TensorRole::kOutputNorm: return "kOutputNorm";
-    case inlay::TensorRole::kOutput: return "kOutput";
-    case inlay::TensorRole::kRopeFactors: return "kRopeFactors";
-    case inlay::TensorRole::kAttentionNorm: return "kAttentionNorm";
-    case inlay::TensorRole::kQuery: return "kQuery";
-    case inlay::TensorRole::kKey: return "kKey";
-    case inlay::TensorRole::kValue: return "kValue";
-    case inlay::TensorRole::kAttentionOutput: return "kAttentionOutput";
-    case inlay::TensorRole::kFfnNorm: return "kFfnNorm";
-    case inlay::TensorRole::kRouter: return "kRouter";
-    case inlay::TensorRole::kGate: return "kGate";
-    case inlay::TensorRole::kUp: return "kUp";
-    case inlay::TensorRole::kDown: return "kDown";
+std::string FieldLiteral(const ModelConfig& c, const inlay::ConfigField& field) {
+  switch (field.kind) {
+    case inlay::ConfigFieldKind::kUnsigned: return std::to_string(inlay::GetField<std::uint32_t>(c, field));
+    case inlay::ConfigFieldKind::kFloat: return Literal(inlay::GetField<float>(c, field));
+    case inlay::ConfigFieldKind::kBool: return inlay::GetField<bool>(c, field) ? "true" : "false";
+    case inlay::ConfigFieldKind::kEnum:
+      return "inlay::" + std::string(field.enumeration->name) + "::" + std::string(EnumeratorOf(c, field));
+    case inlay::ConfigFieldKind::kPattern: {
+      const auto pattern = inlay::GetField<inlay::LayerPattern>(c, field);
+      std::string bits;
+      for (const std::uint32_t word : pattern.bits) bits += (bits.empty() ? "" : ", ") + std::to_string(word);
+      return "{.period = " + std::to_string(pattern.period) + ", .bits = {" + bits + "}}";
+    }
   }
   return {};
 }
 
-bool IsMatrix(const ModelConfig& config, inlay::TensorRole role) {
-  return inlay::HasRole(config, role) && !inlay::IsVector(role);
+// The fields that are not at their default, as designated initialisers; those of a group together.
+std::string Initializer(const ModelConfig& c) {
+  std::string text, group;
+  for (const inlay::ConfigField& field : inlay::kConfigFields) {
+    if (field.name != "architecture" && inlay::SameField(c, ModelConfig{}, field)) continue;
+    const std::size_t dot = field.name.find('.');
+    const std::string of(dot == std::string_view::npos ? std::string_view() : field.name.substr(0, dot));
+    const std::string name(dot == std::string_view::npos ? field.name : field.name.substr(dot + 1));
+    if (of != group) {
+      if (!group.empty()) text += "    },\n";
+      if (!of.empty()) text += "    ." + of + " = {\n";
+      group = of;
+    }
+    text += (group.empty() ? "    ." : "        .") + name + " = " + FieldLiteral(c, field) + ",\n";
+  }
+  return text + (group.empty() ? "" : "    },\n");
 }
+
+std::string TypeIdentifier(WeightType type) { return "k" + std::string(inlay::Name(type)); }
+
+bool IsMatrix(const ModelConfig& config, TensorId id) { return inlay::HasRole(config, id) && !inlay::IsVector(id.role); }
 
 // The types of the matrices, the one with most bytes first.
 std::vector<WeightType> MatrixTypes(const ModelFile& file) {
   std::array<std::size_t, 256> bytes{};
   for (std::size_t i = 0; i < file.types().size(); ++i) {
-    const inlay::TensorRole role = inlay::TensorAt(i).role;
-    if (!IsMatrix(file.config(), role)) continue;
+    const TensorId id = inlay::TensorAt(i);
+    if (!IsMatrix(file.config(), id)) continue;
     const WeightType type = file.types()[i];
-    bytes[static_cast<std::size_t>(type)] += inlay::PackedTensorBytes(file.config(), role, type);
+    bytes[static_cast<std::size_t>(type)] += inlay::PackedTensorBytes(file.config(), id, type);
   }
   std::vector<WeightType> types;
   for (const inlay::WeightTypeInfo& info : inlay::kWeightTypes) {
@@ -429,22 +430,26 @@ std::string RecipeCases(const ModelFile& file, WeightType usual) {
   const ModelConfig& config = file.config();
   std::string text;
   for (const inlay::TensorRoleInfo& info : inlay::kTensorRoles) {
-    if (!IsMatrix(config, info.role) || info.role == inlay::TensorRole::kRouter) continue;
+    if (inlay::IsVector(info.role) || info.role == inlay::TensorRole::kRouter) continue;
     const std::uint32_t layers = inlay::IsLayerRole(info.role) ? config.layers : 1;
     std::string list;
+    // Of the layers that have the tensor; in the list the others count as the usual type.
+    std::optional<WeightType> first;
     bool uniform = true;
-    const WeightType first = file.types()[inlay::TensorIndex({info.role, 0})];
     for (std::uint32_t layer = 0; layer < layers; ++layer) {
-      const WeightType type = file.types()[inlay::TensorIndex({info.role, layer})];
-      uniform &= type == first;
+      const bool has = IsMatrix(config, {info.role, layer});
+      const WeightType type = has ? file.types()[inlay::TensorIndex({info.role, layer})] : usual;
+      if (has && !first) first = type;
+      uniform &= !has || type == *first;
       list += (layer == 0 ? "" : layer % 8 == 0 ? ",\n                                    " : ", ") +
               ("Type::" + TypeIdentifier(type));
     }
-    const std::string label = "      case inlay::TensorRole::" + std::string(RoleIdentifier(info.role)) + ":";
+    if (!first) continue;
+    const std::string label = "      case inlay::TensorRole::" + std::string(info.identifier) + ":";
     if (!uniform) {
       text += label + " {\n        constexpr Type kOfLayer[] = {" + list + "};\n        return kOfLayer[id.layer];\n      }\n";
-    } else if (first != usual) {
-      text += label + " return Type::" + TypeIdentifier(first) + ";\n";
+    } else if (*first != usual) {
+      text += label + " return Type::" + TypeIdentifier(*first) + ";\n";
     }
   }
   return text + "      default: return Type::" + TypeIdentifier(usual) + ";\n";

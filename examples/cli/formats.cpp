@@ -46,7 +46,7 @@ constexpr Format kFormats[] = {
 }  // namespace
 
 WeightType Format::TypeOf(const inlay::ModelConfig& config, inlay::TensorId id) const {
-  return inlay::FittingType(recipe(config, id), inlay::ShapeOf(config, id.role).cols);
+  return inlay::FittingType(recipe(config, id), inlay::ShapeOf(config, id).cols);
 }
 
 std::string FormatNames() {

@@ -51,8 +51,7 @@ struct Kept {
 
 // A role's name in files, without ".weight": attn_q, ffn_down, ffn_down_exps.
 bool IsNameOf(std::string_view name, const inlay::TensorRoleInfo& info) {
-  const std::string with_ending = std::string(name) + ".weight";
-  return with_ending == info.name || with_ending == info.expert_name;
+  return std::string(name) + ".weight" == info.name;
 }
 
 Result<Kept> ParseKept(const std::string& text) {
@@ -90,7 +89,9 @@ Result<std::vector<Conversion>> Plan(const GgufFile& file, const ModelConfig& co
       const std::string_view name = tensor.type == nullptr ? inlay::NameOfUnreadType(tensor.type_id) : tensor.type->name;
       return Fail(ErrorCode::kUnsupported, tensor.name, "type ", tensor.type_id, " (", name, ") cannot be decoded");
     }
-    const std::optional<inlay::TensorId> id = inlay::ParseTensorName(config, tensor.name);
+    // Of several tensors in one (queries, keys and values) the first decides.
+    const inlay::TensorParts parts = inlay::PartsOf(config, tensor);
+    const std::optional<inlay::TensorId> id = parts.count == 0 ? std::nullopt : std::optional(parts.ids[0]);
     WeightType to = tensor.type->type;
     // Vectors, the few weights of routers, and what the library has no role for stay as they are.
     if (id && tensor.n_dims > 1 && !inlay::IsVector(id->role) && id->role != TensorRole::kRouter) {

@@ -16,11 +16,22 @@ using inlay::Fail;
 using inlay::Result;
 using inlay::TokenId;
 
+namespace {
+
+// Room for the tokens, rounded up as others do: for models whose rotary positions depend on the size of the context
+// (LongRoPE), so that a few tokens are scored as the beginning of a longer text.
+std::size_t ScoringContext(const ModelOptions& options, std::size_t tokens) {
+  constexpr std::size_t kStep = 256;
+  return options.context != 0 ? options.context : (tokens + kStep - 1) / kStep * kStep;
+}
+
+}  // namespace
+
 Result<void> Logits(const LogitsOptions& options) {
   INLAY_ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, ParseTokens(options.tokens));
   INLAY_ASSIGN_OR_RETURN(Engine engine, Engine::Open(options.model));
   inlay::SessionOptions session;
-  session.context = options.model.context != 0 ? options.model.context : tokens.size();
+  session.context = ScoringContext(options.model, tokens.size());
   session.kv = options.model.kv;
   session.batch = std::min(session.batch, tokens.size());
   std::string out = "{\"logits\":[";
@@ -44,7 +55,21 @@ Result<void> Logits(const LogitsOptions& options) {
 }
 
 Result<void> Embed(const EmbedOptions& options) {
-  return Fail(ErrorCode::kUnsupported, "embed", "this version gives no embeddings (--pooling ", options.pooling, ")");
+  INLAY_ASSIGN_OR_RETURN(const std::vector<TokenId> tokens, ParseTokens(options.tokens));
+  INLAY_ASSIGN_OR_RETURN(Engine engine, Engine::Open(options.model));
+  inlay::SessionOptions session;
+  session.context = ScoringContext(options.model, tokens.size());
+  session.kv = options.model.kv;
+  session.batch = tokens.size();
+  inlay::Pooling pooling = engine.config().pooling;
+  if (options.pooling == "mean") pooling = inlay::Pooling::kMean;
+  if (options.pooling == "cls") pooling = inlay::Pooling::kCls;
+  if (options.pooling == "last") pooling = inlay::Pooling::kLast;
+  INLAY_CHECK_OK(engine.StartEvaluation(session));
+  INLAY_ASSIGN_OR_RETURN(const std::vector<float> embedding, engine.Embed(tokens, pooling));
+  std::string out = "{\"embedding\":";
+  AppendNumbers(out, embedding);
+  return WriteOut(out + "}\n");
 }
 
 namespace {

@@ -21,7 +21,7 @@
 #include "inlay/formats/blocks.hpp"
 #include "inlay/formats/codec.hpp"
 #include "inlay/formats/float16.hpp"
-#include "inlay/weights/packed_file.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/tensor_roles.hpp"
 
 namespace cli {
@@ -245,7 +245,7 @@ Result<const inlay::KnownModel*> FindShape(const std::string& name) {
 // Rows [begin, end) of a tensor, each [cols].
 void MakeRows(const ModelConfig& config, const SynthTensor& tensor, std::string_view model, std::uint64_t seed,
               std::size_t begin, std::size_t end, std::byte* out) {
-  const std::size_t cols = inlay::ShapeOf(config, tensor.id.role).cols;
+  const std::size_t cols = inlay::ShapeOf(config, tensor.id).cols;
   const std::size_t row_bytes = inlay::RowBytes(tensor.type, cols);
   if (tensor.id.role == TensorRole::kRopeFactors) {
     std::memcpy(out, RopeFactors(config, model).data(), row_bytes);
@@ -274,12 +274,12 @@ Result<void> Synth(const SynthOptions& options) {
   std::vector<SynthTensor> tensors;
   for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
     const TensorId id = inlay::TensorAt(i);
-    if (inlay::HasRole(config, id.role)) tensors.push_back({id, format.TypeOf(config, id), inlay::TensorName(config, id)});
+    if (inlay::HasRole(config, id)) tensors.push_back({id, format.TypeOf(config, id), inlay::TensorName(config, id)});
   }
   std::vector<inlay::GgufTensorEntry> entries;
   std::size_t total = 0;
   for (const SynthTensor& tensor : tensors) {
-    const inlay::TensorShape shape = inlay::ShapeOf(config, tensor.id.role);
+    const inlay::TensorShape shape = inlay::ShapeOf(config, tensor.id);
     inlay::GgufTensorEntry entry =
         inlay::GgufTensorEntry::Matrix(tensor.name.view(), tensor.type, shape.rows, shape.cols);
     if (shape.count > 1) {
@@ -295,7 +295,7 @@ Result<void> Synth(const SynthOptions& options) {
   INLAY_ASSIGN_OR_RETURN(OutputFile output, OutputFile::Create(options.output));
   const auto sink = [&](std::span<const std::byte> bytes) { return output.Write(bytes); };
   INLAY_ASSIGN_OR_RETURN(inlay::GgufWriter writer,
-                         inlay::GgufWriter::Begin(sink, inlay::kConfigMetadataCount + 2, entries));
+                         inlay::GgufWriter::Begin(sink, inlay::ConfigMetadataCount(config) + 2, entries));
   INLAY_CHECK_OK(inlay::PutConfig(config, std::string(model->name) + " (random weights)", writer));
   INLAY_CHECK_OK(writer.Put("general.file_type", format.file_type));
   INLAY_CHECK_OK(writer.Put("tokenizer.ggml.model", "no_vocab"));
@@ -306,7 +306,7 @@ Result<void> Synth(const SynthOptions& options) {
   Progress progress("writing");
   std::size_t done = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const inlay::TensorShape shape = inlay::ShapeOf(config, tensors[i].id.role);
+    const inlay::TensorShape shape = inlay::ShapeOf(config, tensors[i].id);
     const std::size_t rows = shape.rows * shape.count;
     const std::size_t row_bytes = inlay::RowBytes(tensors[i].type, shape.cols);
     const std::size_t rows_at_once = std::max<std::size_t>(1, kPieceBytes / row_bytes);

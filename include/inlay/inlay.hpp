@@ -3,6 +3,8 @@
 #define INLAY_INLAY_HPP_
 
 #include "inlay/config/known_models.hpp"
+#include "inlay/config/config_fields.hpp"
+#include "inlay/config/families.hpp"
 #include "inlay/config/model_config.hpp"
 #include "inlay/config/spec.hpp"
 #include "inlay/core/arena.hpp"
@@ -35,7 +37,8 @@
 #include "inlay/host/packed_model_writer.hpp"
 #include "inlay/host/text_generator.hpp"
 #include "inlay/layers/batch.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
+#include "inlay/model/embedding.hpp"
 #include "inlay/model/memory_plan.hpp"
 #include "inlay/model/model.hpp"
 #include "inlay/model/workspace.hpp"
@@ -43,6 +46,7 @@
 #include "inlay/text/stop_strings.hpp"
 #include "inlay/text/tokenizer.hpp"
 #include "inlay/text/utf8.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/pack.hpp"
 #include "inlay/weights/packed_file.hpp"
 #include "inlay/weights/recipes.hpp"

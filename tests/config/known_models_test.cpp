@@ -13,7 +13,7 @@ namespace {
 // The parameters of a model of the llama family, counted from its dimensions alone.
 constexpr std::uint64_t Parameters(const inlay::ModelConfig& config) {
   const std::uint64_t dim = config.dim;
-  const std::uint64_t attention = 2 * dim * config.q_dim() + 2 * dim * config.kv_dim();
+  const std::uint64_t attention = 2 * dim * config.q_dim() + 2 * dim * config.k_dim();
   const std::uint64_t feed_forward = 3 * dim * config.ffn_dim;
   const std::uint64_t layer = attention + feed_forward + 2 * dim;
   const std::uint64_t table = dim * config.vocab;

@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(AnEmptyConfigurationIsRefused) {
 
 BOOST_AUTO_TEST_CASE(DerivedDimensions) {
   static_assert(inlay::kTinyLlama1_1B.q_dim() == 2048);
-  static_assert(inlay::kTinyLlama1_1B.kv_dim() == 256);
+  static_assert(inlay::kTinyLlama1_1B.k_dim() == 256);
   static_assert(inlay::kTinyLlama1_1B.group() == 8);
   BOOST_TEST(inlay::kSmolLM2_135M.q_dim() == 576u);
   // The product is taken in std::size_t: the largest dimensions do not wrap.

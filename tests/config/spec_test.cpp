@@ -19,12 +19,12 @@ BOOST_AUTO_TEST_CASE(StaticAndDynamicGiveTheSameNumbers) {
   for (const inlay::KnownModel& model : inlay::kKnownModels) {
     const inlay::DynamicSpec spec(*model.config);
     BOOST_TEST(std::size_t{spec.dim()} == model.config->dim);
-    BOOST_TEST(std::size_t{spec.q_dim()} == model.config->q_dim());
+    BOOST_TEST(std::size_t{spec.mixed_dim()} == model.config->mixed_dim());
     BOOST_TEST(std::size_t{spec.ffn_dim()} == model.config->ffn_dim);
     BOOST_TEST((spec.config() == *model.config));
   }
   BOOST_TEST(std::size_t{Small::dim()} == 64u);
-  BOOST_TEST(std::size_t{Small::q_dim()} == 64u);
+  BOOST_TEST(std::size_t{Small::mixed_dim()} == 64u);
   BOOST_TEST(std::size_t{Small::ffn_dim()} == 172u);
   BOOST_TEST(std::size_t{Large::dim()} == 2048u);
   BOOST_TEST(std::size_t{Large::ffn_dim()} == 5632u);

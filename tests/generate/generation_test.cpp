@@ -80,19 +80,19 @@ class ScriptedModel final : public TestModel {
   const inlay::ModelConfig& config() const override { return config_; }
   inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const override {
     inlay::MemoryCounter cache, scratch;
-    INLAY_CHECK_OK(inlay::KvCache::Create(cache, config_, options.kv, options.ContextFor(config_)));
+    INLAY_CHECK_OK(inlay::SequenceCache::Create(cache, config_, options.kv, options.ContextFor(config_)));
     INLAY_CHECK_OK(inlay::Scratch::Create(scratch, config_, Shape(options)));
     return inlay::MemoryPlan{0, cache.used(), scratch.used()};
   }
-  inlay::Result<inlay::KvCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
-    return inlay::KvCache::Create(arena, config_, options.kv, options.ContextFor(config_));
+  inlay::Result<inlay::SequenceCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
+    return inlay::SequenceCache::Create(arena, config_, options.kv, options.ContextFor(config_));
   }
   inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
-    return inlay::Workspace::Create(arena, config_, Shape(options), nullptr);
+    return inlay::Workspace::Create(arena, config_, Shape(options), inlay::ModelWeights{});
   }
   inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences, inlay::Workspace& workspace,
                                            inlay::ExecutorRef) const override {
-    inlay::KvCache& cache = *sequences[0].cache;
+    inlay::SequenceCache& cache = *sequences[0].cache;
     cache.Advance(sequences[0].tokens.size());
     float* logits = workspace.scratch().logits;
     std::fill(logits, logits + kVocab, 0.0f);

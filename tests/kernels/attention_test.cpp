@@ -57,7 +57,7 @@ struct Case {
     // All ones are NaN in every float type: what is not stored must not matter.
     key_cache.assign(inlay::KvHeadBytes(type, width, shape.capacity), std::byte{garbage});
     value_cache.assign(key_cache.size(), std::byte{garbage});
-    scratch.resize(inlay::AttentionScratchFloats(width), NAN);
+    scratch.resize(inlay::AttentionScratchFloats(width, width), NAN);
   }
 
   std::size_t query_stride() const { return shape.group * head_dim + 3; }
@@ -78,7 +78,7 @@ struct Case {
   template <class HeadDim>
   void Attend(HeadDim width, std::size_t begin, std::size_t end, std::vector<float>& out) {
     WithType(type, [&](auto t) {
-      target::AttendTokens<t.value>(shape, key_cache.data(), value_cache.data(), width, queries.data(), query_stride(),
+      target::AttendTokens<t.value>(shape, key_cache.data(), value_cache.data(), width, width, queries.data(), query_stride(),
                                     first_position, begin, end, out.data(), out_stride(), scratch.data());
     });
   }
@@ -252,7 +252,8 @@ BOOST_AUTO_TEST_CASE(SpansMergedInOrderGiveTheSameBits) {
             for (std::size_t s = spans.size(); s-- > 0;) {
               WithType(type, [&](auto t) {
                 target::AttendSpan<t.value>(c.shape, c.key_cache.data(), c.value_cache.data(),
-                                            inlay::DynamicExtent{head_dim}, c.queries.data(), position, spans.begin + s,
+                                            inlay::DynamicExtent{head_dim}, inlay::DynamicExtent{head_dim},
+                                            c.queries.data(), position, spans.begin + s,
                                             partials.data() + s * group * inlay::PartialStride(head_dim),
                                             c.scratch.data());
               });

@@ -190,14 +190,14 @@ BOOST_AUTO_TEST_CASE(RotationsEqualDouble) {
     const std::size_t half = rope_dim / 2;
     std::vector<float> frequencies(half), factors(half, 2.0f), table(2 * half + 1, kUntouched);
     factors[0] = 1.0f;
-    inlay::RopeFrequencies(10000.0, 2.0, factors.data(), rope_dim, frequencies.data());
+    inlay::RopeFrequencies(10000.0, 2.0, factors.data(), rope_dim, {}, frequencies.data());
     for (std::size_t i = 0; i < half; ++i) {
       const double expected = std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(rope_dim)) / 2.0 /
                               (i == 0 ? 1.0 : 2.0);
       BOOST_TEST(Relative(frequencies[i], expected) < 1e-7);
     }
     for (const std::size_t position : {0u, 1u, 777u, 100000u}) {
-      inlay::RopeTable(frequencies.data(), half, position, table.data());
+      inlay::RopeTable(frequencies.data(), half, position, 1.0, table.data());
       BOOST_TEST(table[2 * half] == kUntouched);
       const auto before = Random(rope_dim + 2, static_cast<unsigned>(position), 1.0f);
       auto pairs = before, halves = before;

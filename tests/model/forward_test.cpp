@@ -67,7 +67,7 @@ class Runner {
     cache_bytes_ = plan.kv_cache;
   }
 
-  inlay::KvCache& NewCache() {
+  inlay::SequenceCache& NewCache() {
     caches_.emplace_back(std::make_unique<Cache>());
     caches_.back()->memory.resize(cache_bytes_);
     inlay::Arena arena = Value(inlay::Arena::Create(caches_.back()->memory));
@@ -79,7 +79,7 @@ class Runner {
     const inlay::LogitsView logits = Value(model_.Forward(sequences, workspace_, executor));
     return {logits.data, logits.data + logits.rows * logits.vocab};
   }
-  std::vector<float> Forward(inlay::KvCache& cache, std::span<const TokenId> tokens, Outputs outputs,
+  std::vector<float> Forward(inlay::SequenceCache& cache, std::span<const TokenId> tokens, Outputs outputs,
                              inlay::ExecutorRef executor) {
     const SequenceInput input{&cache, tokens, outputs};
     return Forward({&input, 1}, executor);
@@ -88,7 +88,7 @@ class Runner {
  private:
   struct Cache {
     AlignedBytes memory;
-    inlay::KvCache cache;
+    inlay::SequenceCache cache;
   };
   const TestModel& model_;
   inlay::SessionOptions options_;
@@ -132,7 +132,7 @@ BOOST_AUTO_TEST_CASE(any_number_of_threads) {
   constexpr std::size_t kPrompt = 520, kBatch = 104;
   const auto run = [&](KvType kv, inlay::ExecutorRef executor, std::size_t workspace_threads) {
     Runner runner(*model, tokens.size(), kBatch, kv, workspace_threads);
-    inlay::KvCache& cache = runner.NewCache();
+    inlay::SequenceCache& cache = runner.NewCache();
     std::vector<float> logits;
     for (std::size_t at = 0; at < tokens.size();) {
       const std::size_t count = at < kPrompt ? kBatch : 1;
@@ -222,10 +222,10 @@ BOOST_AUTO_TEST_CASE(sequences_together) {
       for (std::size_t i = 0; i < parts.size(); ++i) {
         const std::span<const TokenId> before = std::span(tokens[i]).first(parts[i].before);
         const std::span<const TokenId> now = std::span(tokens[i]).subspan(parts[i].before);
-        inlay::KvCache& alone = runner.NewCache();
+        inlay::SequenceCache& alone = runner.NewCache();
         runner.Forward(alone, before, Outputs::kNone, pool);
         Append(expected, runner.Forward(alone, now, parts[i].outputs, pool));
-        inlay::KvCache& shared = runner.NewCache();
+        inlay::SequenceCache& shared = runner.NewCache();
         runner.Forward(shared, before, Outputs::kNone, pool);
         together.push_back({&shared, now, parts[i].outputs});
       }
@@ -246,7 +246,7 @@ BOOST_AUTO_TEST_CASE(rollback) {
   for (const KvType kv : kKvTypes) {
     Runner runner(*model, 300, 300, kv);
     const auto expected = runner.Forward(runner.NewCache(), tokens, Outputs::kAll, serial);
-    inlay::KvCache& cache = runner.NewCache();
+    inlay::SequenceCache& cache = runner.NewCache();
     runner.Forward(cache, other, Outputs::kNone, serial);
     for (const std::size_t keep : {0u, 1u, 15u, 64u, 100u, 256u, 299u}) {
       cache.Truncate(0);

@@ -54,7 +54,7 @@ struct Memory {
         workspace(Value(model.NewWorkspace(options, arena))) {}
   AlignedBytes bytes;
   inlay::Arena arena;
-  inlay::KvCache cache, second;
+  inlay::SequenceCache cache, second;
   inlay::Workspace workspace;
 };
 
@@ -205,7 +205,7 @@ BOOST_AUTO_TEST_CASE(another_cache_type) {
   BOOST_TEST(arena.used() == 0u);
   // A cache that another model made.
   const inlay::SessionOptions options{.context = 20, .batch = 4, .kv = KvType::kQ8};
-  inlay::KvCache cache = Value(any->NewCache(options, arena));
+  inlay::SequenceCache cache = Value(any->NewCache(options, arena));
   inlay::Workspace workspace = Value(model->NewWorkspace({.context = 20, .batch = 4}, arena));
   const TokenId token = 1;
   const SequenceInput input{&cache, {&token, 1}, Outputs::kLast};

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "inlay/files/gguf.hpp"
@@ -51,28 +52,24 @@ inline inlay::Result<void> BindAndTouch(const inlay::ModelConfig& config, inlay:
   std::vector<inlay::LayerWeights> layers(config.layers);
   INLAY_ASSIGN_OR_RETURN(const inlay::ModelWeights weights, inlay::BindPackedWeights(config, types, packed, layers));
   std::uint64_t sum = 0;
-  const auto vector = [&](const float* values, std::size_t cols) { sum += Touch(std::span(values, cols)); };
-  const auto matrix = [&](const inlay::PackedMatrix& m, inlay::TensorRole role) {
-    const inlay::TensorShape shape = inlay::ShapeOf(config, role);
-    for (std::size_t n = 0; n < shape.count; ++n) {
-      sum += Touch(std::span(m.expert(n), inlay::PackedBytes(m.type, shape.rows, shape.cols)));
+  const auto touch = [&](const auto& tensor, inlay::TensorId id) {
+    if (!inlay::HasRole(config, id)) return;
+    const inlay::TensorShape shape = inlay::ShapeOf(config, id);
+    if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(tensor)>>) {
+      sum += Touch(std::span(tensor, shape.cols * shape.count));
+    } else {
+      for (std::size_t n = 0; n < shape.count; ++n) {
+        sum += Touch(std::span(tensor.expert(n), inlay::PackedBytes(tensor.type, shape.rows, shape.cols)));
+      }
     }
   };
-  matrix(weights.token_embedding, inlay::TensorRole::kTokenEmbedding);
-  vector(weights.output_norm, config.dim);
-  matrix(weights.output, inlay::TensorRole::kOutput);
-  if (weights.rope_factors != nullptr) vector(weights.rope_factors, config.rope_dim / 2);
-  for (const inlay::LayerWeights& layer : weights.layers) {
-    vector(layer.attention_norm, config.dim);
-    matrix(layer.query, inlay::TensorRole::kQuery);
-    matrix(layer.key, inlay::TensorRole::kKey);
-    matrix(layer.value, inlay::TensorRole::kValue);
-    matrix(layer.attention_output, inlay::TensorRole::kAttentionOutput);
-    vector(layer.ffn_norm, config.dim);
-    if (config.experts != 0) matrix(layer.router, inlay::TensorRole::kRouter);
-    matrix(layer.gate, inlay::TensorRole::kGate);
-    matrix(layer.up, inlay::TensorRole::kUp);
-    matrix(layer.down, inlay::TensorRole::kDown);
+#define INLAY_TEST_ROLE(form, role, member, name) touch(weights.member, {inlay::TensorRole::role});
+  INLAY_MODEL_ROLES(INLAY_TEST_ROLE)
+#undef INLAY_TEST_ROLE
+  for (std::uint32_t l = 0; l < config.layers; ++l) {
+#define INLAY_TEST_ROLE(form, role, member, name) touch(weights.layers[l].member, {inlay::TensorRole::role, l});
+    INLAY_LAYER_ROLES(INLAY_TEST_ROLE)
+#undef INLAY_TEST_ROLE
   }
   // Keeps the reads: no sum of bytes reaches this.
   if (sum == ~std::uint64_t{0}) return inlay::Fail(inlay::ErrorCode::kBadFile, "sum", "impossible");

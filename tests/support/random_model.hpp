@@ -264,8 +264,8 @@ inline FileContents RandomModel(const RandomModelOptions& options) {
     const std::string block = "blk." + std::to_string(l) + ".";
     vector(block + "attn_norm.weight", c.dim, 1.0f, 0.3f);
     matrix(block + "attn_q.weight", c.q_dim(), c.dim, 1.5f);
-    matrix(block + "attn_k.weight", c.kv_dim(), c.dim, 1.5f);
-    matrix(block + "attn_v.weight", c.kv_dim(), c.dim, 1.0f);
+    matrix(block + "attn_k.weight", c.k_dim(), c.dim, 1.5f);
+    matrix(block + "attn_v.weight", c.k_dim(), c.dim, 1.0f);
     matrix(block + "attn_output.weight", c.dim, c.q_dim(), 1.0f);
     vector(block + "ffn_norm.weight", c.dim, 1.0f, 0.3f);
     if (c.experts == 0) {

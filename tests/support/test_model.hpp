@@ -29,7 +29,7 @@ class TestModel {
   virtual ~TestModel() = default;
   virtual const inlay::ModelConfig& config() const = 0;
   virtual inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const = 0;
-  virtual inlay::Result<inlay::KvCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const = 0;
+  virtual inlay::Result<inlay::SequenceCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const = 0;
   virtual inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const = 0;
   virtual inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences,
                                                    inlay::Workspace& workspace, inlay::ExecutorRef executor) const = 0;
@@ -55,7 +55,7 @@ class TestModelOf final : public TestModel {
   inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const override {
     return model_.PlanFor(options);
   }
-  inlay::Result<inlay::KvCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
+  inlay::Result<inlay::SequenceCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
     return model_.NewCache(options, arena);
   }
   inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
@@ -87,7 +87,7 @@ class AnyTestModel {
 
   const inlay::ModelConfig& config() const { return model_->config(); }
   inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const { return model_->PlanFor(options); }
-  inlay::Result<inlay::KvCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const {
+  inlay::Result<inlay::SequenceCache> NewCache(const inlay::SessionOptions& options, inlay::Arena& arena) const {
     return model_->NewCache(options, arena);
   }
   inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const {
@@ -239,7 +239,7 @@ inline std::vector<float> AllLogits(const TestModel& model, std::span<const inla
   options.kv = kv;
   AlignedBytes memory(Value(model.PlanFor(options)).session());
   inlay::Arena arena = Value(inlay::Arena::Create(memory));
-  inlay::KvCache cache = Value(model.NewCache(options, arena));
+  inlay::SequenceCache cache = Value(model.NewCache(options, arena));
   inlay::Workspace workspace = Value(model.NewWorkspace(options, arena));
   std::vector<float> out;
   for (std::size_t at = 0; at < tokens.size(); at += options.batch) {

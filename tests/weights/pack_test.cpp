@@ -71,9 +71,9 @@ BOOST_AUTO_TEST_CASE(every_value_is_found_again) {
       case inlay::TensorRole::kValue: return &layer.value;
       case inlay::TensorRole::kAttentionOutput: return &layer.attention_output;
       case inlay::TensorRole::kRouter: return &layer.router;
-      case inlay::TensorRole::kGate: return &layer.gate;
-      case inlay::TensorRole::kUp: return &layer.up;
-      case inlay::TensorRole::kDown: return &layer.down;
+      case inlay::TensorRole::kExpertGate: return &layer.expert_gate;
+      case inlay::TensorRole::kExpertUp: return &layer.expert_up;
+      case inlay::TensorRole::kExpertDown: return &layer.expert_down;
       default: return nullptr;
     }
   };
@@ -89,7 +89,7 @@ BOOST_AUTO_TEST_CASE(every_value_is_found_again) {
   std::size_t tensors = 0;
   for (const FileTensor& tensor : source.file.tensors) {
     const TensorId id = *inlay::ParseTensorName(kConfig, tensor.name);
-    const inlay::TensorShape shape = inlay::ShapeOf(kConfig, id.role);
+    const inlay::TensorShape shape = inlay::ShapeOf(kConfig, id);
     const std::size_t row_bytes = inlay::RowBytes(tensor.type(), shape.cols);
     std::vector<float> expected(shape.cols), found(shape.cols);
     for (std::size_t n = 0; n < shape.count; ++n) {

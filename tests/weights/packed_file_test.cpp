@@ -49,9 +49,10 @@ FileContents PackedContents(const FileContents& plain = Plain()) {
   std::vector<std::uint8_t> numbers;
   for (std::uint64_t i = 0; i < types->count; ++i) numbers.push_back(types->at<std::uint8_t>(i));
   contents.Set("inlay.tensor_types", numbers);
-  contents.Set("inlay.vocab_size", static_cast<std::uint32_t>(*file.GetUnsigned("inlay.vocab_size")));
-  contents.Set("inlay.tied_embeddings", *file.GetBool("inlay.tied_embeddings"));
-  contents.Set("inlay.rope_factors", *file.GetBool("inlay.rope_factors"));
+  for (const char* field : {"dim", "layers", "heads", "kv_heads", "head_dim", "ffn_dim", "vocab", "context", "rope_dim"}) {
+    const std::string key = std::string("inlay.config.") + field;
+    contents.Set(key, static_cast<std::uint32_t>(*file.GetUnsigned(key)));
+  }
   contents.Set("inlay.sha256", std::string(*file.GetString("inlay.sha256")));
   return contents;
 }
@@ -123,7 +124,7 @@ BOOST_AUTO_TEST_CASE(configuration_as_metadata) {
     return {};
   };
   auto put = [&](inlay::GgufWriter& writer) { return inlay::PutConfig(config, "a name", writer); };
-  BOOST_REQUIRE(inlay::WritePackedFile(config, types, weights, {inlay::kConfigMetadataCount, put}, sink));
+  BOOST_REQUIRE(inlay::WritePackedFile(config, types, weights, {inlay::ConfigMetadataCount(config), put}, sink));
   AlignedBytes index(inlay::GgufFile::IndexBytes(bytes));
   inlay::Arena arena = *inlay::Arena::Create(index);
   const auto file = inlay::GgufFile::Open(bytes, arena);
@@ -131,10 +132,55 @@ BOOST_AUTO_TEST_CASE(configuration_as_metadata) {
   const auto packed = inlay::PackedFile::Open(*file);
   BOOST_REQUIRE(packed);
   BOOST_TEST((packed->config() == config));
+  BOOST_TEST(file->GetUnsigned("llama.attention.key_length").value_or(0) == config.head_dim);
   BOOST_TEST(file->GetString("general.name").value_or("") == "a name");
   const auto wrong = inlay::WritePackedFile(config, types, std::span(weights).first(64), {0, put}, sink);
   BOOST_REQUIRE(!wrong);
   BOOST_TEST((wrong.error().code == ErrorCode::kInvalidArgument));
+}
+
+// Every field that can be stored comes back, whatever it is set to, and nothing else does.
+BOOST_AUTO_TEST_CASE(stored_configuration) {
+  const auto round_trip = [](const ModelConfig& config) {
+    AlignedBytes bytes;
+    auto sink = [&](std::span<const std::byte> more) -> inlay::Result<void> {
+      bytes.insert(bytes.end(), more.begin(), more.end());
+      return {};
+    };
+    const inlay::GgufTensorEntry entry = inlay::GgufTensorEntry::Matrix("t", WeightType::kF32, 1, 1);
+    auto writer = inlay::GgufWriter::Begin(sink, inlay::StoredConfigCount(config), std::span(&entry, 1));
+    BOOST_REQUIRE(writer);
+    BOOST_REQUIRE(inlay::StoreConfig(config, *writer));
+    BOOST_REQUIRE(writer->EndMetadata());
+    BOOST_REQUIRE(writer->Append(std::vector<std::byte>(4)));
+    BOOST_REQUIRE(writer->Finish());
+    AlignedBytes index(inlay::GgufFile::IndexBytes(bytes));
+    inlay::Arena arena = *inlay::Arena::Create(index);
+    return inlay::ReadStoredConfig(*inlay::GgufFile::Open(bytes, arena));
+  };
+  std::size_t refused = 0;
+  for (const inlay::ConfigField& field : inlay::kConfigFields) {
+    BOOST_TEST_CONTEXT(field.name) {
+      ModelConfig config = kConfig;
+      switch (field.kind) {
+        case inlay::ConfigFieldKind::kUnsigned:
+          SetField(config, field, inlay::GetField<std::uint32_t>(config, field) * 2 + 2);
+          break;
+        case inlay::ConfigFieldKind::kFloat: SetField(config, field, inlay::GetField<float>(config, field) + 0.5f); break;
+        case inlay::ConfigFieldKind::kBool: SetField(config, field, !inlay::GetField<bool>(config, field)); break;
+        case inlay::ConfigFieldKind::kEnum: SetField(config, field, std::uint8_t{1}); break;
+        case inlay::ConfigFieldKind::kPattern: SetField(config, field, inlay::LayerPattern::LastOf(77)); break;
+      }
+      BOOST_TEST((config != kConfig));
+      const auto valid = inlay::Validate(config);
+      const auto found = round_trip(config);
+      BOOST_TEST(found.has_value() == valid.has_value());
+      if (found) BOOST_TEST((*found == config));
+      refused += found ? 0 : 1;
+    }
+  }
+  // Fields that cannot be changed alone: no more than a few.
+  BOOST_TEST(refused < std::size(inlay::kConfigFields) / 4);
 }
 
 BOOST_AUTO_TEST_CASE(a_sink_that_fails) {
@@ -160,30 +206,37 @@ BOOST_AUTO_TEST_CASE(contradictions) {
     change(contents);
     return contents;
   };
-  for (const char* key : {"inlay.vocab_size", "inlay.tied_embeddings", "inlay.rope_factors", "inlay.tensor_types",
-                          "inlay.sha256"}) {
+  for (const char* key : {"inlay.tensor_types", "inlay.sha256"}) {
     ExpectError(with([&](auto& c) { c.Erase(key); }), ErrorCode::kMissing, key);
     ExpectError(with([&](auto& c) { c.Set(key, 1.5f); }), ErrorCode::kMismatch, key);
   }
   ExpectError(with([](auto& c) { c.Set("inlay.layout", std::string("R32C8-7")); }), ErrorCode::kUnsupported, "inlay.layout",
               "R32C8-7");
   ExpectError(with([](auto& c) { c.Set("inlay.layout", 7u); }), ErrorCode::kMismatch, "inlay.layout");
-  ExpectError(with([](auto& c) { c.Set("inlay.vocab_size", 40u); }), ErrorCode::kMismatch, "packed weights");
-  ExpectError(with([](auto& c) { c.Set("inlay.vocab_size", 0u); }), ErrorCode::kMismatch, "vocab");
-  BOOST_TEST(!Check(WriteGguf(with([](auto& c) { c.Set("inlay.vocab_size", 0xFFFFFFFFu); }))).has_value());
-  ExpectError(with([](auto& c) { c.Set("inlay.tied_embeddings", true); }), ErrorCode::kMismatch, "packed weights");
-  ExpectError(with([](auto& c) { c.Set("inlay.rope_factors", true); }), ErrorCode::kMismatch, "packed weights");
-  ExpectError(with([](auto& c) { c.Set("llama.block_count", 3u); }), ErrorCode::kMismatch, "inlay.tensor_types");
-  ExpectError(with([](auto& c) { c.Set("llama.feed_forward_length", 64u); }), ErrorCode::kMismatch, "packed weights");
-  ExpectError(with([](auto& c) { c.Set("inlay.tensor_types", std::vector<std::uint8_t>(23, 0)); }), ErrorCode::kMismatch,
-              "inlay.tensor_types", "23 entries");
-  ExpectError(with([](auto& c) { c.Set("inlay.tensor_types", std::vector<std::uint8_t>(24, 99)); }), ErrorCode::kUnsupported,
-              "inlay.tensor_types", "99");
-  ExpectError(with([](auto& c) { c.Set("inlay.tensor_types", std::vector<std::uint8_t>(24, 24)); }),
-              ErrorCode::kUnsupported, "token_embd.weight", "I8");
-  ExpectError(with([](auto& c) { c.Set("inlay.tensor_types", std::vector<std::uint8_t>(24, 12)); }),
-              ErrorCode::kUnsupported, "token_embd.weight", "Q4_K");
-  ExpectError(with([](auto& c) { c.Set("inlay.tensor_types", std::vector<float>(24, 0.0f)); }), ErrorCode::kMismatch,
+  ExpectError(with([](auto& c) { c.Set("inlay.config.vocab", 40u); }), ErrorCode::kMismatch, "packed weights");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.vocab", 0u); }), ErrorCode::kMismatch, "vocab");
+  ExpectError(with([](auto& c) { c.Erase("inlay.config.vocab"); }), ErrorCode::kMismatch, "vocab");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.vocab", 1.5f); }), ErrorCode::kMismatch, "inlay.config.vocab");
+  BOOST_TEST(!Check(WriteGguf(with([](auto& c) { c.Set("inlay.config.vocab", 0xFFFFFFFFu); }))).has_value());
+  ExpectError(with([](auto& c) { c.Set("inlay.config.tied_embeddings", true); }), ErrorCode::kMismatch, "packed weights");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.rope_scaling", 2u); }), ErrorCode::kMismatch, "packed weights");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.rope_scaling", 99u); }), ErrorCode::kUnsupported,
+              "inlay.config.rope_scaling", "99");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.attention.sinks", true); }), ErrorCode::kMismatch, "packed weights");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.layers", 3u); }), ErrorCode::kMismatch, "inlay.tensor_types");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.ffn_dim", 64u); }), ErrorCode::kMismatch, "packed weights");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.wings", 2u); }), ErrorCode::kUnsupported, "inlay.config.wings");
+  ExpectError(with([](auto& c) { c.Set("inlay.config.rope.unrotated", 2u); }), ErrorCode::kMismatch,
+              "inlay.config.rope.unrotated");
+  const std::size_t count = inlay::TensorCount(kConfig);
+  const auto types = [&](std::size_t n, std::uint8_t type) {
+    return with([&](auto& c) { c.Set("inlay.tensor_types", std::vector<std::uint8_t>(n, type)); });
+  };
+  ExpectError(types(count - 1, 0), ErrorCode::kMismatch, "inlay.tensor_types", std::to_string(count - 1) + " entries");
+  ExpectError(types(count, 99), ErrorCode::kUnsupported, "inlay.tensor_types", "99");
+  ExpectError(types(count, 24), ErrorCode::kUnsupported, "token_embd.weight", "I8");
+  ExpectError(types(count, 12), ErrorCode::kUnsupported, "token_embd.weight", "Q4_K");
+  ExpectError(with([&](auto& c) { c.Set("inlay.tensor_types", std::vector<float>(count, 0.0f)); }), ErrorCode::kMismatch,
               "inlay.tensor_types");
   ExpectError(with([](auto& c) { c.tensors[0].name = "inlay.weight"; }), ErrorCode::kMissing, "inlay.weights");
   ExpectError(with([](auto& c) {

@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(tensors_follow_each_other) {
     // In the order of their numbers, each where the one before ends.
     const std::byte* at = buffer.data();
     const auto expect_matrix = [&](const inlay::PackedMatrix& matrix, TensorRole role) {
-      const inlay::TensorShape shape = inlay::ShapeOf(kConfig, role);
+      const inlay::TensorShape shape = inlay::ShapeOf(kConfig, {role});
       BOOST_TEST(static_cast<const void*>(matrix.data) == static_cast<const void*>(at));
       BOOST_TEST((matrix.type == type));
       BOOST_TEST(matrix.stride >= inlay::PackedBytes(type, shape.rows, shape.cols));
@@ -95,9 +95,9 @@ BOOST_AUTO_TEST_CASE(tensors_follow_each_other) {
       expect_matrix(layer.attention_output, TensorRole::kAttentionOutput);
       expect_vector(layer.ffn_norm, kConfig.dim);
       expect_matrix(layer.router, TensorRole::kRouter);
-      expect_matrix(layer.gate, TensorRole::kGate);
-      expect_matrix(layer.up, TensorRole::kUp);
-      expect_matrix(layer.down, TensorRole::kDown);
+      expect_matrix(layer.expert_gate, TensorRole::kExpertGate);
+      expect_matrix(layer.expert_up, TensorRole::kExpertUp);
+      expect_matrix(layer.expert_down, TensorRole::kExpertDown);
     }
     BOOST_TEST(static_cast<const void*>(at) == static_cast<const void*>(buffer.data() + buffer.size()));
   }
@@ -161,7 +161,7 @@ BOOST_AUTO_TEST_CASE(closed_lists_of_formats) {
   auto types = AllTypes(kConfig, WeightType::kQ8_0);
   using List = Formats<WeightType::kQ8_0, WeightType::kF32>;
   BOOST_TEST(inlay::CheckFormats<List>(kConfig, types).has_value());
-  types[inlay::TensorIndex({TensorRole::kUp, 1})] = WeightType::kQ5_K;
+  types[inlay::TensorIndex({TensorRole::kExpertUp, 1})] = WeightType::kQ5_K;
   const auto result = inlay::CheckFormats<List>(kConfig, types);
   BOOST_REQUIRE(!result);
   BOOST_TEST(result.error().Message().view() ==

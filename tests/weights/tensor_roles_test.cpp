@@ -29,9 +29,10 @@ ModelConfig With(auto change) {
 BOOST_AUTO_TEST_SUITE(weights_tensor_roles)
 
 BOOST_AUTO_TEST_CASE(numbers) {
-  BOOST_TEST(inlay::TensorCount(kConfig) == 4u + 12 * 10);
+  BOOST_TEST(inlay::TensorCount(kConfig) == inlay::kModelRoles + 12 * inlay::kLayerRoles);
   for (std::size_t i = 0; i < inlay::TensorCount(kConfig); ++i) BOOST_TEST(inlay::TensorIndex(inlay::TensorAt(i)) == i);
-  BOOST_TEST((inlay::TensorAt(4 + 30 + 1) == TensorId{TensorRole::kQuery, 3}));
+  BOOST_TEST((inlay::TensorAt(inlay::kModelRoles + 3 * inlay::kLayerRoles) == TensorId{TensorRole::kAttentionNorm, 3}));
+  BOOST_TEST((inlay::TensorAt(inlay::TensorCount(kConfig) - 1) == TensorId{TensorRole::kPostFfnNormBias, 11}));
 }
 
 // Every tensor of a configuration is found by its name, and no name means two.
@@ -42,12 +43,12 @@ BOOST_AUTO_TEST_CASE(names) {
     for (std::size_t i = 0; i < inlay::TensorCount(config); ++i) {
       const TensorId id = inlay::TensorAt(i);
       const auto found = ParseTensorName(config, inlay::TensorName(config, id).view());
-      BOOST_TEST(found.has_value() == inlay::HasRole(config, id.role));
+      BOOST_TEST(found.has_value() == inlay::HasRole(config, id));
       if (found) BOOST_TEST((*found == id));
     }
   }
   BOOST_TEST(inlay::TensorName(kConfig, {TensorRole::kDown, 11}).view() == "blk.11.ffn_down.weight");
-  BOOST_TEST(inlay::TensorName(With([](auto& c) { c.experts = 2; }), {TensorRole::kDown, 0}).view() ==
+  BOOST_TEST(inlay::TensorName(With([](auto& c) { c.experts = 2; }), {TensorRole::kExpertDown, 0}).view() ==
              "blk.0.ffn_down_exps.weight");
   BOOST_TEST(inlay::TensorName(kConfig, {TensorRole::kTokenEmbedding}).view() == "token_embd.weight");
 }
@@ -68,7 +69,7 @@ BOOST_AUTO_TEST_CASE(names_of_nothing) {
 }
 
 BOOST_AUTO_TEST_CASE(shapes) {
-  const auto shape = [](TensorRole role, const ModelConfig& config = kConfig) { return inlay::ShapeOf(config, role); };
+  const auto shape = [](TensorRole role, const ModelConfig& config = kConfig) { return inlay::ShapeOf(config, {role}); };
   using Shape = inlay::TensorShape;
   BOOST_TEST((shape(TensorRole::kTokenEmbedding) == Shape{30, 8}));
   BOOST_TEST((shape(TensorRole::kQuery) == Shape{24, 8}));
@@ -78,7 +79,7 @@ BOOST_AUTO_TEST_CASE(shapes) {
   BOOST_TEST((shape(TensorRole::kRopeFactors) == Shape{1, 2}));
   const ModelConfig experts = With([](auto& c) { c.experts = 5; });
   BOOST_TEST((shape(TensorRole::kRouter, experts) == Shape{5, 8}));
-  BOOST_TEST((shape(TensorRole::kUp, experts) == Shape{20, 8, 5}));
+  BOOST_TEST((shape(TensorRole::kExpertUp, experts) == Shape{20, 8, 5}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

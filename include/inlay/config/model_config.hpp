@@ -1,7 +1,10 @@
-// ModelConfig: every dimension and constant of a model, as a structural type, so that it can be a template argument.
+// ModelConfig: every dimension, constant and structural feature of a model, as a structural type, so that it can be a
+// template argument. Layers read features, never a family's name; what a family's features are is in families.hpp.
 #ifndef INLAY_CONFIG_MODEL_CONFIG_HPP_
 #define INLAY_CONFIG_MODEL_CONFIG_HPP_
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -11,26 +14,206 @@
 
 INLAY_BEGIN_NAMESPACE
 
+// Families, by their enumerator and their name in GGUF's general.architecture. The family decides how keys and tensors of
+// a file are called and which features are on by default (families.hpp); nothing that computes reads it.
+#define INLAY_ARCHITECTURES(FAMILY)                                                                                \
+  FAMILY(kLlama, "llama")       /* Llama 1-3, Mistral 7B, Mixtral, TinyLlama, SmolLM2 */                           \
+  FAMILY(kMistral3, "mistral3") /* Ministral 3, Mistral Small 3 */                                                 \
+  FAMILY(kLlama4, "llama4")                                                                                        \
+  FAMILY(kQwen2, "qwen2")       /* Qwen 2, 2.5 */                                                                  \
+  FAMILY(kQwen3, "qwen3")                                                                                          \
+  FAMILY(kQwen3Moe, "qwen3moe")                                                                                    \
+  FAMILY(kPhi3, "phi3")         /* Phi-3, 3.5, 4 */                                                                \
+  FAMILY(kGemma, "gemma")                                                                                          \
+  FAMILY(kGemma2, "gemma2")                                                                                        \
+  FAMILY(kGemma3, "gemma3")                                                                                        \
+  FAMILY(kSmolLm3, "smollm3")                                                                                      \
+  FAMILY(kOlmo2, "olmo2")       /* OLMo 2, 3 */                                                                    \
+  FAMILY(kGranite, "granite")   /* Granite 3, 4 dense */                                                           \
+  FAMILY(kGraniteMoe, "granitemoe")                                                                                \
+  FAMILY(kGpt2, "gpt2")                                                                                            \
+  FAMILY(kGptNeoX, "gptneox")   /* GPT-NeoX, Pythia */                                                             \
+  FAMILY(kGptOss, "gpt-oss")                                                                                       \
+  FAMILY(kBert, "bert")         /* BERT, MiniLM, BGE, E5 */                                                        \
+  FAMILY(kNomicBert, "nomic-bert")                                                                                 \
+  FAMILY(kModernBert, "modern-bert")                                                                               \
+  FAMILY(kGemmaEmbedding, "gemma-embedding")
+
 enum class Architecture : std::uint8_t {
-  kLlama,  // RMSNorm, rotary positions, grouped-query attention, SwiGLU: Llama 1-3, Mistral 7B, TinyLlama, SmolLM2
+#define INLAY_DETAIL_FAMILY(enumerator, name) enumerator,
+  INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
 };
 
 constexpr std::string_view Name(Architecture architecture) {
   switch (architecture) {
-    case Architecture::kLlama: return "llama";
+#define INLAY_DETAIL_FAMILY(enumerator, name) \
+  case Architecture::enumerator: return name;
+    INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
   }
   return "unknown";
 }
 
+// Some of a model's layers, as a pattern that repeats: layer l is one of them when bit l % period is set.
+struct LayerPattern {
+  std::uint32_t period = 0;  // 0: no layer
+  std::array<std::uint32_t, 4> bits{};
+
+  static constexpr std::uint32_t kMaxPeriod = 128;
+
+  constexpr bool operator==(const LayerPattern&) const = default;
+
+  constexpr bool Has(std::size_t layer) const {
+    if (period == 0) return false;
+    const std::size_t at = layer % period;
+    return (bits[at / 32] >> (at % 32) & 1u) != 0;
+  }
+  constexpr LayerPattern& Add(std::size_t layer) {
+    bits[layer / 32] |= 1u << (layer % 32);
+    return *this;
+  }
+
+  static constexpr LayerPattern All() { return LayerPattern{1}.Add(0); }
+  // The last, or the first, of every n layers (n <= kMaxPeriod).
+  static constexpr LayerPattern LastOf(std::uint32_t n) { return LayerPattern{n}.Add(n - 1); }
+  static constexpr LayerPattern FirstOf(std::uint32_t n) { return LayerPattern{n}.Add(0); }
+};
+
 // How rotary frequencies are changed to reach contexts longer than the training length.
 enum class RopeScaling : std::uint8_t {
   kNone,
-  kLinear,  // positions divided by rope_scale
-  kFactors, // each frequency divided by its own factor from the tensor rope_freqs.weight (Llama 3.1 and later)
+  kLinear,    // positions divided by rope_scale
+  kFactors,   // each frequency divided by its own factor from the tensor rope_freqs.weight (Llama 3.1 and later)
+  kYarn,      // low frequencies divided by rope_scale, high ones kept, a ramp between (arXiv:2309.00071)
+  kLongRope,  // each frequency divided by a factor, of which there are two sets: one for sessions with more positions
+              // than rope.original_context, one for all others (arXiv:2402.13753)
+};
+
+// Which elements of a head turn together.
+enum class RopeStyle : std::uint8_t {
+  kPairs,   // 2 i and 2 i + 1
+  kHalves,  // i and i + rope_dim / 2
+};
+
+// Rotary positions beyond what rope_dim, rope_base, rope_scale and rope_scaling say.
+struct RopeConfig {
+  LayerPattern unrotated{};         // layers without positions
+  std::uint32_t original_context = 0;  // YaRN and LongRoPE: the context before it was extended
+  float beta_fast = 32.0f;          // YaRN: frequencies with more turns in original_context are kept
+  float beta_slow = 1.0f;           // YaRN: frequencies with fewer turns are divided by rope_scale
+  float log_multiplier = 0.0f;      // YaRN: see RopeMagnitude (kernels/rope.hpp); 0: none
+  float attention_factor = 1.0f;    // YaRN and LongRoPE: more factor on every rotated query and key
+  float local_base = 0.0f;          // layers with a window rotate with this base, unscaled; 0: as all others
+  RopeStyle style = RopeStyle::kPairs;
+
+  constexpr bool operator==(const RopeConfig&) const = default;
+};
+
+enum class NormKind : std::uint8_t {
+  kRms,    // x / sqrt(mean(x^2) + epsilon) * weight
+  kLayer,  // (x - mean) / sqrt(variance + epsilon) * weight (+ bias)
+};
+
+// Where a layer's two branches (attention and feed-forward) are normalised.
+enum class NormPlacement : std::uint8_t {
+  kPre,       // x += f(norm(x))
+  kPost,      // x += norm(f(x))
+  kSandwich,  // x += norm(f(norm(x)))
+  kResidual,  // x = norm(x + f(x)); there is no norm after the last layer
+};
+
+struct NormConfig {
+  NormKind kind = NormKind::kRms;
+  NormPlacement placement = NormPlacement::kPre;
+  bool bias = false;
+  bool embedding = false;        // token embeddings are normalised before the first layer
+  bool first_identity = false;   // the first layer's attention reads its input without a norm
+
+  constexpr bool operator==(const NormConfig&) const = default;
+};
+
+// Queries and keys are normalised (RMS) before they are compared.
+enum class QkNorm : std::uint8_t {
+  kNone,
+  kHead,        // each head by itself, one weight per element of a head; before the rotation
+  kWidth,       // all heads together; before the rotation
+  kUnweighted,  // each head by itself, without a weight, after the rotation, in layers that rotate
+};
+
+// What a window of `window` positions is.
+enum class WindowKind : std::uint8_t {
+  kSliding,    // a query at position p sees keys p - window + 1 .. p
+  kChunked,    // keys of its own chunk of `window` positions, up to p
+  kSymmetric,  // keys p - window / 2 .. p + window / 2
+};
+
+struct AttentionConfig {
+  LayerPattern global{};      // layers that see everything although there is a window
+  float scale = 0.0f;         // factor on every dot product; 0: 1 / sqrt(head_dim)
+  float softcap = 0.0f;       // scores become softcap * tanh(score / softcap); 0: none
+  // Queries far from the beginning grow: factor 1 + temperature * ln(1 + floor((p + temperature_offset) /
+  // temperature_length)). 0: none.
+  float temperature = 0.0f;
+  float temperature_offset = 0.0f;
+  std::uint32_t temperature_length = 0;
+  bool temperature_unrotated = false;  // only in layers without rotary positions
+  QkNorm qk_norm = QkNorm::kNone;
+  WindowKind window_kind = WindowKind::kSliding;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool sinks = false;   // one more score per head, which takes part in the softmax and has no value (arXiv:2309.17453)
+  bool causal = true;   // false: every token of a sequence sees all of them; a sequence is read in one pass
+
+  constexpr bool operator==(const AttentionConfig&) const = default;
+};
+
+enum class Activation : std::uint8_t {
+  kSilu,         // x sigmoid(x)
+  kGelu,         // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  kGeluErf,      // x / 2 (1 + erf(x / sqrt(2)))
+  kReluSquared,  // max(x, 0)^2
+  kClampedSilu,  // with gate g and up u: g' = min(g, 7), u' = clamp(u, -7, 7): g' sigmoid(1.702 g') (u' + 1)
+};
+
+// Who chooses the experts of a token, and with which weights.
+enum class Router : std::uint8_t {
+  kSoftmaxOfChosen,  // the best scores; softmax over them
+  kSoftmaxOfAll,     // the best scores; softmax over all
+  kSigmoid,          // the best scores; sigmoid of each
+};
+
+// Mixture of experts beyond `experts` and `experts_per_token`.
+struct ExpertConfig {
+  std::uint32_t ffn_dim = 0;         // hidden width of one expert; 0: ffn_dim
+  std::uint32_t shared_ffn_dim = 0;  // hidden width of the network that every token uses too; 0: there is none
+  std::uint32_t leading_dense = 0;   // so many layers at the beginning have one dense network instead
+  std::uint32_t step = 1;            // of the others, every step-th has experts: layer l when (l + 1) % step == 0
+  std::uint32_t groups = 0;          // experts form groups, of which the best groups_used are considered; 0: no groups
+  std::uint32_t groups_used = 0;
+  float scale = 1.0f;                // factor on all weights
+  Router router = Router::kSoftmaxOfChosen;
+  bool normalized = false;           // kSigmoid: weights are divided by their sum
+  bool router_bias = false;          // added to the scores
+  bool selection_bias = false;       // added to what chooses, not to what weighs
+  bool bias = false;                 // of gate, up and down of each expert
+  bool scales_input = false;         // the weight multiplies an expert's input instead of its output
+  bool shared_gate = false;          // the shared network's output is multiplied by sigmoid(w x)
+
+  constexpr bool operator==(const ExpertConfig&) const = default;
+};
+
+// How the embedding of a sequence is made of those of its tokens.
+enum class Pooling : std::uint8_t {
+  kNone,  // the model was not made for embeddings
+  kMean,
+  kCls,   // the first token
+  kLast,  // the last token
 };
 
 // A model's hyperparameters. Aggregate and structural: usable as a constant, a template argument and a value read from
-// a file. Fields are those of GGUF's "llama.*" keys under the field's usual names.
+// a file. The first fields are those of GGUF's keys under the field's usual names; the groups are features, all of them off
+// (or as in Llama) by default. A new field also goes into INLAY_CONFIG_FIELDS below.
 struct ModelConfig {
   Architecture architecture = Architecture::kLlama;
   std::uint32_t dim = 0;       // width of the residual stream (embedding_length)
@@ -38,27 +221,85 @@ struct ModelConfig {
   std::uint32_t heads = 0;     // query heads
   std::uint32_t kv_heads = 0;  // key/value heads; divides heads
   std::uint32_t head_dim = 0;  // width of one head
+  std::uint32_t value_dim = 0;  // width of one head's values; 0: head_dim
   std::uint32_t ffn_dim = 0;   // hidden width of the feed-forward network
   std::uint32_t vocab = 0;     // tokens
   std::uint32_t context = 0;   // longest context that the model was trained for
-  std::uint32_t rope_dim = 0;  // leading dimensions of a head that are rotated; even
+  std::uint32_t rope_dim = 0;  // leading dimensions of a head that are rotated; even; 0: no rotary positions
   float rope_base = 10000.0f;
   float rope_scale = 1.0f;
   RopeScaling rope_scaling = RopeScaling::kNone;
-  float norm_epsilon = 1e-5f;  // of RMSNorm
+  float norm_epsilon = 1e-5f;
   bool tied_embeddings = false;  // the output matrix is the embedding table
-  // Sliding window: a query at position p sees keys p - window + 1 .. p. 0: all.
-  std::uint32_t window = 0;
+  std::uint32_t window = 0;      // positions that a query sees (see WindowKind); 0: all
   // Mixture of experts: feed-forward networks per layer, and how many of them each token uses. 0: one dense network.
   std::uint32_t experts = 0;
   std::uint32_t experts_per_token = 0;
 
+  RopeConfig rope{};
+  NormConfig norm{};
+  AttentionConfig attention{};
+  ExpertConfig expert{};
+  Activation activation = Activation::kSilu;
+  bool gated = true;              // down(activation(gate(x)) * up(x)); false: down(activation(up(x)))
+  bool ffn_bias = false;          // of gate, up and down of the dense network
+  bool parallel_residual = false;  // attention and feed-forward read the same input and are added together
+  bool learned_positions = false;  // a row of a table of `context` rows is added to each token's embedding
+  std::uint32_t token_types = 0;   // rows of the table of segment embeddings; the first one is added. 0: there is none
+  float embedding_scale = 1.0f;   // factor on token embeddings
+  float residual_scale = 1.0f;    // factor on what a branch adds
+  float logit_divisor = 1.0f;
+  float logit_softcap = 0.0f;     // logits become softcap * tanh(logit / softcap); 0: none
+  bool output_bias = false;       // of the output matrix
+  bool logits = true;             // false: a model that gives embeddings only
+  Pooling pooling = Pooling::kNone;
+
   constexpr bool operator==(const ModelConfig&) const = default;
 
+  constexpr std::size_t value_width() const { return value_dim == 0 ? head_dim : value_dim; }
   constexpr std::size_t q_dim() const { return std::size_t{heads} * head_dim; }
-  constexpr std::size_t kv_dim() const { return std::size_t{kv_heads} * head_dim; }
+  constexpr std::size_t k_dim() const { return std::size_t{kv_heads} * head_dim; }
+  constexpr std::size_t v_dim() const { return std::size_t{kv_heads} * value_width(); }
+  constexpr std::size_t mixed_dim() const { return std::size_t{heads} * value_width(); }  // of attention's output
   constexpr std::size_t group() const { return heads / kv_heads; }  // query heads per key/value head
+
+  constexpr std::size_t expert_ffn_dim() const { return expert.ffn_dim == 0 ? ffn_dim : expert.ffn_dim; }
+  constexpr bool HasExperts(std::size_t layer) const {
+    return experts != 0 && layer >= expert.leading_dense && (layer + 1) % expert.step == 0;
+  }
+  // The widest feed-forward network of any layer.
+  constexpr std::size_t max_ffn_dim() const {
+    return std::max({std::size_t{ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
+  }
+
+  constexpr bool IsLocal(std::size_t layer) const { return window != 0 && !attention.global.Has(layer); }
+  constexpr bool IsRotated(std::size_t layer) const { return rope_dim != 0 && !rope.unrotated.Has(layer); }
+  constexpr bool HasPreNorm() const {
+    return norm.placement == NormPlacement::kPre || norm.placement == NormPlacement::kSandwich;
+  }
+  constexpr bool HasPostNorm() const { return norm.placement != NormPlacement::kPre; }
 };
+
+// Every field, once: what compares, prints, stores and reads configurations field by field is made from this list.
+// (A test notices a field that is missing.)
+#define INLAY_CONFIG_FIELDS(FIELD)                                                                                   \
+  FIELD(architecture) FIELD(dim) FIELD(layers) FIELD(heads) FIELD(kv_heads) FIELD(head_dim) FIELD(value_dim)          \
+  FIELD(ffn_dim) FIELD(vocab) FIELD(context) FIELD(rope_dim) FIELD(rope_base) FIELD(rope_scale) FIELD(rope_scaling)   \
+  FIELD(norm_epsilon) FIELD(tied_embeddings) FIELD(window) FIELD(experts) FIELD(experts_per_token)                    \
+  FIELD(rope.unrotated) FIELD(rope.original_context) FIELD(rope.beta_fast) FIELD(rope.beta_slow)                      \
+  FIELD(rope.log_multiplier) FIELD(rope.attention_factor) FIELD(rope.local_base) FIELD(rope.style)                    \
+  FIELD(norm.kind) FIELD(norm.placement) FIELD(norm.bias) FIELD(norm.embedding) FIELD(norm.first_identity)            \
+  FIELD(attention.global) FIELD(attention.scale) FIELD(attention.softcap) FIELD(attention.temperature)                \
+  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.temperature_unrotated)      \
+  FIELD(attention.qk_norm) FIELD(attention.window_kind) FIELD(attention.qkv_bias) FIELD(attention.output_bias)        \
+  FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
+  FIELD(expert.ffn_dim) FIELD(expert.shared_ffn_dim) FIELD(expert.leading_dense) FIELD(expert.step)                   \
+  FIELD(expert.groups) FIELD(expert.groups_used) FIELD(expert.scale) FIELD(expert.router) FIELD(expert.normalized)    \
+  FIELD(expert.router_bias) FIELD(expert.selection_bias) FIELD(expert.bias) FIELD(expert.scales_input)                \
+  FIELD(expert.shared_gate)                                                                                           \
+  FIELD(activation) FIELD(gated) FIELD(ffn_bias) FIELD(parallel_residual) FIELD(learned_positions)                    \
+  FIELD(token_types) FIELD(embedding_scale) FIELD(residual_scale) FIELD(logit_divisor) FIELD(logit_softcap)           \
+  FIELD(output_bias) FIELD(logits) FIELD(pooling)
 
 // Limits that keep every product of two dimensions far from overflow, and that no published model comes near.
 inline constexpr std::uint32_t kMaxDimension = 1u << 22;
@@ -67,6 +308,12 @@ inline constexpr std::uint32_t kMaxHeads = 1u << 12;
 inline constexpr std::uint32_t kMaxHeadDim = 512;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
 inline constexpr std::uint32_t kMaxExperts = 1u << 10;
+
+namespace detail {
+constexpr bool IsScale(float value) { return value >= -1e6f && value <= 1e6f; }  // false for NaN
+constexpr bool IsPositive(float value) { return value >= 1e-6f && value <= 1e6f; }
+constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
+}  // namespace detail
 
 // Every rule a configuration must keep, once: RULE(field, message, condition on `c`). Validate turns a broken rule into
 // an error value (files), StaticSpec into a failed static_assert with the same words (compile-time configurations).
@@ -78,6 +325,7 @@ inline constexpr std::uint32_t kMaxExperts = 1u << 10;
   RULE("kv_heads", "must be 1 .. heads and divide heads",                                                             \
        c.kv_heads >= 1 && c.kv_heads <= c.heads && c.heads % c.kv_heads == 0)                                         \
   RULE("head_dim", "must be even and 2 .. 512", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
+  RULE("value_dim", "must be even and at most 512", c.value_dim <= kMaxHeadDim && c.value_dim % 2 == 0)               \
   RULE("ffn_dim", "must be 1 .. 2^22", c.ffn_dim >= 1 && c.ffn_dim <= kMaxDimension)                                  \
   RULE("vocab", "must be 1 .. 2^22", c.vocab >= 1 && c.vocab <= kMaxDimension)                                        \
   RULE("context", "must be 1 .. 2^28", c.context >= 1 && c.context <= kMaxContext)                                    \
@@ -87,7 +335,56 @@ inline constexpr std::uint32_t kMaxExperts = 1u << 10;
   RULE("norm_epsilon", "must be 0 .. 1", c.norm_epsilon >= 0.0f && c.norm_epsilon <= 1.0f)                            \
   RULE("experts", "must be at most 1024", c.experts <= kMaxExperts)                                                   \
   RULE("experts_per_token", "must be 1 .. experts, or 0 without experts",                                             \
-       c.experts == 0 ? c.experts_per_token == 0 : c.experts_per_token >= 1 && c.experts_per_token <= c.experts)
+       c.experts == 0 ? c.experts_per_token == 0 : c.experts_per_token >= 1 && c.experts_per_token <= c.experts)      \
+  RULE("rope.unrotated", "must repeat after at most 128 layers", c.rope.unrotated.period <= LayerPattern::kMaxPeriod)  \
+  RULE("rope.original_context", "must be 1 .. 2^28 with YaRN and LongRoPE",                                           \
+       c.rope.original_context <= kMaxContext &&                                                                      \
+           (c.rope.original_context >= 1 ||                                                                           \
+            (c.rope_scaling != RopeScaling::kYarn && c.rope_scaling != RopeScaling::kLongRope)))                      \
+  RULE("rope.beta_fast", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.beta_fast))                                 \
+  RULE("rope.beta_slow", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.beta_slow))                                 \
+  RULE("rope.log_multiplier", "must be 0 .. 1e6",                                                                     \
+       c.rope.log_multiplier >= 0.0f && c.rope.log_multiplier <= 1e6f)                                                \
+  RULE("rope.attention_factor", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.attention_factor))                   \
+  RULE("rope.local_base", "must be 1 .. 1e12, or 0",                                                                  \
+       c.rope.local_base == 0.0f || (c.rope.local_base >= 1.0f && c.rope.local_base <= 1e12f))                        \
+  RULE("attention.global", "must repeat after at most 128 layers",                                                    \
+       c.attention.global.period <= LayerPattern::kMaxPeriod)                                                         \
+  RULE("window", "must be at most 2^28", c.window <= kMaxContext)                                                     \
+  RULE("attention.window_kind", "a symmetric window needs attention that is not causal, and the others one that is",  \
+       c.window == 0 || c.attention.causal == (c.attention.window_kind != WindowKind::kSymmetric))                    \
+  RULE("attention.scale", "must be -1e6 .. 1e6", detail::IsScale(c.attention.scale))                                  \
+  RULE("attention.softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.attention.softcap))                          \
+  RULE("attention.temperature", "must be -1e6 .. 1e6", detail::IsScale(c.attention.temperature))                      \
+  RULE("attention.temperature_offset", "must be 0 .. 1e6",                                                            \
+       c.attention.temperature_offset >= 0.0f && c.attention.temperature_offset <= 1e6f)                              \
+  RULE("attention.temperature_length", "must be 1 .. 2^28 where there is a temperature",                              \
+       c.attention.temperature == 0.0f ||                                                                             \
+           (c.attention.temperature_length >= 1 && c.attention.temperature_length <= kMaxContext))                    \
+  RULE("norm.bias", "only LayerNorm has one", !c.norm.bias || c.norm.kind == NormKind::kLayer)                        \
+  RULE("expert.ffn_dim", "must be at most 2^22", c.expert.ffn_dim <= kMaxDimension)                                   \
+  RULE("expert.shared_ffn_dim", "must be at most 2^22", c.expert.shared_ffn_dim <= kMaxDimension)                     \
+  RULE("expert.leading_dense", "must be at most layers", c.expert.leading_dense <= c.layers)                          \
+  RULE("expert.step", "must be 1 .. 4096", c.expert.step >= 1 && c.expert.step <= kMaxLayers)                         \
+  RULE("expert.groups", "must divide experts, and hold at least two each",                                            \
+       c.expert.groups <= 1 || (c.experts % c.expert.groups == 0 && c.experts / c.expert.groups >= 2))                \
+  RULE("expert.groups_used", "must be 1 .. groups and hold experts_per_token",                                        \
+       c.expert.groups <= 1 ||                                                                                        \
+           (c.expert.groups_used >= 1 && c.expert.groups_used <= c.expert.groups &&                                   \
+            c.experts / c.expert.groups * c.expert.groups_used >= c.experts_per_token))                               \
+  RULE("expert.scale", "must be -1e6 .. 1e6", detail::IsScale(c.expert.scale))                                        \
+  RULE("activation", "the clamped SwiGLU needs a gate", c.gated || c.activation != Activation::kClampedSilu)          \
+  RULE("parallel_residual", "needs norms before the branches only, and no residual scale",                            \
+       !c.parallel_residual || (c.norm.placement == NormPlacement::kPre && c.residual_scale == 1.0f))                                               \
+  RULE("token_types", "must be at most 2^22", c.token_types <= kMaxDimension)                                         \
+  RULE("embedding_scale", "must be -1e6 .. 1e6", detail::IsScale(c.embedding_scale))                                  \
+  RULE("residual_scale", "must be -1e6 .. 1e6", detail::IsScale(c.residual_scale))                                    \
+  RULE("residual_scale", "is not for norms after the sum",                                                            \
+       c.residual_scale == 1.0f || c.norm.placement != NormPlacement::kResidual)                                      \
+  RULE("logit_divisor", "must be 1e-6 .. 1e6", detail::IsPositive(c.logit_divisor))                                   \
+  RULE("logit_softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.logit_softcap))                                  \
+  RULE("tied_embeddings", "a model without logits has no output matrix", c.logits || !c.tied_embeddings)              \
+  RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 
 // The first rule that the configuration breaks: kMismatch, naming the field.
 constexpr Result<void> Validate(const ModelConfig& c) {

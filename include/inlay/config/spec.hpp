@@ -40,9 +40,12 @@ struct StaticSpec {
 
   // Columns of the matrices that read the residual stream, the attention output and the feed-forward network.
   static constexpr auto dim() { return detail::ColumnsExtent<kConfig.dim>(); }
-  static constexpr auto q_dim() { return detail::ColumnsExtent<kConfig.q_dim()>(); }
+  static constexpr auto mixed_dim() { return detail::ColumnsExtent<kConfig.mixed_dim()>(); }
   static constexpr auto ffn_dim() { return detail::ColumnsExtent<kConfig.ffn_dim>(); }
+  static constexpr auto expert_ffn_dim() { return detail::ColumnsExtent<kConfig.expert_ffn_dim()>(); }
+  static constexpr auto shared_ffn_dim() { return detail::ColumnsExtent<kConfig.expert.shared_ffn_dim>(); }
   static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
+  static constexpr auto value_dim() { return StaticExtent<kConfig.value_width()>{}; }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -54,13 +57,27 @@ class DynamicSpec {
   constexpr const ModelConfig& config() const { return config_; }
 
   constexpr DynamicExtent dim() const { return {config_.dim}; }
-  constexpr DynamicExtent q_dim() const { return {config_.q_dim()}; }
+  constexpr DynamicExtent mixed_dim() const { return {config_.mixed_dim()}; }
   constexpr DynamicExtent ffn_dim() const { return {config_.ffn_dim}; }
+  constexpr DynamicExtent expert_ffn_dim() const { return {config_.expert_ffn_dim()}; }
+  constexpr DynamicExtent shared_ffn_dim() const { return {config_.expert.shared_ffn_dim}; }
   constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
+  constexpr DynamicExtent value_dim() const { return {config_.value_width()}; }
 
  private:
   ModelConfig config_;
 };
+
+// Whether a model of this spec may have a feature: what a static model lacks is not even compiled. `feature` is a
+// function of the configuration, without captures.
+template <class Spec, class Feature>
+constexpr bool MayHave(Feature feature) {
+  if constexpr (Spec::kIsStatic) {
+    return feature(Spec::config());
+  } else {
+    return true;
+  }
+}
 
 INLAY_END_NAMESPACE
 

@@ -51,6 +51,7 @@ class Session {
   // depend on the pieces. On any error, also kCancelled, the session is as it was before the call, but without logits.
   Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor, PrefillProgress progress) {
     const std::size_t start = length();
+    cache_.Save();
     logits_ = {};
     if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
     if (tokens.size() > remaining()) {
@@ -80,17 +81,19 @@ class Session {
   // Logits of the next token, [vocab]; empty before the first Append and after an error. Valid until the next call.
   std::span<const float> logits() const { return logits_.rows == 0 ? std::span<const float>() : logits_.row(0); }
 
-  // Forgets everything from position `length` on. The logits are gone: Append at least one token to have them again.
-  void Truncate(std::size_t length) {
-    cache_.Truncate(length);
+  // Forgets everything from position `length` on, and returns how many tokens are left: for a model with recurrent states
+  // those before the last Append or none (see SequenceCache), else `length`. The logits are gone: Append at least one token
+  // to have them again.
+  std::size_t Truncate(std::size_t length) {
     logits_ = {};
+    return cache_.Truncate(length);
   }
 
  private:
   explicit Session(const ModelType& model) : model_(&model) {}
 
   const ModelType* model_;
-  KvCache cache_;
+  SequenceCache cache_;
   Workspace workspace_;
   LogitsView logits_;
 };

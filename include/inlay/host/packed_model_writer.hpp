@@ -17,6 +17,7 @@
 #include "inlay/host/model_file.hpp"
 #include "inlay/text/tokenizer.hpp"
 #include "inlay/text/vocab.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/packed_file.hpp"
 
 INLAY_BEGIN_NAMESPACE
@@ -83,7 +84,7 @@ inline Result<void> WritePackedModel(const ModelFile& file, std::string_view nam
     if (tokenizer != nullptr) return PutTokenizer(*tokenizer, writer);
     return writer.Put("tokenizer.ggml.model", "no_vocab");
   };
-  const std::size_t count = kConfigMetadataCount + (tokenizer != nullptr ? kTokenizerMetadataCount : 1);
+  const std::size_t count = ConfigMetadataCount(file.config()) + (tokenizer != nullptr ? kTokenizerMetadataCount : 1);
   return WritePackedFile(file.config(), file.types(), file.packed_weights(), {count, put}, sink);
 }
 

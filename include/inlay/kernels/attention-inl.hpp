@@ -160,11 +160,12 @@ struct Queries {
 };
 
 // The cache of one layer and key/value head.
-template <Extent HeadDim>
+template <Extent HeadDim, Extent ValueDim>
 struct KvHead {
   const std::byte* keys;
   const std::byte* values;
   HeadDim head_dim;
+  ValueDim value_dim;
   std::size_t capacity;
 };
 
@@ -267,8 +268,8 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
 }
 
 // Scores of kRows queries and 16 * kColumns positions from `position` on (a multiple of 16), without any mask.
-template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim>
-HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position, float scale,
+template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim, Extent ValueDim>
+HWY_INLINE void ScoreColumns(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, std::size_t position, float scale,
                              float* scores) {
   const std::size_t width = kv.head_dim;
   Lanes16 dots[kColumns][kRows];
@@ -300,9 +301,9 @@ HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, 
 }
 
 // Scores of `rows` (1 .. kRows) queries and the 64 positions of one chunk.
-template <KvType kType, std::size_t kRows, Extent HeadDim>
-HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position,
-                           float scale, float* scores) {
+template <KvType kType, std::size_t kRows, Extent HeadDim, Extent ValueDim>
+HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim, ValueDim>& kv, const Queries& queries,
+                           std::size_t position, float scale, float* scores) {
   if (rows == kRows) {
     constexpr std::size_t kColumns = ColumnsPerQueries(kRows);
     for (std::size_t c = 0; c < kKvChunk / 16; c += kColumns) {
@@ -416,8 +417,10 @@ static_assert(kKvSpan <= 65535);
 // Turns the scores of one query, positions [begin, end) of a span, into weights e^(score - largest) and fills in the
 // partial result's largest and sum. For Q8 the weights take in the scales of the values.
 template <KvType kType>
-HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, const float* value_scales, float* partial) {
+HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, float softcap, const float* value_scales,
+                            float* partial) {
   const float lowest = -std::numeric_limits<float>::infinity();
+  if (softcap != 0.0f) SoftCap(softcap, end - begin, scores + begin);
   // Scores of positions that are not seen, in the first and the last sixteen, become the lowest: their weight of 1e-38 at
   // most is lost in the sum, which is at least 1.
   const std::size_t first = begin / 16 * 16, last = (end - 1) / 16 * 16;
@@ -450,12 +453,13 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, c
 }
 
 // Partial results of `rows` queries over one span.
-template <KvType kType, Extent HeadDim>
-HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
-                           std::size_t span_begin, float scale, float* scores, float* partials) {
-  const std::size_t head_dim = kv.head_dim;
-  const std::size_t partial_stride = PartialStride(head_dim);
-  const std::size_t value_stride = KvValueStride(head_dim);
+template <KvType kType, Extent HeadDim, Extent ValueDim>
+HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, const Seen& seen,
+                             std::size_t rows, std::size_t span_begin, float scale, float softcap, float* scores,
+                             float* partials) {
+  const std::size_t value_dim = kv.value_dim;
+  const std::size_t partial_stride = PartialStride(value_dim);
+  const std::size_t value_stride = KvValueStride(value_dim);
   const std::size_t blocks = DivideUp(rows, kMaxTileQueries);
   const std::size_t chunk_begin = seen.begin[0] / kKvChunk * kKvChunk;
   const std::size_t chunk_end = seen.end[rows - 1];
@@ -472,11 +476,11 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, 
   constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
   const std::byte* values = kv.values + span_begin * value_stride * kElement;
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, head_dim, kv.capacity) + span_begin;
+  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, value_dim, kv.capacity) + span_begin;
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
     float* weights = scores + row * kAttentionScoreStride;
-    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], value_scales, partial);
+    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], softcap, value_scales, partial);
     if (value_stride == 8) {
       WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
     } else if (value_stride == 16) {
@@ -526,23 +530,34 @@ inline void MergePartial(const float* next, std::size_t partial_stride, float* m
   merged[0] = largest;
 }
 
-// out [head_dim] = the weighted values over the sum of weights.
-inline void FinishPartial(const float* partial, std::size_t head_dim, float* out) {
-  const Lanes16 scale = Set16(1.0f / partial[1]);
-  ForEach16(head_dim, [&](std::size_t i, std::size_t count) HWY_ATTR {
-    StoreUpTo16(Mul16(Load16(partial + 16 + i), scale), out + i, count);
+// out [value_dim] = the weighted values over the sum of weights; a sink (nullptr: none) is one more score in that sum.
+inline void FinishPartial(const float* partial, std::size_t value_dim, const float* sink, float* out) {
+  float scale = 1.0f / partial[1];
+  if (sink != nullptr) {
+    const float largest = std::max(partial[0], *sink);
+    alignas(64) float factors[16] = {partial[0] - largest, *sink - largest};
+    Store16(ExpNegative16(Load16(factors)), factors);
+    const Lanes16 before = Set16(factors[0]);
+    Store16(Div16(before, MulAdd16(Set16(partial[1]), before, Set16(factors[1]))), factors);
+    scale = factors[0];
+  }
+  const Lanes16 factor = Set16(scale);
+  ForEach16(value_dim, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(Load16(partial + 16 + i), factor), out + i, count);
   });
 }
 
 // The parts of the working memory of one call.
 struct AttentionScratch {
-  AttentionScratch(float* memory, std::size_t head_dim)
-      : partials(memory),
-        merged(partials + AttentionRows(head_dim) * PartialStride(head_dim)),
-        scores(merged + AttentionRows(head_dim) * PartialStride(head_dim)),
-        queries(scores + AttentionRows(head_dim) * kAttentionScoreStride),
-        scales(queries + AttentionRows(head_dim) * RoundUp(head_dim, 16)),
-        sums(reinterpret_cast<std::int32_t*>(scales + AttentionRows(head_dim))) {}
+  AttentionScratch(float* memory, std::size_t head_dim, std::size_t value_dim) {
+    const std::size_t rows = AttentionRows(head_dim, value_dim);
+    partials = memory;
+    merged = partials + rows * PartialStride(value_dim);
+    scores = merged + rows * PartialStride(value_dim);
+    queries = scores + rows * kAttentionScoreStride;
+    scales = queries + rows * RoundUp(head_dim, 16);
+    sums = reinterpret_cast<std::int32_t*>(scales + rows);
+  }
   float* partials;
   float* merged;
   float* scores;
@@ -597,31 +612,33 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
 // Attention of tokens [token_begin, token_end) to one key/value head, all `shape.group` heads of its queries.
 //   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
-//   first_position  absolute position of token 0: token t is at first_position + t and sees keys up to its own
-//   out           head h of token t goes to out + t * out_stride + h * head_dim
-//   scratch       AttentionScratchFloats(head_dim) floats at a multiple of 64 bytes, for this call alone
+//   first_position  absolute position of token 0: token t is at first_position + t
+//   out           head h of token t goes to out + t * out_stride + h * value_dim
+//   scratch       AttentionScratchFloats(head_dim, value_dim) floats at a multiple of 64 bytes, for this call alone
 // Any split of tokens over calls gives the same bits, and so does AttendSpan with MergeSpans.
-template <KvType kType, Extent HeadDim>
+template <KvType kType, Extent HeadDim, Extent ValueDim>
 void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                  const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
+                  ValueDim value_dim, const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
                   std::size_t token_end, float* out, std::size_t out_stride, float* scratch) {
-  const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
-  const detail::AttentionScratch memory(scratch, head_dim);
-  const std::size_t partial_stride = PartialStride(head_dim);
+  const detail::KvHead<HeadDim, ValueDim> kv{keys, values, head_dim, value_dim, shape.capacity};
+  const detail::AttentionScratch memory(scratch, head_dim, value_dim);
+  const std::size_t partial_stride = PartialStride(value_dim);
   const std::size_t row_end = token_end * shape.group;
   std::size_t token = token_begin, head = 0;  // of the tile's first query
   for (std::size_t row = token_begin * shape.group; row < row_end;) {
-    const std::size_t rows = std::min(AttentionRows(head_dim), row_end - row);
+    const std::size_t rows = std::min(AttentionRows(head_dim, value_dim), row_end - row);
     const detail::Queries prepared =
         detail::PrepareQueries<kType>(queries + token * query_stride, query_stride, shape.group, head_dim, head, rows, memory);
     const std::size_t tile_first = shape.First(first_position + token);
     std::size_t tile_end = 0;
     std::size_t first[kMaxAttentionRows], end[kMaxAttentionRows];
     float* to[kMaxAttentionRows];
+    const float* sinks[kMaxAttentionRows];
     for (std::size_t r = 0; r < rows; ++r) {
-      end[r] = tile_end = first_position + token + 1;
+      end[r] = tile_end = shape.End(first_position + token);
       first[r] = shape.First(first_position + token);
-      to[r] = out + token * out_stride + head * head_dim;
+      to[r] = out + token * out_stride + head * value_dim;
+      sinks[r] = shape.sinks == nullptr ? nullptr : shape.sinks + head;
       if (++head == shape.group) {
         head = 0;
         ++token;
@@ -639,7 +656,7 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
         seen.end[r - begin] = static_cast<std::uint16_t>(std::min(end[r] - span, kKvSpan));
       }
       const bool fresh = first[begin] >= span;  // for the first query, and so for all
-      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, memory.scores,
+      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, shape.softcap, memory.scores,
                                 fresh ? memory.merged + begin * partial_stride : memory.partials);
       if (fresh) continue;
       for (std::size_t r = begin; r < stop; ++r) {
@@ -652,40 +669,42 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
         }
       }
     }
-    for (std::size_t r = 0; r < rows; ++r) detail::FinishPartial(memory.merged + r * partial_stride, head_dim, to[r]);
+    for (std::size_t r = 0; r < rows; ++r) {
+      detail::FinishPartial(memory.merged + r * partial_stride, value_dim, sinks[r], to[r]);
+    }
     row += rows;
   }
 }
 
 // One token's part of AttendTokens over one span, for spreading a long context over threads: `span` is one of
-// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(head_dim)] is written.
-template <KvType kType, Extent HeadDim>
+// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(value_dim)] is written.
+template <KvType kType, Extent HeadDim, Extent ValueDim>
 void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
-  const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
-  const detail::AttentionScratch memory(scratch, head_dim);
+                ValueDim value_dim, const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
+  const detail::KvHead<HeadDim, ValueDim> kv{keys, values, head_dim, value_dim, shape.capacity};
+  const detail::AttentionScratch memory(scratch, head_dim, value_dim);
   const std::size_t span_begin = span * kKvSpan, first = shape.First(position);
   detail::Seen seen;
   std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
-  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(position + 1 - span_begin, kKvSpan)));
-  for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {
-    const std::size_t rows = std::min(AttentionRows(head_dim), shape.group - row);
+  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(shape.End(position) - span_begin, kKvSpan)));
+  for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim, value_dim)) {
+    const std::size_t rows = std::min(AttentionRows(head_dim, value_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
-    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, memory.scores,
-                              partials + row * PartialStride(head_dim));
+    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, shape.softcap, memory.scores,
+                              partials + row * PartialStride(value_dim));
   }
 }
 
-// Merges the partial results [spans, group, PartialStride(head_dim)] of all spans of a token, in order, into
-// out [group, head_dim]. Overwrites the first span's partial results.
-inline void MergeSpans(const AttentionShape& shape, std::size_t head_dim, std::size_t spans, float* partials, float* out) {
-  const std::size_t stride = PartialStride(head_dim);
+// Merges the partial results [spans, group, PartialStride(value_dim)] of all spans of a token, in order, into
+// out [group, value_dim]. Overwrites the first span's partial results.
+inline void MergeSpans(const AttentionShape& shape, std::size_t value_dim, std::size_t spans, float* partials, float* out) {
+  const std::size_t stride = PartialStride(value_dim);
   for (std::size_t head = 0; head < shape.group; ++head) {
     float* merged = partials + head * stride;
     for (std::size_t span = 1; span < spans; ++span) {
       detail::MergePartial(partials + (span * shape.group + head) * stride, stride, merged);
     }
-    detail::FinishPartial(merged, head_dim, out + head * head_dim);
+    detail::FinishPartial(merged, value_dim, shape.sinks == nullptr ? nullptr : shape.sinks + head, out + head * value_dim);
   }
 }
 

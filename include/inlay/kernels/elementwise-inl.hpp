@@ -68,6 +68,14 @@ HWY_INLINE Lanes16 Sigmoid16(const Lanes16& x) {
   return Div16(IfNegative16(x, e, one), Add16(one, e));
 }
 
+// (1 - e^-2|x|) / (1 + e^-2|x|) with the sign of x: tanh, to 1e-7 (absolute).
+HWY_INLINE Lanes16 Tanh16(const Lanes16& x) {
+  const Lanes16 one = Set16(1.0f), zero = Set16(0.0f);
+  const Lanes16 e = ExpNegative16(Mul16(Set16(-2.0f), Abs16(x)));
+  const Lanes16 magnitude = Div16(Sub16(one, e), Add16(one, e));
+  return IfNegative16(x, Sub16(zero, magnitude), magnitude);
+}
+
 // Calls f(index, count) for 16 elements at a time; count is below 16 only in the last call.
 template <class F>
 HWY_INLINE void ForEach16(std::size_t n, F f) {
@@ -104,13 +112,52 @@ inline float SumOfSquares(const float* x, std::size_t n) {
   return Sum16(Add16(Add16(sum0, sum1), Add16(sum2, sum3)));
 }
 
+// Sum of products of n values: 16 lanes by index modulo 16, then the lanes.
+inline float Dot(const float* a, const float* b, std::size_t n) {
+  Lanes16 sum = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    sum = MulAdd16(LoadUpTo16(a + i, count), LoadUpTo16(b + i, count), sum);
+  });
+  return Sum16(sum);
+}
+
+// 1 / sqrt(mean(x^2) + epsilon).
+inline float RmsScale(const float* x, std::size_t n, float epsilon) {
+  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
+  return 1.0f / std::sqrt(mean + epsilon);
+}
+
 // out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]. out may be x.
 // Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", https://arxiv.org/abs/1910.07467.
 inline void RmsNorm(const float* x, const float* weight, std::size_t n, float epsilon, float* out) {
-  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
-  const Lanes16 scale = Set16(1.0f / std::sqrt(mean + epsilon));
+  const Lanes16 scale = Set16(RmsScale(x, n, epsilon));
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     StoreUpTo16(Mul16(Mul16(LoadUpTo16(x + i, count), scale), LoadUpTo16(weight + i, count)), out + i, count);
+  });
+}
+
+// The same without a weight.
+inline void RmsNorm(const float* x, std::size_t n, float epsilon, float* out) {
+  const Lanes16 scale = Set16(RmsScale(x, n, epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), out + i, count);
+  });
+}
+
+// out[i] = (x[i] - mean) / sqrt(variance + epsilon) * weight[i] + bias[i]; bias may be nullptr. out may be x.
+// Source: Ba, Kiros and Hinton 2016, "Layer Normalization", https://arxiv.org/abs/1607.06450.
+inline void LayerNorm(const float* x, const float* weight, const float* bias, std::size_t n, float epsilon, float* out) {
+  Lanes16 sum = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR { sum = Add16(sum, LoadUpTo16(x + i, count)); });
+  const Lanes16 mean = Set16(Sum16(sum) / static_cast<float>(n));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Sub16(LoadUpTo16(x + i, count), mean), out + i, count);
+  });
+  const Lanes16 scale = Set16(RmsScale(out, n, epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 value = Mul16(LoadUpTo16(out + i, count), scale), gain = LoadUpTo16(weight + i, count);
+    const Lanes16 shifted = bias == nullptr ? Mul16(value, gain) : MulAdd16(value, gain, LoadUpTo16(bias + i, count));
+    StoreUpTo16(shifted, out + i, count);
   });
 }
 
@@ -121,12 +168,93 @@ inline void AddResidual(const float* x, std::size_t n, float* sum) {
   });
 }
 
-// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + e^-x). out may be gate or up.
+// sum[i] += factor * x[i].
+inline void AddScaled(const float* x, float factor, std::size_t n, float* sum) {
+  const Lanes16 scale = Set16(factor);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(MulAdd16(LoadUpTo16(x + i, count), scale, LoadUpTo16(sum + i, count)), sum + i, count);
+  });
+}
+
+// x[i] *= factor.
+inline void Scale(float factor, std::size_t n, float* x) {
+  const Lanes16 scale = Set16(factor);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), x + i, count);
+  });
+}
+
+// x[i] = cap tanh(x[i] / cap).
+inline void SoftCap(float cap, std::size_t n, float* x) {
+  const Lanes16 factor = Set16(cap), inverse = Set16(1.0f / cap);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(factor, Tanh16(Mul16(LoadUpTo16(x + i, count), inverse))), x + i, count);
+  });
+}
+
+// Activations of a feed-forward network, 16 at a time.
+struct Silu16 {  // x / (1 + e^-x)
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return Mul16(x, Sigmoid16(x)); }
+};
+// x / 2 (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u).
+// Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", https://arxiv.org/abs/1606.08415.
+struct Gelu16 {
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 cubic = MulAdd16(Mul16(Mul16(x, x), x), Set16(0.044715f), x);
+    return Mul16(x, Sigmoid16(Mul16(cubic, Set16(1.59576912f))));
+  }
+};
+// x / 2 (1 + erf(x / sqrt(2))). erf by Abramowitz and Stegun 7.1.26: within 2e-7 (absolute).
+struct GeluErf16 {
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 one = Set16(1.0f), half = Set16(0.5f);
+    const Lanes16 z = Mul16(Abs16(x), Set16(0.707106781f));
+    const Lanes16 t = Div16(one, MulAdd16(z, Set16(0.3275911f), one));
+    Lanes16 p = MulAdd16(Set16(1.061405429f), t, Set16(-1.453152027f));
+    p = MulAdd16(p, t, Set16(1.421413741f));
+    p = MulAdd16(p, t, Set16(-0.284496736f));
+    p = MulAdd16(p, t, Set16(0.254829592f));
+    // (1 - erf |z|) / 2
+    const Lanes16 tail = Mul16(half, Mul16(Mul16(p, t), ExpNegative16(Sub16(Set16(0.0f), Mul16(z, z)))));
+    return Mul16(x, IfNegative16(x, tail, Sub16(one, tail)));
+  }
+};
+struct ReluSquared16 {  // max(x, 0)^2
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 positive = Max16(Set16(0.0f), x);
+    return Mul16(positive, positive);
+  }
+};
+
+// out[i] = activation(x[i]). out may be x.
+template <class Activate16>
+HWY_INLINE void Activate(const float* x, std::size_t n, float* out) {
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Activate16()(LoadUpTo16(x + i, count)), out + i, count);
+  });
+}
+
+// out[i] = activation(gate[i]) * up[i]. out may be gate or up.
 // Source: Shazeer 2020, "GLU Variants Improve Transformer", https://arxiv.org/abs/2002.05202.
-inline void SiluMultiply(const float* gate, const float* up, std::size_t n, float* out) {
+template <class Activate16>
+HWY_INLINE void ActivateMultiply(const float* gate, const float* up, std::size_t n, float* out) {
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     const Lanes16 x = LoadUpTo16(gate + i, count);
-    StoreUpTo16(Mul16(Mul16(x, Sigmoid16(x)), LoadUpTo16(up + i, count)), out + i, count);
+    StoreUpTo16(Mul16(Activate16()(x), LoadUpTo16(up + i, count)), out + i, count);
+  });
+}
+inline void SiluMultiply(const float* gate, const float* up, std::size_t n, float* out) {
+  ActivateMultiply<Silu16>(gate, up, n, out);
+}
+
+// With g = min(gate[i], limit) and u = clamp(up[i], -limit, limit): out[i] = g sigmoid(alpha g) (u + 1). out may be gate
+// or up. Source: gpt-oss's reference code (alpha 1.702, limit 7).
+inline void ClampedSiluMultiply(const float* gate, const float* up, float alpha, float limit, std::size_t n, float* out) {
+  const Lanes16 most = Set16(limit), least = Set16(-limit), one = Set16(1.0f), slope = Set16(alpha);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 g = Min16(most, LoadUpTo16(gate + i, count));
+    const Lanes16 u = Max16(least, Min16(most, LoadUpTo16(up + i, count)));
+    StoreUpTo16(Mul16(Mul16(g, Sigmoid16(Mul16(slope, g))), Add16(u, one)), out + i, count);
   });
 }
 

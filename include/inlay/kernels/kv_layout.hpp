@@ -37,7 +37,7 @@ constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) 
   return capacity * KvValueStride(head_dim);
 }
 
-// Bytes of the keys (or of the values: both take the same) of one layer and head; a multiple of 64.
+// Bytes of the keys of one layer and head, or of the values, with the width of either; a multiple of 64.
 constexpr std::size_t KvHeadBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
   const std::size_t elements = capacity * KvValueStride(head_dim);
   switch (type) {

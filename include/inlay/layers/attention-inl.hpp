@@ -6,13 +6,14 @@
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <span>
 
 #include "inlay/core/executor.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/kernels/attention_plan.hpp"
 #include "inlay/layers/batch.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 #include "inlay/layers/partition.hpp"
 #include "inlay/layers/scratch.hpp"
 #include "inlay/weights/packed_weights.hpp"
@@ -47,33 +48,29 @@ HWY_INLINE void ForKvType(KvType type, F&& f) {
   }
 }
 
-// Rotates heads [head_begin, head_end) of every token's row.  rows: [tokens, row_stride]
-HWY_INLINE void RotateHeads(const ModelConfig& config, const Scratch& scratch, std::size_t tokens, float* rows,
-                            std::size_t row_stride, std::size_t head_begin, std::size_t head_end) {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const float* turns = scratch.rotations + t * config.rope_dim;
-    for (std::size_t h = head_begin; h < head_end; ++h) {
-      RotatePairs(turns, config.rope_dim / 2, rows + t * row_stride + h * config.head_dim);
-    }
-  }
+// The rotary positions of a layer's queries and keys.
+HWY_INLINE const float* TurnsOf(const ModelConfig& config, const Scratch& scratch, std::size_t layer) {
+  const bool local = config.rope.local_base != 0.0f && config.IsLocal(layer);
+  return local ? scratch.local_rotations.turns : scratch.rotations.turns;
 }
 
 // Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.
 template <bool kKeys, class KvList, class Spec>
 HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
                            const float* rows, std::size_t head_begin, std::size_t head_end) {
-  const std::size_t head_dim = spec.config().head_dim, stride = spec.config().kv_dim();
+  const ModelConfig& config = spec.config();
+  const std::size_t width = kKeys ? config.head_dim : config.value_width(), stride = config.kv_heads * width;
   for (const SequenceInput& sequence : sequences) {
     const KvLayer cache = sequence.cache->layer(layer);
     const std::size_t start = sequence.cache->length();
     ForKvType<KvList>(cache.type, [&]<KvType kType>() HWY_ATTR {
       for (std::size_t t = 0; t < sequence.tokens.size(); ++t) {
         for (std::size_t h = head_begin; h < head_end; ++h) {
-          const float* from = rows + t * stride + h * head_dim;
+          const float* from = rows + t * stride + h * width;
           if constexpr (kKeys) {
             StoreKey<kType>(cache.keys(h), spec.head_dim(), cache.capacity, start + t, from);
           } else {
-            StoreValue<kType>(cache.values(h), spec.head_dim(), cache.capacity, start + t, from);
+            StoreValue<kType>(cache.values(h), spec.value_dim(), cache.capacity, start + t, from);
           }
         }
       }
@@ -82,37 +79,100 @@ HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const 
   }
 }
 
-// query = rotate(Wq h), and cache keys and values rotate(Wk h) and Wv h, with h = RMSNorm(residual). One task computes
-// whole heads, so it rotates and stores them while they are in its cache.
+// What happens to queries and keys before they are compared: rows of one token's heads, in place.
+template <class Spec>
+class HeadFinisher {
+ public:
+  HeadFinisher(const Spec& spec, const Scratch& scratch, std::size_t layer)
+      : spec_(spec),
+        turns_(spec.config().IsRotated(layer) ? TurnsOf(spec.config(), scratch, layer) : nullptr),
+        temperatures_(HasTemperature(spec.config(), layer) ? scratch.temperatures : nullptr) {}
+
+  // Heads [head_begin, head_end) of every token.  rows: [tokens, stride]; norm: of each head, or nullptr.
+  HWY_INLINE void operator()(bool queries, const float* norm, std::size_t tokens, float* rows, std::size_t stride,
+                             std::size_t head_begin, std::size_t head_end) const {
+    const ModelConfig& config = spec_.config();
+    const auto head_dim = spec_.head_dim();
+    for (std::size_t t = 0; t < tokens; ++t) {
+      const float* turns = turns_ == nullptr ? nullptr : turns_ + t * config.rope_dim;
+      for (std::size_t h = head_begin; h < head_end; ++h) {
+        float* const head = rows + t * stride + h * head_dim;
+        if (config.attention.qk_norm == QkNorm::kHead) RmsNorm(head, norm, head_dim, config.norm_epsilon, head);
+        if (turns != nullptr) {
+          if (config.rope.style == RopeStyle::kPairs) {
+            RotatePairs(turns, config.rope_dim / 2, head);
+          } else {
+            RotateHalves(turns, config.rope_dim / 2, head);
+          }
+          if (config.attention.qk_norm == QkNorm::kUnweighted) RmsNorm(head, head_dim, config.norm_epsilon, head);
+        }
+        if (queries && temperatures_ != nullptr) Scale(temperatures_[t], head_dim, head);
+      }
+    }
+  }
+
+ private:
+  static bool HasTemperature(const ModelConfig& config, std::size_t layer) {
+    if (config.attention.temperature == 0.0f) return false;
+    return !config.attention.temperature_unrotated || !config.IsRotated(layer);
+  }
+
+  const Spec& spec_;
+  const float* turns_;
+  const float* temperatures_;
+};
+
+// query = finish(Wq h), and cache keys and values finish(Wk h) and Wv h, with h = norm(residual). One task computes
+// whole heads, so it normalises, rotates and stores them while they are in its cache. Where the norm is over all heads, that
+// is a step of its own.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const std::size_t q_dim = config.q_dim(), kv_dim = config.kv_dim(), head_dim = config.head_dim;
+  const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
+  const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
-  NormalizeRows(scratch.residual, weights.attention_norm, config.norm_epsilon, spec.dim(), tokens,
+  NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.query, weights.key, weights.value), input, executor);
-  const auto project = [&](const PackedMatrix& matrix, std::size_t rows, std::size_t begin, std::size_t end,
-                           float* out) HWY_ATTR {
-    MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end,
-                       Output{out, rows, false});
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t begin,
+                           std::size_t end, float* out) HWY_ATTR {
+    const Output output{out, rows, false};
+    MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end, output);
+    if (bias != nullptr) AddBias(bias, tokens, begin, end, output);
   };
-  ForRowRanges(executor, std::array{q_dim, kv_dim, kv_dim}, HeadUnit(head_dim), (q_dim + 2 * kv_dim) * config.dim * tokens,
+  const HeadFinisher<Spec> finish(spec, scratch, layer);
+  const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
+  // Where keys and values have heads of different widths, a range of either is whole heads of both.
+  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
+               (q_dim + k_dim + v_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
-                 const std::size_t head_begin = begin / head_dim, head_end = end / head_dim;
                  if (part == 0) {
-                   project(weights.query, q_dim, begin, end, scratch.query);
-                   RotateHeads(config, scratch, tokens, scratch.query, q_dim, head_begin, head_end);
+                   project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
+                   if (whole_rows) return;
+                   finish(true, weights.query_norm, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
-                   project(weights.key, kv_dim, begin, end, scratch.key);
-                   RotateHeads(config, scratch, tokens, scratch.key, kv_dim, head_begin, head_end);
-                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, head_begin, head_end);
+                   project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
+                   if (whole_rows) return;
+                   finish(false, weights.key_norm, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
+                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, begin / head_dim, end / head_dim);
                  } else {
-                   project(weights.value, kv_dim, begin, end, scratch.value);
-                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, head_begin, head_end);
+                   project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
+                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, begin / value_dim, end / value_dim);
                  }
                });
+  if (!whole_rows) return;
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const query = scratch.query + t * q_dim;
+      float* const key = scratch.key + t * k_dim;
+      RmsNorm(query, weights.query_norm, q_dim, config.norm_epsilon, query);
+      RmsNorm(key, weights.key_norm, k_dim, config.norm_epsilon, key);
+    }
+  });
+  finish(true, nullptr, tokens, scratch.query, q_dim, 0, config.heads);
+  finish(false, nullptr, tokens, scratch.key, k_dim, 0, config.kv_heads);
+  StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, 0, config.kv_heads);
 }
 
 // Runs f(item, slot) for every item. At most scratch.shape.threads calls run at once, each with a slot of its own.
@@ -123,43 +183,59 @@ HWY_INLINE void ForAttentionItems(const Scratch& scratch, std::size_t items, boo
   executor.Run(slots, [&](std::size_t slot) HWY_ATTR {
     for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < items;
          i = next.fetch_add(1, std::memory_order_relaxed)) {
-      f(i, scratch.attention + slot * AttentionScratchFloats(scratch.head_dim));
+      f(i, scratch.attention + slot * scratch.attention_floats);
     }
   });
+}
+
+constexpr AttentionMask MaskOf(const ModelConfig& config) {
+  if (!config.attention.causal) return AttentionMask::kSymmetric;
+  return config.attention.window_kind == WindowKind::kChunked ? AttentionMask::kChunked : AttentionMask::kCausal;
 }
 
 // mixed = attention(query, cache) for the new tokens of one sequence, whose first row is `row`. Work is cut by key/value
 // head and by blocks of tokens; for one token in a long context, by spans of the context.
 template <KvType kType, class Spec>
-HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const SequenceInput& sequence, std::size_t row,
-                                 const Scratch& scratch, ExecutorRef executor) {
+HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                                 const SequenceInput& sequence, std::size_t row, const Scratch& scratch,
+                                 ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const KvLayer cache = sequence.cache->layer(layer);
-  const std::size_t head_dim = config.head_dim, kv_heads = config.kv_heads, tokens = sequence.tokens.size();
+  const std::size_t kv_heads = config.kv_heads, tokens = sequence.tokens.size();
   const std::size_t position = sequence.cache->length();
   AttentionShape shape;
   shape.group = config.group();
   shape.capacity = cache.capacity;
-  shape.window = config.window;
-  shape.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  shape.window = config.IsLocal(layer) ? config.window : 0;
+  shape.length = position + tokens;
+  shape.mask = shape.window == 0 && config.attention.causal ? AttentionMask::kCausal : MaskOf(config);
+  shape.scale = config.attention.scale != 0.0f ? config.attention.scale
+                                               : 1.0f / std::sqrt(static_cast<float>(std::size_t{config.head_dim}));
+  shape.softcap = config.attention.softcap;
   const float* queries = scratch.query + row * config.q_dim();
   float* out = scratch.mixed.values + row * scratch.mixed.stride;
-  const std::size_t head_stride = shape.group * head_dim;
+  const std::size_t query_stride = shape.group * config.head_dim, out_stride = shape.group * config.value_width();
+  const auto shape_of = [&](std::size_t head) {
+    AttentionShape of_head = shape;
+    if (config.attention.sinks) of_head.sinks = weights.sinks + head * shape.group;
+    return of_head;
+  };
 
   const std::size_t macs = 2 * tokens * config.q_dim() * (position + tokens - shape.First(position));
   const bool serial = macs < kSerialMacs;
   const SpanRange spans = AttentionSpans(shape, position);
   if (tokens == 1 && spans.size() > 1 && !serial) {
-    const std::size_t head_partials = AttentionPartialFloats(head_dim, shape.group, spans.size());
-    const std::size_t span_partials = AttentionPartialFloats(head_dim, shape.group, 1);
+    const std::size_t head_partials = AttentionPartialFloats(config.value_width(), shape.group, spans.size());
+    const std::size_t span_partials = AttentionPartialFloats(config.value_width(), shape.group, 1);
     ForAttentionItems(scratch, kv_heads * spans.size(), serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
       const std::size_t head = item / spans.size(), span = item % spans.size();
-      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), queries + head * head_stride,
-                        position, spans.begin + span,
+      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                        queries + head * query_stride, position, spans.begin + span,
                         scratch.partials + head * head_partials + span * span_partials, memory);
     });
     for (std::size_t head = 0; head < kv_heads; ++head) {
-      MergeSpans(shape, head_dim, spans.size(), scratch.partials + head * head_partials, out + head * head_stride);
+      MergeSpans(shape_of(head), config.value_width(), spans.size(), scratch.partials + head * head_partials,
+                 out + head * out_stride);
     }
     return;
   }
@@ -168,33 +244,34 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const Sequ
   const std::size_t blocks = DivideUp(tokens, block);
   ForAttentionItems(scratch, kv_heads * blocks, serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
     const std::size_t head = item % kv_heads, begin = item / kv_heads * block;
-    AttendTokens<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), queries + head * head_stride,
-                        config.q_dim(), position, begin, std::min(tokens, begin + block), out + head * head_stride,
-                        scratch.mixed.stride, memory);
+    AttendTokens<kType>(shape_of(head), cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                        queries + head * query_stride, config.q_dim(), position, begin, std::min(tokens, begin + block),
+                        out + head * out_stride, scratch.mixed.stride, memory);
   });
 }
 
 template <class KvList, class Spec>
-HWY_INLINE void Attend(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
-                       const Scratch& scratch, ExecutorRef executor) {
+HWY_INLINE void Attend(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                       std::span<const SequenceInput> sequences, const Scratch& scratch, ExecutorRef executor) {
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
     if (sequence.tokens.empty()) continue;
     ForKvType<KvList>(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
-      AttendSequence<kType>(spec, layer, sequence, row, scratch, executor);
+      AttendSequence<kType>(spec, weights, layer, sequence, row, scratch, executor);
     });
     row += sequence.tokens.size();
   }
 }
 
-// residual += Wo mixed.
+// residual (or the branch) += Wo mixed.
 template <class FormatList, class Spec>
 HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
                                    const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  QuantizeForProduct(KindsFor(weights.attention_output), config.q_dim(), tokens, scratch.mixed, executor);
-  Multiply<FormatList>(weights.attention_output.type, weights.attention_output.data, config.dim, spec.q_dim(),
-                       scratch.mixed, tokens, Output{scratch.residual, config.dim, true}, executor);
+  const PackedMatrix& matrix = weights.attention_output;
+  QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, scratch.mixed, executor);
+  Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
+                       scratch.mixed, tokens, BranchOutput(spec, scratch), executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

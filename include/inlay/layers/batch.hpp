@@ -8,11 +8,11 @@
 
 #include "inlay/core/macros.hpp"
 #include "inlay/core/token.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
-// Whose logits a pass computes.
+// Whose logits, or hidden states, a pass computes.
 enum class Outputs : std::uint8_t {
   kNone,  // only the cache is filled
   kLast,  // the last token of the sequence
@@ -21,7 +21,7 @@ enum class Outputs : std::uint8_t {
 
 // The next tokens of one sequence. They take the positions from cache->length() on. Does not own.
 struct SequenceInput {
-  KvCache* cache = nullptr;
+  SequenceCache* cache = nullptr;
   std::span<const TokenId> tokens;
   Outputs outputs = Outputs::kLast;
 };

@@ -1,15 +1,18 @@
-// The feed-forward network: x += down(silu(gate(h)) * up(h)), dense or as a mixture of experts.
+// The feed-forward network: x += down(activation(gate(h)) * up(h)), dense or as a mixture of experts.
 //
 // Experts (Mixtral, arXiv:2401.04088): a router scores the experts of each token; the best experts_per_token are run and
-// weighted by the softmax over their scores. Tokens are gathered by expert, so each expert's matrices are read once per
+// weighted, by the softmax over their scores or otherwise (Router). Tokens are gathered by expert, so each expert's matrices are read once per
 // pass, and only those of experts that some token chose. A token's experts are added in ascending order, so the result
 // does not depend on which other tokens are in the pass.
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
+#include "inlay/config/spec.hpp"
 #include "inlay/core/executor.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/layers/scratch.hpp"
@@ -30,60 +33,165 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// One network: out (=|+=) down(silu(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several.
-template <class FormatList, class Spec>
-HWY_INLINE void RunNetwork(const Spec& spec, const LayerWeights& layer, std::size_t expert, const Activations& x,
-                           std::size_t tokens, const Scratch& scratch, const Output& out, ExecutorRef executor) {
-  const ModelConfig& config = spec.config();
-  const std::size_t ffn_dim = config.ffn_dim;
-  const Activations& hidden = scratch.hidden;
-  // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
-  ForRowRanges(executor, std::array{ffn_dim}, kRowTile, 2 * ffn_dim * config.dim * tokens,
-               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 MatMul<FormatList>(layer.gate.type, layer.gate.expert(expert), ffn_dim, spec.dim(), x, 0, tokens, begin,
-                                    end, Output{hidden.values, hidden.stride, false});
-                 MatMul<FormatList>(layer.up.type, layer.up.expert(expert), ffn_dim, spec.dim(), x, 0, tokens, begin, end,
-                                    Output{scratch.up, ffn_dim, false});
-                 for (std::size_t t = 0; t < tokens; ++t) {
-                   float* gate = hidden.values + t * hidden.stride + begin;
-                   SiluMultiply(gate, scratch.up + t * ffn_dim + begin, end - begin, gate);
-                 }
-               });
-  QuantizeForProduct(KindsFor(layer.down), ffn_dim, tokens, hidden, executor);
-  Multiply<FormatList>(layer.down.type, layer.down.expert(expert), config.dim, spec.ffn_dim(), hidden, tokens, out,
-                       executor);
+// The matrices of one network.
+struct NetworkWeights {
+  const PackedMatrix& gate;
+  const PackedMatrix& up;
+  const PackedMatrix& down;
+  const float* gate_bias = nullptr;  // [experts, ffn_dim], as the others, or nullptr
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;  // [experts, dim]
+};
+inline NetworkWeights DenseNetwork(const LayerWeights& layer) {
+  return {layer.gate, layer.up, layer.down, layer.gate_bias, layer.up_bias, layer.down_bias};
+}
+inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
+  return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
+          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias};
+}
+inline NetworkWeights SharedNetwork(const LayerWeights& layer) {
+  return {layer.shared_gate, layer.shared_up, layer.shared_down};
 }
 
-// Picks the experts of one token: the best scores (the lower index wins a tie), in ascending order of index, with the
-// softmax over the chosen scores as weights.
-inline void ChooseExperts(const float* scores, std::size_t experts, std::size_t count, std::uint32_t* chosen,
+// hidden = activation(gate) * up, or activation(hidden) without a gate.
+HWY_INLINE void JoinHidden(const ModelConfig& config, const float* up, std::size_t n, float* hidden) {
+  const auto join = [&]<class Activate16>(Activate16) HWY_ATTR {
+    if (config.gated) {
+      ActivateMultiply<Activate16>(hidden, up, n, hidden);
+    } else {
+      Activate<Activate16>(hidden, n, hidden);
+    }
+  };
+  switch (config.activation) {
+    case Activation::kSilu: return join(Silu16());
+    case Activation::kGelu: return join(Gelu16());
+    case Activation::kGeluErf: return join(GeluErf16());
+    case Activation::kReluSquared: return join(ReluSquared16());
+    case Activation::kClampedSilu: return ClampedSiluMultiply(hidden, up, 1.702f, 7.0f, n, hidden);
+  }
+}
+
+// The input representations that a network's first matrices multiply with.
+template <class Spec>
+HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& network) {
+  return spec.config().gated ? KindsFor(network.gate, network.up) : KindsFor(network.up);
+}
+
+// One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
+// `expert` picks the matrices where there are several.
+template <class FormatList, class Spec, Extent FfnDim>
+HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
+                           const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
+                           ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const Activations& hidden = scratch.hidden;
+  const std::size_t ffn = ffn_dim;
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t begin, std::size_t end,
+                           const Output& to) HWY_ATTR {
+    MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
+    if (bias != nullptr) AddBias(bias + expert * ffn, tokens, begin, end, to);
+  };
+  // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
+  ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 const Output to{hidden.values, hidden.stride, false};
+                 if (config.gated) {
+                   project(network.gate, network.gate_bias, begin, end, to);
+                   project(network.up, network.up_bias, begin, end, Output{scratch.up, ffn, false});
+                 } else {
+                   project(network.up, network.up_bias, begin, end, to);
+                 }
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   JoinHidden(config, scratch.up + t * ffn + begin, end - begin, hidden.values + t * hidden.stride + begin);
+                 }
+               });
+  QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
+  Multiply<FormatList>(network.down.type, network.down.expert(expert),
+                       network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
+                       hidden, tokens, out, executor);
+}
+
+// Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
+// the scores of all others become the lowest there is.
+inline void KeepBestGroups(const ModelConfig& config, float* scores) {
+  const std::size_t groups = config.expert.groups, size = config.experts / groups;
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  const auto sum_of_best = [&](std::size_t group) {
+    float best = kLowest, second = kLowest;
+    for (std::size_t i = group * size; i < (group + 1) * size; ++i) {
+      if (scores[i] > best) {
+        second = best;
+        best = scores[i];
+      } else if (scores[i] > second) {
+        second = scores[i];
+      }
+    }
+    return best + second;
+  };
+  std::array<float, kMaxExperts / 2> sums;
+  for (std::size_t g = 0; g < groups; ++g) sums[g] = sum_of_best(g);
+  for (std::size_t g = 0; g < groups; ++g) {
+    std::size_t better = 0;
+    for (std::size_t other = 0; other < groups; ++other) better += sums[other] > sums[g] || (sums[other] == sums[g] && other < g);
+    if (better >= config.expert.groups_used) std::fill(scores + g * size, scores + (g + 1) * size, kLowest);
+  }
+}
+
+// Picks the experts of one token, in ascending order of index, and their weights. `scores` [experts] are the router's, and
+// are overwritten; `bias` [experts] or nullptr is added to what chooses. The lower index wins a tie.
+inline void ChooseExperts(const ModelConfig& config, float* scores, const float* bias, std::uint32_t* chosen,
                           float* weights) {
+  const std::size_t experts = config.experts, count = config.experts_per_token;
+  // The scores choose, but where a bias is added or groups are compared: then it is what weighs.
+  std::array<float, kMaxExperts> selection;
+  const bool by_weight = bias != nullptr || config.expert.groups > 1;
+  if (!by_weight) std::copy_n(scores, experts, selection.data());
+  if (config.expert.router == Router::kSoftmaxOfAll) Softmax(scores, experts);
+  if (config.expert.router == Router::kSigmoid) {
+    for (std::size_t i = 0; i < experts; i += 16) {
+      const std::size_t n = std::min<std::size_t>(16, experts - i);
+      StoreUpTo16(Sigmoid16(LoadUpTo16(scores + i, n)), scores + i, n);
+    }
+  }
+  if (by_weight) std::copy_n(scores, experts, selection.data());
+  if (bias != nullptr) AddResidual(bias, experts, selection.data());
+  if (config.expert.groups > 1) KeepBestGroups(config, selection.data());
   for (std::size_t i = 0; i < count; ++i) {
     std::size_t best = experts;
     for (std::size_t e = 0; e < experts; ++e) {
       const bool taken = std::find(chosen, chosen + i, static_cast<std::uint32_t>(e)) != chosen + i;
-      if (!taken && (best == experts || scores[e] > scores[best])) best = e;
+      if (!taken && (best == experts || selection[e] > selection[best])) best = e;
     }
     chosen[i] = static_cast<std::uint32_t>(best);
   }
   std::sort(chosen, chosen + count);
   for (std::size_t i = 0; i < count; ++i) weights[i] = scores[chosen[i]];
-  Softmax(weights, count);
+  if (config.expert.router == Router::kSoftmaxOfChosen) Softmax(weights, count);
+  if (config.expert.normalized) {
+    float sum = 0.0f;
+    for (std::size_t i = 0; i < count; ++i) sum += weights[i];
+    // The least sum that is divided by is the least normal F16, as in the models' own code.
+    sum = std::max(sum, 6.103515625e-5f);
+    for (std::size_t i = 0; i < count; ++i) weights[i] /= sum;
+  }
+  if (config.expert.scale != 1.0f) Scale(config.expert.scale, count, weights);
 }
 
+// out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
 HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             float* out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
-  Multiply<FormatList>(layer.router.type, layer.router.data, count, spec.dim(), scratch.normalized, tokens,
-                       Output{experts.scores, count, false}, executor);
+  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
+                       tokens, Output{experts.scores, count, false}, executor);
   for (std::size_t t = 0; t < tokens; ++t) {
-    ChooseExperts(experts.scores + t * count, count, used, experts.chosen + t * used, experts.weights + t * used);
+    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, experts.chosen + t * used,
+                  experts.weights + t * used);
   }
-  const ActivationKinds kinds = KindsFor(layer.gate, layer.up);
+  const NetworkWeights network = ExpertNetwork(layer);
+  const ActivationKinds kinds = NetworkKinds(spec, network);
   for (std::size_t e = 0; e < count; ++e) {
     std::size_t members = 0;
     for (std::size_t t = 0; t < tokens; ++t) {
@@ -96,33 +204,57 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
     if (members == 0) continue;
     for (std::size_t m = 0; m < members; ++m) {
       const float* from = scratch.normalized.values + experts.members[m] * scratch.normalized.stride;
-      std::copy(from, from + dim, experts.input.values + m * experts.input.stride);
+      float* to = experts.input.values + m * experts.input.stride;
+      std::copy(from, from + dim, to);
+      if (config.expert.scales_input) Scale(experts.member_weights[m], dim, to);
     }
     QuantizeForProduct(kinds, dim, members, experts.input, executor);
-    RunNetwork<FormatList>(spec, layer, e, experts.input, members, scratch, Output{experts.output, dim, false}, executor);
+    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members, scratch,
+                           Output{experts.output, dim, false}, executor);
     for (std::size_t m = 0; m < members; ++m) {
-      const float* from = experts.output + m * dim;
-      float* to = scratch.residual + experts.members[m] * dim;
-      for (std::size_t i = 0; i < dim; ++i) to[i] += experts.member_weights[m] * from[i];
+      const float weight = config.expert.scales_input ? 1.0f : experts.member_weights[m];
+      AddScaled(experts.output + m * dim, weight, dim, out + experts.members[m] * dim);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.expert.shared_ffn_dim != 0; })) {
+    if (config.expert.shared_ffn_dim == 0) return;
+    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, scratch,
+                           Output{experts.output, dim, false}, executor);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      float weight = 1.0f;
+      if (config.expert.shared_gate) {
+        weight = 1.0f / (1.0f + std::exp(-Dot(scratch.normalized.values + t * scratch.normalized.stride,
+                                              layer.shared_router, dim)));
+      }
+      AddScaled(experts.output + t * dim, weight, dim, out + t * dim);
     }
   }
 }
 
-// residual += network(RMSNorm(residual)).
+// residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
-HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                               ExecutorRef executor) {
+HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
+                               const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  ActivationKinds kinds = KindsFor(layer.gate, layer.up);
-  if (config.experts != 0) kinds |= KindsFor(layer.router);
-  NormalizeRows(scratch.residual, layer.ffn_norm, config.norm_epsilon, spec.dim(), tokens, kinds, scratch.normalized,
-                executor);
-  if (config.experts != 0) {
-    RunExperts<FormatList>(spec, layer, tokens, scratch, executor);
+  const bool has_experts = config.HasExperts(index);
+  ActivationKinds kinds;
+  if (has_experts) {
+    kinds = static_cast<ActivationKinds>(NetworkKinds(spec, ExpertNetwork(layer)) | KindsFor(layer.router));
+    if (config.expert.shared_ffn_dim != 0) kinds |= NetworkKinds(spec, SharedNetwork(layer));
   } else {
-    RunNetwork<FormatList>(spec, layer, 0, scratch.normalized, tokens, scratch,
-                           Output{scratch.residual, config.dim, true}, executor);
+    kinds = NetworkKinds(spec, DenseNetwork(layer));
   }
+  NormalizeRows(spec, scratch.residual, layer.ffn_norm, layer.ffn_norm_bias, tokens, kinds, scratch.normalized, executor);
+  // In parallel with attention, whose result waits in the branch.
+  Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
+    if (has_experts) {
+      if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
+      RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+      return;
+    }
+  }
+  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

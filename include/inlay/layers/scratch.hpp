@@ -18,7 +18,7 @@ INLAY_BEGIN_NAMESPACE
 // What decides the size of the working memory.
 struct ScratchShape {
   std::size_t tokens = 1;   // most tokens of one pass
-  std::size_t outputs = 1;  // most positions of one pass whose logits are computed
+  std::size_t outputs = 1;  // most positions of one pass whose logits are computed; 0 where a model has none
   std::size_t context = 1;  // most positions of a cache that a pass attends to
   std::size_t threads = 1;  // most threads that attend at once
   ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
@@ -35,21 +35,35 @@ struct ExpertScratch {
   float* output = nullptr;             // [tokens, dim]
 };
 
+// Rotary positions of the tokens of a pass.
+struct Rotations {
+  float* frequencies = nullptr;  // [rope_dim / 2]: radians per position, filled once
+  float* turns = nullptr;        // [tokens, rope_dim]: cos, sin per pair
+};
+
+// Whether branches go through memory of their own before they are added to the residual.
+constexpr bool NeedsBranch(const ModelConfig& config) {
+  return config.norm.placement == NormPlacement::kPost || config.norm.placement == NormPlacement::kSandwich ||
+         config.parallel_residual || config.residual_scale != 1.0f;
+}
+
 struct Scratch {
   ScratchShape shape;
   float* residual = nullptr;        // [tokens, dim]
-  Activations normalized;           // [tokens, dim]
+  Activations normalized;           // [tokens, dim]; after a pass for embeddings, the last hidden states
+  float* branch = nullptr;          // [tokens, dim]: what is added to the residual, where it is not added at once
   float* query = nullptr;           // [tokens, q_dim]
-  float* key = nullptr;             // [tokens, kv_dim]
-  float* value = nullptr;           // [tokens, kv_dim]
-  Activations mixed;                // [tokens, q_dim]: attention's output
-  Activations hidden;               // [tokens, ffn_dim]: silu(gate) * up
-  float* up = nullptr;              // [tokens, ffn_dim]
-  float* rotations = nullptr;       // [tokens, rope_dim]: cos, sin per pair
-  float* frequencies = nullptr;     // [rope_dim / 2]: radians per position, filled once
-  std::size_t head_dim = 0;         // decides where a thread's part of `attention` starts
-  float* attention = nullptr;       // [threads, AttentionScratchFloats(head_dim)]
-  float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(head_dim)]: one token, long context
+  float* key = nullptr;             // [tokens, k_dim]
+  float* value = nullptr;           // [tokens, v_dim]
+  Activations mixed;                // [tokens, mixed_dim]: attention's output
+  Activations hidden;               // [tokens, max_ffn_dim]: activation(gate) * up
+  float* up = nullptr;              // [tokens, max_ffn_dim]: only with gates
+  Rotations rotations;              // of all layers, or of those without a window
+  Rotations local_rotations;        // of layers with a window, where they rotate otherwise
+  float* temperatures = nullptr;    // [tokens]: factors on queries
+  std::size_t attention_floats = 0;  // of one thread's part of `attention`
+  float* attention = nullptr;       // [threads, attention_floats]
+  float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(value_width)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
   ExpertScratch experts;
 
@@ -70,22 +84,27 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   const std::size_t tokens = shape.tokens;
   INLAY_CHECK_OK(floats(scratch.residual, tokens * config.dim));
   INLAY_ASSIGN_OR_RETURN(scratch.normalized, MakeActivations(memory, shape.kinds, tokens, config.dim));
+  if (NeedsBranch(config)) INLAY_CHECK_OK(floats(scratch.branch, tokens * config.dim));
   INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
-  INLAY_CHECK_OK(floats(scratch.key, tokens * config.kv_dim()));
-  INLAY_CHECK_OK(floats(scratch.value, tokens * config.kv_dim()));
-  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, config.q_dim()));
-  INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.ffn_dim));
-  INLAY_CHECK_OK(floats(scratch.up, tokens * config.ffn_dim));
-  INLAY_CHECK_OK(floats(scratch.rotations, tokens * config.rope_dim));
-  INLAY_CHECK_OK(floats(scratch.frequencies, config.rope_dim / 2));
-  scratch.head_dim = config.head_dim;
-  INLAY_CHECK_OK(floats(scratch.attention, shape.threads * AttentionScratchFloats(config.head_dim)));
+  INLAY_CHECK_OK(floats(scratch.key, tokens * config.k_dim()));
+  INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
+  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, config.mixed_dim()));
+  INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.max_ffn_dim()));
+  if (config.gated) INLAY_CHECK_OK(floats(scratch.up, tokens * config.max_ffn_dim()));
+  for (Rotations* rotations : {&scratch.rotations, &scratch.local_rotations}) {
+    if (rotations == &scratch.local_rotations && config.rope.local_base == 0.0f) continue;
+    INLAY_CHECK_OK(floats(rotations->turns, tokens * config.rope_dim));
+    INLAY_CHECK_OK(floats(rotations->frequencies, config.rope_dim / 2));
+  }
+  if (config.attention.temperature != 0.0f) INLAY_CHECK_OK(floats(scratch.temperatures, tokens));
+  scratch.attention_floats = AttentionScratchFloats(config.head_dim, config.value_width());
+  INLAY_CHECK_OK(floats(scratch.attention, shape.threads * scratch.attention_floats));
   const std::size_t spans = DivideUp(shape.context, kKvSpan);
   if (spans > 1) {
     INLAY_CHECK_OK(floats(scratch.partials,
-                          config.kv_heads * AttentionPartialFloats(config.head_dim, config.group(), spans)));
+                          config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
   }
-  INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
+  if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
   if (config.experts != 0) {
     ExpertScratch& experts = scratch.experts;
     const std::size_t choices = tokens * config.experts_per_token;

@@ -1,7 +1,9 @@
 // The forward pass: tokens in, logits out. Reads top to bottom as the model computes.
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "inlay/core/executor.hpp"
@@ -11,7 +13,7 @@
 #include "inlay/kernels/pack.hpp"
 #include "inlay/kernels/rope.hpp"
 #include "inlay/layers/batch.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 #include "inlay/layers/scratch.hpp"
 #include "inlay/weights/packed_weights.hpp"
 
@@ -31,32 +33,82 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// residual[t] = row of the embedding table; rotations[t] = cos and sin of the token's position.
+// 1 + temperature * ln(1 + floor((position + offset) / length)), the factor on a query (see AttentionConfig).
+inline float QueryTemperature(const AttentionConfig& attention, std::size_t position) {
+  const double length = static_cast<double>(attention.temperature_length);
+  const double periods = std::floor((static_cast<double>(position) + static_cast<double>(attention.temperature_offset)) / length);
+  return static_cast<float>(1.0 + static_cast<double>(attention.temperature) * std::log(1.0 + periods));
+}
+
+// The embedding of one token at a position: rows of up to three tables, added, scaled and normalised.  out: [dim]
+template <class FormatList, class Spec>
+HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, TokenId token, std::size_t position,
+                           float* other, float* out) {
+  const ModelConfig& config = spec.config();
+  const auto row = [&](const PackedMatrix& table, std::size_t index, float* to) HWY_ATTR {
+    UnpackRow<FormatList>(table.type, table.data, config.dim, index, to);
+  };
+  row(weights.token_embedding, static_cast<std::size_t>(token), out);
+  if (config.embedding_scale != 1.0f) Scale(config.embedding_scale, config.dim, out);
+  if (config.token_types != 0) {
+    row(weights.token_types, 0, other);
+    AddResidual(other, config.dim, out);
+  }
+  if (config.learned_positions) {
+    row(weights.position_embedding, position, other);
+    AddResidual(other, config.dim, out);
+  }
+  if (config.norm.embedding) {
+    NormalizeRow(spec, out, weights.embedding_norm, weights.embedding_norm_bias, spec.dim(), out);
+  }
+}
+
+// residual[t] = the token's embedding; and what depends on positions alone: rotations and temperatures.
 template <class FormatList, class Spec>
 HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::span<const SequenceInput> sequences,
-                            const Scratch& scratch, ExecutorRef executor) {
+                            const Scratch& scratch, double magnitude, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
-    const std::size_t position = sequence.cache->length();
+    const std::size_t start = sequence.cache->length();
     ForTokenRanges(executor, sequence.tokens.size(), [&](std::size_t begin, std::size_t end) HWY_ATTR {
       for (std::size_t t = begin; t < end; ++t) {
-        UnpackRow<FormatList>(weights.token_embedding.type, weights.token_embedding.data, config.dim,
-                  static_cast<std::size_t>(sequence.tokens[t]), scratch.residual + (row + t) * config.dim);
-        RopeTable(scratch.frequencies, config.rope_dim / 2, position + t, scratch.rotations + (row + t) * config.rope_dim);
+        const std::size_t at = row + t, position = start + t;
+        // The row where the first norm will go is free until then.
+        EmbedToken<FormatList>(spec, weights, sequence.tokens[t], position,
+                               scratch.normalized.values + at * scratch.normalized.stride,
+                               scratch.residual + at * config.dim);
+        RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
+                  scratch.rotations.turns + at * config.rope_dim);
+        if (config.rope.local_base != 0.0f) {
+          RopeTable(scratch.local_rotations.frequencies, config.rope_dim / 2, position, 1.0,
+                    scratch.local_rotations.turns + at * config.rope_dim);
+        }
+        if (config.attention.temperature != 0.0f) {
+          scratch.temperatures[at] = QueryTemperature(config.attention, position);
+        }
       }
     });
     row += sequence.tokens.size();
   }
 }
 
-// Logits of the positions that the sequences ask for, in order, into scratch.logits [outputs, vocab].
-template <class FormatList, class Spec>
-HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weights,
-                                     std::span<const SequenceInput> sequences, const Scratch& scratch,
-                                     ExecutorRef executor) {
-  const ModelConfig& config = spec.config();
-  const std::size_t dim = config.dim;
+// residual (or the branch) += attention(norm(residual)).
+template <class FormatList, class KvList, class Spec>
+HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                             ExecutorRef executor) {
+  ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+  Attend<KvList>(spec, layer, index, sequences, scratch, executor);
+  AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+}
+
+// The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
+template <class Spec>
+HWY_INLINE std::size_t FinishHidden(const Spec& spec, const ModelWeights& weights,
+                                    std::span<const SequenceInput> sequences, ActivationKinds kinds,
+                                    const Scratch& scratch, ExecutorRef executor) {
+  const std::size_t dim = spec.config().dim;
   // The rows asked for move to the front; a row never moves past one that is still needed.
   std::size_t row = 0, outputs = 0;
   for (const SequenceInput& sequence : sequences) {
@@ -68,29 +120,50 @@ HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weigh
     row += count;
   }
   if (outputs == 0) return 0;
-  NormalizeRows(scratch.residual, weights.output_norm, config.norm_epsilon, spec.dim(), outputs,
-                KindsFor(weights.output), scratch.normalized, executor);
-  Multiply<FormatList>(weights.output.type, weights.output.data, config.vocab, spec.dim(), scratch.normalized, outputs,
-                       Output{scratch.logits, config.vocab, false}, executor);
+  NormalizeRows(spec, scratch.residual, weights.output_norm, weights.output_norm_bias, outputs, kinds, scratch.normalized,
+                executor);
   return outputs;
 }
 
+// The logits of scratch.normalized's first rows, into scratch.logits [outputs, vocab].
+template <class FormatList, class Spec>
+HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const Scratch& scratch,
+                              ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t vocab = config.vocab;
+  Multiply<FormatList>(weights.output.type, weights.output.data, weights.output_bias, vocab, spec.dim(), scratch.normalized,
+                       outputs, Output{scratch.logits, vocab, false}, executor);
+  if (config.logit_divisor != 1.0f) Scale(1.0f / config.logit_divisor, outputs * vocab, scratch.logits);
+  if (config.logit_softcap != 0.0f) SoftCap(config.logit_softcap, outputs * vocab, scratch.logits);
+}
+
+// What a pass leaves behind: logits in scratch.logits, or hidden states in scratch.normalized.
+enum class PassResult : std::uint8_t { kLogits, kHidden };
+
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
-// Returns the number of rows in scratch.logits. At most five synchronisations a layer, whatever the number of tokens
-// when there is one, as normalising and quantising one row is cheaper than sharing it.
+// `magnitude` is that of rotated queries and keys. Returns the number of rows of the result. At most five synchronisations a
+// layer, whatever the number of tokens when there is one, as normalising and quantising one row is cheaper than sharing it.
 template <class FormatList, class KvList, class Spec>
 HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weights,
                                      std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                     ExecutorRef executor) {
-  EmbedTokens<FormatList>(spec, weights, sequences, scratch, executor);
-  for (std::size_t l = 0; l < spec.config().layers; ++l) {
+                                     double magnitude, PassResult result, ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  EmbedTokens<FormatList>(spec, weights, sequences, scratch, magnitude, executor);
+  for (std::size_t l = 0; l < config.layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
-    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
-    Attend<KvList>(spec, l, sequences, scratch, executor);
-    AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
-    AddFeedForward<FormatList>(spec, layer, tokens, scratch, executor);
+    const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
+      FinishBranch(spec, norm, bias, tokens, scratch, executor);
+    };
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
+    AddFeedForward<FormatList>(spec, layer, l, tokens, scratch, executor);
+    finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
   }
-  return ComputeLogits<FormatList>(spec, weights, sequences, scratch, executor);
+  const bool logits = config.logits && result == PassResult::kLogits;
+  const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
+  const std::size_t outputs = FinishHidden(spec, weights, sequences, kinds, scratch, executor);
+  if (logits && outputs != 0) ComputeLogits<FormatList>(spec, weights, outputs, scratch, executor);
+  return outputs;
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

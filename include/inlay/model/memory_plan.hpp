@@ -14,7 +14,7 @@
 #include "inlay/core/result.hpp"
 #include "inlay/formats/kv_type.hpp"
 #include "inlay/kernels/kv_layout.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 #include "inlay/layers/scratch.hpp"
 
 INLAY_BEGIN_NAMESPACE
@@ -57,13 +57,13 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
   if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
-      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(config.head_dim), bytes) ||
+      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(std::max<std::size_t>(config.head_dim, config.value_width())), bytes) ||
       bytes > std::numeric_limits<std::size_t>::max() / 4) {
     return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
   }
   ScratchShape shape;
   shape.tokens = std::min(options.batch, context);
-  shape.outputs = std::min(options.outputs, shape.tokens);
+  shape.outputs = config.logits ? std::min(options.outputs, shape.tokens) : 0;
   shape.context = context;
   shape.threads = options.threads;
   shape.kinds = kinds;

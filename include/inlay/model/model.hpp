@@ -7,8 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
 
+#include "inlay/config/config_fields.hpp"
 #include "inlay/config/model_config.hpp"
 #include "inlay/config/spec.hpp"
 #include "inlay/core/arena.hpp"
@@ -20,53 +20,17 @@
 #include "inlay/formats/kv_type.hpp"
 #include "inlay/formats/weight_type.hpp"
 #include "inlay/layers/batch.hpp"
-#include "inlay/layers/kv_cache.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 #include "inlay/model/forward-inl.hpp"
 #include "inlay/model/memory_plan.hpp"
+#include "inlay/model/outputs.hpp"
 #include "inlay/model/workspace.hpp"
 #include "inlay/weights/packed_weights.hpp"
 #include "inlay/weights/recipes.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
-// Logits of some positions: [rows, vocab]. Valid until the workspace is used again.
-struct LogitsView {
-  const float* data = nullptr;
-  std::size_t rows = 0;
-  std::size_t vocab = 0;
-
-  std::span<const float> row(std::size_t index) const { return {data + index * vocab, vocab}; }
-};
-
 namespace detail {
-
-// The first field in which a file's model differs from the one compiled in. The trained context is no dimension of any
-// tensor and may differ.
-inline Result<void> RequireSameModel(const ModelConfig& compiled, const ModelConfig& file) {
-  const auto same = [](std::string_view field, auto expected, auto found) -> Result<void> {
-    if (expected == found) return {};
-    if constexpr (std::is_integral_v<decltype(expected)>) {
-      return Fail(ErrorCode::kMismatch, field, "the file has ", found, ", this model type is compiled for ", expected);
-    } else {
-      return Fail(ErrorCode::kMismatch, field, "differs from what this model type is compiled for");
-    }
-  };
-  INLAY_CHECK_OK(same("architecture", compiled.architecture, file.architecture));
-  INLAY_CHECK_OK(same("dim", compiled.dim, file.dim));
-  INLAY_CHECK_OK(same("layers", compiled.layers, file.layers));
-  INLAY_CHECK_OK(same("heads", compiled.heads, file.heads));
-  INLAY_CHECK_OK(same("kv_heads", compiled.kv_heads, file.kv_heads));
-  INLAY_CHECK_OK(same("head_dim", compiled.head_dim, file.head_dim));
-  INLAY_CHECK_OK(same("ffn_dim", compiled.ffn_dim, file.ffn_dim));
-  INLAY_CHECK_OK(same("vocab", compiled.vocab, file.vocab));
-  INLAY_CHECK_OK(same("rope_dim", compiled.rope_dim, file.rope_dim));
-  INLAY_CHECK_OK(same("window", compiled.window, file.window));
-  INLAY_CHECK_OK(same("experts", compiled.experts, file.experts));
-  INLAY_CHECK_OK(same("experts_per_token", compiled.experts_per_token, file.experts_per_token));
-  ModelConfig rest = file;
-  rest.context = compiled.context;
-  return same("rope_base, rope_scale, rope_scaling, norm_epsilon or tied_embeddings", compiled, rest);
-}
 
 // Memory for the table of layers: inside a static model, handed over by the caller for a dynamic one.
 template <class Spec>
@@ -110,7 +74,7 @@ class BasicModel {
     INLAY_CHECK_OK(Validate(config));
     BasicModel model(config);
     if constexpr (kIsStatic) {
-      INLAY_CHECK_OK(detail::RequireSameModel(Spec::config(), config));
+      INLAY_CHECK_OK(RequireSameModel(Spec::config(), config));
     } else {
       if (table.size() < config.layers) {
         return Fail(ErrorCode::kInvalidArgument, "table", "needs ", config.layers, " entries, has ", table.size());
@@ -151,14 +115,14 @@ class BasicModel {
   }
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
-  Result<KvCache> NewCache(const SessionOptions& options, Arena& arena) const {
+  Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
     INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
     INLAY_CHECK_OK(CheckKvType(options.kv));
-    return KvCache::Create(arena, config(), options.kv, options.ContextFor(config()));
+    return SequenceCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
     INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kKinds));
-    return Workspace::Create(arena, config(), shape, weights_.rope_factors);
+    return Workspace::Create(arena, config(), shape, weights_);
   }
 
   // Runs the new tokens of all sequences, appends them to their caches, and returns the logits asked for, sequence by
@@ -167,37 +131,46 @@ class BasicModel {
   // Errors leave every cache as it was: kInvalidArgument (token id, memory of another model), kContextFull, kTooLarge (beyond the workspace),
   // kNonFinite (weights or activations overflowed). No allocation; the only locks are the executor's.
   Result<LogitsView> Forward(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
+    if (!config().logits) {
+      return Fail(ErrorCode::kUnsupported, "logits", "this model gives embeddings only; see Embed");
+    }
+    INLAY_ASSIGN_OR_RETURN(const Counts counts, CheckPass(sequences, workspace));
     const Scratch& scratch = workspace.scratch();
-    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
-      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
-    }
-    std::size_t tokens = 0, outputs = 0;
-    for (std::size_t i = 0; i < sequences.size(); ++i) {
-      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
-      for (const SequenceInput& other : sequences.first(i)) {
-        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
-      }
-      tokens += sequences[i].tokens.size();
-      outputs += OutputCount(sequences[i]);
-    }
-    if (tokens > scratch.shape.tokens) {
-      return Fail(ErrorCode::kTooLarge, "tokens", tokens, " in one pass, the workspace is made for ", scratch.shape.tokens);
-    }
-    if (outputs > scratch.shape.outputs) {
-      return Fail(ErrorCode::kTooLarge, "outputs", outputs, " in one pass, the workspace is made for ",
+    if (counts.outputs > scratch.shape.outputs) {
+      return Fail(ErrorCode::kTooLarge, "outputs", counts.outputs, " in one pass, the workspace is made for ",
                   scratch.shape.outputs);
     }
-    LogitsView logits{scratch.logits, outputs, config().vocab};
-    if (tokens == 0) return logits;
-    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, scratch, executor);
-    for (std::size_t i = 0; i < outputs * logits.vocab; ++i) {
+    const LogitsView logits{scratch.logits, counts.outputs, config().vocab};
+    if (counts.tokens == 0) return logits;
+    Run(sequences, counts.tokens, workspace, HWY_NAMESPACE::PassResult::kLogits, executor);
+    for (std::size_t i = 0; i < counts.outputs * logits.vocab; ++i) {
       if (!IsFinite(scratch.logits[i])) {
         return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
                     " has no finite score; the weights hold NaN or infinity, or overflow");
       }
     }
-    for (const SequenceInput& sequence : sequences) sequence.cache->Advance(sequence.tokens.size());
+    Advance(sequences);
     return logits;
+  }
+
+  // The same up to the final norm: the hidden states of the positions asked for (of any number of them), which are what
+  // embeddings are made of (model/embedding.hpp).
+  Result<HiddenView> Embed(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
+    INLAY_ASSIGN_OR_RETURN(const Counts counts, CheckPass(sequences, workspace));
+    const Activations& states = workspace.scratch().normalized;
+    const HiddenView hidden{states.values, counts.outputs, config().dim, states.stride};
+    if (counts.tokens == 0) return hidden;
+    Run(sequences, counts.tokens, workspace, HWY_NAMESPACE::PassResult::kHidden, executor);
+    for (std::size_t row = 0; row < hidden.rows; ++row) {
+      for (const float value : hidden.row(row)) {
+        if (!IsFinite(value)) {
+          return Fail(ErrorCode::kNonFinite, "hidden state", "of output ", row,
+                      " is not finite; the weights hold NaN or infinity, or overflow");
+        }
+      }
+    }
+    Advance(sequences);
+    return hidden;
   }
 
   // Pointers to every tensor.
@@ -231,11 +204,49 @@ class BasicModel {
     INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
-    INLAY_CHECK_OK(KvCache::Create(cache_bytes, config, options.kv, shape.context));
+    INLAY_CHECK_OK(SequenceCache::Create(cache_bytes, config, options.kv, shape.context));
     INLAY_CHECK_OK(Scratch::Create(scratch_bytes, config, shape));
     plan.kv_cache = cache_bytes.used();
     plan.scratch = scratch_bytes.used();
     return plan;
+  }
+
+  struct Counts {
+    std::size_t tokens = 0;
+    std::size_t outputs = 0;
+  };
+
+  Result<Counts> CheckPass(std::span<const SequenceInput> sequences, const Workspace& workspace) const {
+    const Scratch& scratch = workspace.scratch();
+    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
+    }
+    Counts counts;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
+      for (const SequenceInput& other : sequences.first(i)) {
+        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
+      }
+      counts.tokens += sequences[i].tokens.size();
+      counts.outputs += OutputCount(sequences[i]);
+    }
+    if (counts.tokens > scratch.shape.tokens) {
+      return Fail(ErrorCode::kTooLarge, "tokens", counts.tokens, " in one pass, the workspace is made for ",
+                  scratch.shape.tokens);
+    }
+    return counts;
+  }
+
+  void Run(std::span<const SequenceInput> sequences, std::size_t tokens, const Workspace& workspace,
+           HWY_NAMESPACE::PassResult result, ExecutorRef executor) const {
+    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, workspace.scratch(),
+                                                   workspace.rope_magnitude(), result, executor);
+  }
+
+  static void Advance(std::span<const SequenceInput> sequences) {
+    for (const SequenceInput& sequence : sequences) {
+      if (!sequence.tokens.empty()) sequence.cache->Advance(sequence.tokens.size());
+    }
   }
 
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
@@ -249,6 +260,15 @@ class BasicModel {
     if (sequence.tokens.size() > sequence.cache->remaining()) {
       return Fail(ErrorCode::kContextFull, "tokens", sequence.tokens.size(), " new tokens, ", sequence.cache->remaining(),
                   " of ", sequence.cache->context(), " positions left");
+    }
+    const std::size_t end = sequence.cache->length() + sequence.tokens.size();
+    if (config().learned_positions && end > config().context) {
+      return Fail(ErrorCode::kContextFull, "tokens", "end at position ", end, ", the model has a table of ",
+                  config().context, " positions");
+    }
+    if (!config().attention.causal && sequence.cache->length() != 0 && !sequence.tokens.empty()) {
+      return Fail(ErrorCode::kInvalidArgument, "cache", "is not empty: this model reads a whole sequence in one pass, as "
+                  "every token sees all of them; Truncate(0) begins another");
     }
     for (const TokenId token : sequence.tokens) {
       if (token < 0 || static_cast<std::uint32_t>(token) >= config().vocab) {

@@ -86,10 +86,10 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
   std::size_t at = 0;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const TensorShape shape = ShapeOf(config, id.role);
+    if (!HasRole(config, id)) continue;
+    const TensorShape shape = ShapeOf(config, id);
     const WeightType type = IsVector(id.role) ? WeightType::kF32 : sources[i].type;
-    const std::size_t bytes = PackedTensorBytes(config, id.role, type);
+    const std::size_t bytes = PackedTensorBytes(config, id, type);
     if (bytes > out.size() - at) {
       return Fail(ErrorCode::kOutOfMemory, "packed weights", "the buffer has only ", out.size(), " bytes");
     }
@@ -97,8 +97,12 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
     bool finite = true;
     if (IsVector(id.role)) {
       std::fill(to.begin(), to.end(), std::byte{0});
-      DecodeRow(sources[i].type, sources[i].data, shape.cols, reinterpret_cast<float*>(to.data()));
-      finite = !check_finite || detail::RowsAreFinite(sources[i].type, sources[i].data, 1, shape.cols);
+      float* const values = reinterpret_cast<float*>(to.data());
+      for (std::size_t n = 0; n < shape.count; ++n) {
+        DecodeRow(sources[i].type, sources[i].data + n * RowBytes(sources[i].type, shape.cols), shape.cols,
+                  values + n * shape.cols);
+      }
+      finite = !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
     } else {
       const std::size_t stride = bytes / shape.count;
       const std::size_t source_stride = shape.rows * RowBytes(type, shape.cols);

@@ -4,13 +4,13 @@
 // "inlay.weights" of 64-byte alignment: the packed weights buffer. Any GGUF inspector can list it; only inlay runs it.
 //   inlay.layout           string   id of the packed layout (kernels/packed_layout.hpp)
 //   inlay.tensor_types     u8[]     GGUF type id of each tensor, by tensor number (weights/tensor_roles.hpp)
-//   inlay.vocab_size       u32      rows of the embedding table
-//   inlay.tied_embeddings  bool     the output matrix is the embedding table
-//   inlay.rope_factors     bool     the buffer holds rotary factors
+//   inlay.config.FIELD     of the field's kind: the configuration (config/model_config.hpp), fields that are not at their
+//                          default. Layer patterns are u32[]: period, bits
 //   inlay.sha256           string   of the tensor's bytes, 64 lower-case hexadecimal digits
 #ifndef INLAY_WEIGHTS_PACKED_FILE_HPP_
 #define INLAY_WEIGHTS_PACKED_FILE_HPP_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include <span>
 #include <string_view>
 
+#include "inlay/config/config_fields.hpp"
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/arena.hpp"
 #include "inlay/core/executor.hpp"
@@ -27,8 +28,8 @@
 #include "inlay/files/gguf_writer.hpp"
 #include "inlay/files/sha256.hpp"
 #include "inlay/kernels/packed_layout.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/packed_weights.hpp"
-#include "inlay/weights/weight_source.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -48,6 +49,83 @@ constexpr std::array<char, 64> HexDigits(const Sha256Digest& digest) {
 }
 }  // namespace detail
 
+inline constexpr std::string_view kStoredConfigPrefix = "inlay.config.";
+
+namespace detail {
+inline TextBuffer<64> StoredKey(const ConfigField& field) { return TextBuffer<64>(kStoredConfigPrefix, field.name); }
+
+inline bool IsStored(const ModelConfig& config, const ConfigField& field) {
+  return !SameField(config, ModelConfig{}, field);
+}
+
+inline Result<void> ReadPattern(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
+  INLAY_ASSIGN_OR_RETURN(const GgufArray words, value.AsArray(GgufType::kU32));
+  LayerPattern pattern;
+  if (words.count != 1 + pattern.bits.size()) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", words.count, " words, must have ",
+                  1 + pattern.bits.size());
+  }
+  pattern.period = words.at<std::uint32_t>(0);
+  for (std::size_t i = 0; i < pattern.bits.size(); ++i) pattern.bits[i] = words.at<std::uint32_t>(i + 1);
+  SetField(config, field, pattern);
+  return {};
+}
+}  // namespace detail
+
+// The configuration that a packed file carries. kUnsupported: a field that this version does not know.
+inline Result<ModelConfig> ReadStoredConfig(const GgufFile& file) {
+  ModelConfig config;
+  std::size_t known = 0, all = 0;
+  for (const ConfigField& field : kConfigFields) {
+    const std::optional<GgufValue> value = file.Find(detail::StoredKey(field).view());
+    if (!value) continue;
+    ++known;
+    if (field.kind == ConfigFieldKind::kPattern) {
+      INLAY_CHECK_OK(detail::ReadPattern(*value, field, config));
+    } else {
+      INLAY_CHECK_OK(detail::ReadField(*value, field, config));
+    }
+  }
+  for (std::size_t i = 0; i < file.metadata_count(); ++i) all += file.metadata(i).key.starts_with(kStoredConfigPrefix);
+  for (std::size_t i = 0; known != all && i < file.metadata_count(); ++i) {
+    const GgufValue value = file.metadata(i);
+    if (!value.key.starts_with(kStoredConfigPrefix)) continue;
+    bool found = false;
+    for (const ConfigField& field : kConfigFields) found |= value.key.substr(kStoredConfigPrefix.size()) == field.name;
+    if (!found) {
+      return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is not a field of this version's configurations");
+    }
+  }
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+inline std::size_t StoredConfigCount(const ModelConfig& config) {
+  std::size_t count = 0;
+  for (const ConfigField& field : kConfigFields) count += detail::IsStored(config, field) ? 1 : 0;
+  return count;
+}
+inline Result<void> StoreConfig(const ModelConfig& config, GgufWriter& writer) {
+  for (const ConfigField& field : kConfigFields) {
+    if (!detail::IsStored(config, field)) continue;
+    const TextBuffer<64> key = detail::StoredKey(field);
+    switch (field.kind) {
+      case ConfigFieldKind::kUnsigned: INLAY_CHECK_OK(writer.Put(key.view(), GetField<std::uint32_t>(config, field))); break;
+      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(writer.Put(key.view(), GetField<float>(config, field))); break;
+      case ConfigFieldKind::kBool: INLAY_CHECK_OK(writer.Put(key.view(), GetField<bool>(config, field))); break;
+      case ConfigFieldKind::kEnum: INLAY_CHECK_OK(writer.Put(key.view(), GetField<std::uint8_t>(config, field))); break;
+      case ConfigFieldKind::kPattern: {
+        const LayerPattern pattern = GetField<LayerPattern>(config, field);
+        std::array<std::uint32_t, 5> words{pattern.period};
+        std::copy(pattern.bits.begin(), pattern.bits.end(), words.begin() + 1);
+        INLAY_CHECK_OK(writer.PutArray(key.view(), std::span<const std::uint32_t>(words)));
+        break;
+      }
+    }
+  }
+  return {};
+}
+
 // What a packed file holds, as views into it.
 class PackedFile {
  public:
@@ -60,18 +138,13 @@ class PackedFile {
       return Fail(ErrorCode::kUnsupported, "inlay.layout", "\"", layout, "\"; this version reads \"", kPackedLayoutId,
                   "\": pack the model again from its original file");
     }
-    TensorFacts facts;
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t vocab, file.GetUnsigned("inlay.vocab_size", kMaxDimension));
-    facts.vocab = static_cast<std::uint32_t>(vocab);
-    INLAY_ASSIGN_OR_RETURN(facts.tied_embeddings, file.GetBool("inlay.tied_embeddings"));
-    INLAY_ASSIGN_OR_RETURN(facts.rope_factors, file.GetBool("inlay.rope_factors"));
     PackedFile packed;
-    INLAY_ASSIGN_OR_RETURN(packed.config_, ReadConfig(file, facts));
+    INLAY_ASSIGN_OR_RETURN(packed.config_, ReadStoredConfig(file));
 
     INLAY_ASSIGN_OR_RETURN(const GgufArray types, file.GetArray("inlay.tensor_types", GgufType::kU8));
     if (types.count != TensorCount(packed.config_)) {
       return Fail(ErrorCode::kMismatch, "inlay.tensor_types", types.count, " entries, the configuration needs ",
-                  TensorCount(packed.config_));
+                  TensorCount(packed.config_), "; a file of another version must be packed again");
     }
     for (std::uint64_t i = 0; i < types.count; ++i) {
       if (FindWeightType(std::uint32_t{types.at<std::uint8_t>(i)}) == nullptr) {
@@ -148,41 +221,19 @@ inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types
   tensor.type_id = static_cast<std::uint32_t>(WeightType::kI8);
   tensor.dims[0] = packed.size();
   tensor.bytes = packed.size();
-  constexpr std::size_t kOwnKeys = 6;
+  const std::size_t own_keys = 3 + StoredConfigCount(config);
   INLAY_ASSIGN_OR_RETURN(GgufWriter writer,
-                         GgufWriter::Begin(sink, metadata.count + kOwnKeys, std::span(&tensor, 1), kAlignment));
+                         GgufWriter::Begin(sink, metadata.count + own_keys, std::span(&tensor, 1), kAlignment));
   INLAY_CHECK_OK(metadata.put(writer));
   const std::array<char, 64> digest = detail::HexDigits(Sha256::Of(packed));
   INLAY_CHECK_OK(writer.Put("inlay.layout", kPackedLayoutId));
   INLAY_CHECK_OK(writer.PutArray("inlay.tensor_types",
                                  std::span(reinterpret_cast<const std::uint8_t*>(types.data()), types.size())));
-  INLAY_CHECK_OK(writer.Put("inlay.vocab_size", config.vocab));
-  INLAY_CHECK_OK(writer.Put("inlay.tied_embeddings", config.tied_embeddings));
-  INLAY_CHECK_OK(writer.Put("inlay.rope_factors", config.rope_scaling == RopeScaling::kFactors));
+  INLAY_CHECK_OK(StoreConfig(config, writer));
   INLAY_CHECK_OK(writer.Put("inlay.sha256", std::string_view(digest.data(), digest.size())));
   INLAY_CHECK_OK(writer.EndMetadata());
   INLAY_CHECK_OK(writer.Append(packed));
   return writer.Finish();
-}
-
-// The hyperparameters of a configuration as GGUF metadata of the llama family, for files made from something else than
-// GGUF. With ReadConfig, round trip (tied embeddings, vocabulary and rotary factors are facts of the tensors).
-inline constexpr std::size_t kConfigMetadataCount = 14;
-inline Result<void> PutConfig(const ModelConfig& c, std::string_view name, GgufWriter& writer) {
-  INLAY_CHECK_OK(writer.Put("general.architecture", Name(c.architecture)));
-  INLAY_CHECK_OK(writer.Put("general.name", name));
-  INLAY_CHECK_OK(writer.Put("llama.vocab_size", c.vocab));
-  INLAY_CHECK_OK(writer.Put("llama.context_length", c.context));
-  INLAY_CHECK_OK(writer.Put("llama.embedding_length", c.dim));
-  INLAY_CHECK_OK(writer.Put("llama.block_count", c.layers));
-  INLAY_CHECK_OK(writer.Put("llama.feed_forward_length", c.ffn_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.head_count", c.heads));
-  INLAY_CHECK_OK(writer.Put("llama.attention.head_count_kv", c.kv_heads));
-  INLAY_CHECK_OK(writer.Put("llama.attention.key_length", c.head_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.value_length", c.head_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.layer_norm_rms_epsilon", c.norm_epsilon));
-  INLAY_CHECK_OK(writer.Put("llama.rope.dimension_count", c.rope_dim));
-  return writer.Put("llama.rope.freq_base", c.rope_base);
 }
 
 INLAY_END_NAMESPACE

@@ -6,6 +6,7 @@
 #ifndef INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
 #define INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -24,9 +25,9 @@
 INLAY_BEGIN_NAMESPACE
 
 // Bytes of one packed tensor, a multiple of 64.
-constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorRole role, WeightType type) {
-  const TensorShape shape = ShapeOf(config, role);
-  if (IsVector(role)) return ArenaBytes<float>(shape.cols);
+constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorId id, WeightType type) {
+  const TensorShape shape = ShapeOf(config, id);
+  if (IsVector(id.role)) return ArenaBytes<float>(shape.cols * shape.count);
   return shape.count * RoundUp(PackedBytes(type, shape.rows, shape.cols), kAlignment);
 }
 
@@ -39,8 +40,8 @@ constexpr std::size_t PackedWeightsBytes(const ModelConfig& config, TypeOf&& typ
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const std::size_t more = PackedTensorBytes(config, id.role, type_of(id));
+    if (!HasRole(config, id)) continue;
+    const std::size_t more = PackedTensorBytes(config, id, type_of(id));
     if (more > kUncountable - bytes) return kUncountable;
     bytes += more;
   }
@@ -63,28 +64,30 @@ struct PackedMatrix {
   const std::byte* expert(std::size_t index) const { return data + index * stride; }
 };
 
-// The tensors of one layer, as pointers into the packed buffer.
+namespace detail {
+template <TensorForm kForm>
+struct BoundTensor {
+  using Type = PackedMatrix;
+};
+template <>
+struct BoundTensor<TensorForm::kVector> {
+  using Type = const float*;
+};
+}  // namespace detail
+
+#define INLAY_DETAIL_ROLE(form, role, member, name) detail::BoundTensor<TensorForm::form>::Type member{};
+// The tensors of one layer, as pointers into the packed buffer; nullptr for those that it does not have. Shapes: ShapeOf.
+// Matrices are PackedMatrix, vectors const float* (of experts: [experts, cols]).
 struct LayerWeights {
-  const float* attention_norm = nullptr;  // [dim]
-  PackedMatrix query;                     // [q_dim, dim]
-  PackedMatrix key;                       // [kv_dim, dim]
-  PackedMatrix value;                     // [kv_dim, dim]
-  PackedMatrix attention_output;          // [dim, q_dim]
-  const float* ffn_norm = nullptr;        // [dim]
-  PackedMatrix router;                    // [experts, dim], only with experts
-  PackedMatrix gate;                      // [ffn_dim, dim]
-  PackedMatrix up;                        // [ffn_dim, dim]
-  PackedMatrix down;                      // [dim, ffn_dim]
+  INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE)
 };
 
-// All weights of a model. The packed buffer and the table of layers outlive it.
+// All weights of a model. The packed buffer and the table of layers outlive it. `output` is the embedding table when tied.
 struct ModelWeights {
-  PackedMatrix token_embedding;         // [vocab, dim]
-  const float* output_norm = nullptr;   // [dim]
-  PackedMatrix output;                  // [vocab, dim]; the embedding table when tied
-  const float* rope_factors = nullptr;  // [rope_dim / 2], or nullptr
+  INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE)
   std::span<const LayerWeights> layers;
 };
+#undef INLAY_DETAIL_ROLE
 
 // Points `weights` into a packed buffer. `layers` has config.layers entries. kMismatch when the buffer's size is not what
 // configuration and types need, kUnsupported when a type cannot be multiplied with. Cost: the number of tensors.
@@ -95,9 +98,9 @@ inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorT
   }
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role) || IsVector(id.role)) continue;
+    if (!HasRole(config, id) || IsVector(id.role)) continue;
     const WeightTypeInfo& info = Info(types[i]);
-    const std::size_t cols = ShapeOf(config, id.role).cols;
+    const std::size_t cols = ShapeOf(config, id).cols;
     if (!info.multiplies || cols % info.block_values != 0) {
       return Fail(ErrorCode::kUnsupported, TensorName(config, id).view(), "type ", info.name, " cannot hold rows of ", cols);
     }
@@ -111,30 +114,31 @@ inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorT
   }
 
   ModelWeights weights;
+  std::fill(layers.begin(), layers.end(), LayerWeights{});
   const std::byte* at = packed.data();
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const std::size_t bytes = PackedTensorBytes(config, id.role, types[i]);
-    const PackedMatrix matrix{at, bytes / ShapeOf(config, id.role).count, types[i]};
+    if (!HasRole(config, id)) continue;
+    const std::size_t bytes = PackedTensorBytes(config, id, types[i]);
+    const PackedMatrix matrix{at, bytes / ShapeOf(config, id).count, types[i]};
     const float* vector = reinterpret_cast<const float*>(at);
     at += bytes;
-    LayerWeights* layer = IsLayerRole(id.role) ? &layers[id.layer] : nullptr;
+    const auto bind = [&](auto& tensor) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(tensor)>, PackedMatrix>) {
+        tensor = matrix;
+      } else {
+        tensor = vector;
+      }
+    };
     switch (id.role) {
-      case TensorRole::kTokenEmbedding: weights.token_embedding = matrix; break;
-      case TensorRole::kOutputNorm: weights.output_norm = vector; break;
-      case TensorRole::kOutput: weights.output = matrix; break;
-      case TensorRole::kRopeFactors: weights.rope_factors = vector; break;
-      case TensorRole::kAttentionNorm: layer->attention_norm = vector; break;
-      case TensorRole::kQuery: layer->query = matrix; break;
-      case TensorRole::kKey: layer->key = matrix; break;
-      case TensorRole::kValue: layer->value = matrix; break;
-      case TensorRole::kAttentionOutput: layer->attention_output = matrix; break;
-      case TensorRole::kFfnNorm: layer->ffn_norm = vector; break;
-      case TensorRole::kRouter: layer->router = matrix; break;
-      case TensorRole::kGate: layer->gate = matrix; break;
-      case TensorRole::kUp: layer->up = matrix; break;
-      case TensorRole::kDown: layer->down = matrix; break;
+#define INLAY_DETAIL_ROLE(form, role, member, name) \
+  case TensorRole::role: bind(weights.member); break;
+      INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
+#define INLAY_DETAIL_ROLE(form, role, member, name) \
+  case TensorRole::role: bind(layers[id.layer].member); break;
+      INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
     }
   }
   if (config.tied_embeddings) weights.output = weights.token_embedding;
@@ -147,7 +151,7 @@ template <class FormatList>
 Result<void> CheckFormats(const ModelConfig& config, TensorTypes types) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role) || IsVector(id.role) || FormatList::Contains(types[i])) continue;
+    if (!HasRole(config, id) || IsVector(id.role) || FormatList::Contains(types[i])) continue;
     TextBuffer<96> list;
     for (const WeightType type : FormatList::kList) list.Append(list.empty() ? "" : ", ").Append(Name(type));
     return Fail(ErrorCode::kUnsupported, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(), "type ",

@@ -24,6 +24,9 @@ constexpr bool HasMoreBits(const ModelConfig& config, TensorId id) {
 constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
   return id.role == TensorRole::kOutput || (id.role == TensorRole::kTokenEmbedding && config.tied_embeddings);
 }
+constexpr bool IsDown(TensorRole role) {
+  return role == TensorRole::kDown || role == TensorRole::kExpertDown || role == TensorRole::kSharedDown;
+}
 }  // namespace detail
 
 // The mixes that published files are named after: most matrices in one type, and more bits for the output matrix and for
@@ -31,29 +34,24 @@ constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
 struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
-    const bool more_bits = detail::HasMoreBits(config, id);
-    switch (id.role) {
-      case TensorRole::kValue:
-        if (more_bits) return WeightType::kQ6_K;
-        // The 70B models' few value heads are shared by many queries: one size more.
-        return config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
-      case TensorRole::kDown: return more_bits ? WeightType::kQ6_K : WeightType::kQ4_K;
-      default: return WeightType::kQ4_K;
-    }
+    const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
+    if (sensitive && detail::HasMoreBits(config, id)) return WeightType::kQ6_K;
+    // The 70B models' few value heads are shared by many queries: one size more.
+    return id.role == TensorRole::kValue && config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
   }
 };
 struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
     const bool first = (id.role == TensorRole::kValue && id.layer < 4) ||
-                       (id.role == TensorRole::kDown && id.layer < config.layers / 8);
+                       (detail::IsDown(id.role) && id.layer < config.layers / 8);
     const bool shared = id.role == TensorRole::kValue && config.layers == 80;
     return first || shared ? WeightType::kQ5_K : WeightType::kQ4_K;
   }
 };
 struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
-    const bool sensitive = id.role == TensorRole::kValue || id.role == TensorRole::kDown;
+    const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
     const bool more_bits = detail::IsOutput(config, id) || (sensitive && detail::HasMoreBits(config, id));
     return more_bits ? WeightType::kQ6_K : WeightType::kQ5_K;
   }
@@ -61,9 +59,9 @@ struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> 
 struct Q3_K_M : Formats<WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    if (detail::IsDown(id.role)) return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
     switch (id.role) {
       case TensorRole::kValue: return id.layer < 2 || config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
-      case TensorRole::kDown: return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
       case TensorRole::kAttentionOutput: return WeightType::kQ4_K;
       default: return WeightType::kQ3_K;
     }
@@ -78,17 +76,17 @@ struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K,
       case TensorRole::kValue:
         if (config.layers == 80) return WeightType::kQ5_K;
         return config.heads >= 4 * config.kv_heads ? WeightType::kQ4_K : WeightType::kQ3_K;
-      case TensorRole::kDown:
       case TensorRole::kAttentionOutput: return WeightType::kQ3_K;
-      default: return WeightType::kQ2_K;
+      default: return detail::IsDown(id.role) ? WeightType::kQ3_K : WeightType::kQ2_K;
     }
   }
 };
 // Experts in MXFP4, everything else in Q8_0.
 struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF32> {
-  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
-    const bool expert = id.role == TensorRole::kGate || id.role == TensorRole::kUp || id.role == TensorRole::kDown;
-    return expert && config.experts != 0 ? WeightType::kMXFP4 : WeightType::kQ8_0;
+  static constexpr WeightType TypeOf(const ModelConfig&, TensorId id) {
+    const bool expert = id.role == TensorRole::kExpertGate || id.role == TensorRole::kExpertUp ||
+                        id.role == TensorRole::kExpertDown;
+    return expert ? WeightType::kMXFP4 : WeightType::kQ8_0;
   }
 };
 
@@ -125,8 +123,8 @@ template <class Recipe>
 constexpr bool RecipeFits(const ModelConfig& config) {
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    if (ShapeOf(config, id.role).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
+    if (!HasRole(config, id)) continue;
+    if (ShapeOf(config, id).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
   }
   return true;
 }

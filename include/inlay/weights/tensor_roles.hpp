@@ -1,6 +1,6 @@
 // What each tensor of a model is for: the one table from which names, shapes, the packed layout, binding and synthetic
-// files follow. A new family adds roles here and nothing elsewhere.
-// Names: the GGUF specification and ggml's conventions for the llama family.
+// files follow. A new tensor is a line of INLAY_TENSOR_ROLES, its shape and when a model has it: nothing elsewhere.
+// Names: the GGUF specification and ggml's conventions; families whose files differ say so (config/families.hpp).
 #ifndef INLAY_WEIGHTS_TENSOR_ROLES_HPP_
 #define INLAY_WEIGHTS_TENSOR_ROLES_HPP_
 
@@ -10,64 +10,107 @@
 #include <optional>
 #include <string_view>
 
+#include "inlay/config/families.hpp"
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/text_buffer.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
+// ROLE(form, enumerator, member of ModelWeights or LayerWeights, name in a file; after "blk.N." for tensors of a layer).
+// A kMatrix is packed in its own type, a kVector is float32 whatever the file holds.
+#define INLAY_MODEL_ROLES(ROLE)                                                        \
+  ROLE(kMatrix, kTokenEmbedding, token_embedding, "token_embd.weight")                 \
+  ROLE(kMatrix, kPositionEmbedding, position_embedding, "position_embd.weight")        \
+  ROLE(kMatrix, kTokenTypes, token_types, "token_types.weight")                        \
+  ROLE(kVector, kEmbeddingNorm, embedding_norm, "token_embd_norm.weight")              \
+  ROLE(kVector, kEmbeddingNormBias, embedding_norm_bias, "token_embd_norm.bias")       \
+  ROLE(kVector, kOutputNorm, output_norm, "output_norm.weight")                        \
+  ROLE(kVector, kOutputNormBias, output_norm_bias, "output_norm.bias")                 \
+  ROLE(kMatrix, kOutput, output, "output.weight")                                      \
+  ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
+  ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
+  ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
+  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
+
+#define INLAY_LAYER_ROLES(ROLE)                                                            \
+  ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
+  ROLE(kVector, kAttentionNormBias, attention_norm_bias, "attn_norm.bias")                 \
+  ROLE(kMatrix, kQuery, query, "attn_q.weight")                                            \
+  ROLE(kMatrix, kKey, key, "attn_k.weight")                                                \
+  ROLE(kMatrix, kValue, value, "attn_v.weight")                                            \
+  ROLE(kVector, kQueryBias, query_bias, "attn_q.bias")                                     \
+  ROLE(kVector, kKeyBias, key_bias, "attn_k.bias")                                         \
+  ROLE(kVector, kValueBias, value_bias, "attn_v.bias")                                     \
+  ROLE(kVector, kQueryNorm, query_norm, "attn_q_norm.weight")                              \
+  ROLE(kVector, kKeyNorm, key_norm, "attn_k_norm.weight")                                  \
+  ROLE(kVector, kSinks, sinks, "attn_sinks.weight")                                        \
+  ROLE(kMatrix, kAttentionOutput, attention_output, "attn_output.weight")                  \
+  ROLE(kVector, kAttentionOutputBias, attention_output_bias, "attn_output.bias")           \
+  ROLE(kVector, kPostAttentionNorm, post_attention_norm, "post_attention_norm.weight")     \
+  ROLE(kVector, kPostAttentionNormBias, post_attention_norm_bias, "post_attention_norm.bias") \
+  ROLE(kVector, kFfnNorm, ffn_norm, "ffn_norm.weight")                                     \
+  ROLE(kVector, kFfnNormBias, ffn_norm_bias, "ffn_norm.bias")                              \
+  ROLE(kMatrix, kGate, gate, "ffn_gate.weight")                                            \
+  ROLE(kMatrix, kUp, up, "ffn_up.weight")                                                  \
+  ROLE(kMatrix, kDown, down, "ffn_down.weight")                                            \
+  ROLE(kVector, kGateBias, gate_bias, "ffn_gate.bias")                                     \
+  ROLE(kVector, kUpBias, up_bias, "ffn_up.bias")                                           \
+  ROLE(kVector, kDownBias, down_bias, "ffn_down.bias")                                     \
+  ROLE(kMatrix, kRouter, router, "ffn_gate_inp.weight")                                    \
+  ROLE(kVector, kRouterBias, router_bias, "ffn_gate_inp.bias")                             \
+  ROLE(kVector, kSelectionBias, selection_bias, "exp_probs_b.bias")                        \
+  ROLE(kMatrix, kExpertGate, expert_gate, "ffn_gate_exps.weight")                          \
+  ROLE(kMatrix, kExpertUp, expert_up, "ffn_up_exps.weight")                                \
+  ROLE(kMatrix, kExpertDown, expert_down, "ffn_down_exps.weight")                          \
+  ROLE(kVector, kExpertGateBias, expert_gate_bias, "ffn_gate_exps.bias")                   \
+  ROLE(kVector, kExpertUpBias, expert_up_bias, "ffn_up_exps.bias")                         \
+  ROLE(kVector, kExpertDownBias, expert_down_bias, "ffn_down_exps.bias")                   \
+  ROLE(kMatrix, kSharedGate, shared_gate, "ffn_gate_shexp.weight")                         \
+  ROLE(kMatrix, kSharedUp, shared_up, "ffn_up_shexp.weight")                               \
+  ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
+  ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
+  ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
+  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
+
+#define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
+
 enum class TensorRole : std::uint8_t {
-  // Once per model.
-  kTokenEmbedding,
-  kOutputNorm,
-  kOutput,
-  kRopeFactors,
-  // Once per layer.
-  kAttentionNorm,
-  kQuery,
-  kKey,
-  kValue,
-  kAttentionOutput,
-  kFfnNorm,
-  kRouter,
-  kGate,
-  kUp,
-  kDown,
+#define INLAY_DETAIL_ROLE(form, role, member, name) role,
+  INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
 };
 
-inline constexpr std::size_t kModelRoles = 4;
-inline constexpr std::size_t kLayerRoles = 10;
+enum class TensorForm : std::uint8_t { kMatrix, kVector };
 
 struct TensorRoleInfo {
   TensorRole role;
-  std::string_view name;          // in a file; after "blk.N." for tensors of a layer
-  std::string_view expert_name;   // the name where the model has experts, if another
+  TensorForm form;
+  std::string_view name;
+  std::string_view identifier;  // the enumerator's
 };
 
+#define INLAY_DETAIL_ROLE(form, role, member, name) +1
+inline constexpr std::size_t kModelRoles = 0 INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE);
+inline constexpr std::size_t kLayerRoles = 0 INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE);
+#undef INLAY_DETAIL_ROLE
+
 inline constexpr std::array<TensorRoleInfo, kModelRoles + kLayerRoles> kTensorRoles = {{
-    {TensorRole::kTokenEmbedding, "token_embd.weight", {}},
-    {TensorRole::kOutputNorm, "output_norm.weight", {}},
-    {TensorRole::kOutput, "output.weight", {}},
-    {TensorRole::kRopeFactors, "rope_freqs.weight", {}},
-    {TensorRole::kAttentionNorm, "attn_norm.weight", {}},
-    {TensorRole::kQuery, "attn_q.weight", {}},
-    {TensorRole::kKey, "attn_k.weight", {}},
-    {TensorRole::kValue, "attn_v.weight", {}},
-    {TensorRole::kAttentionOutput, "attn_output.weight", {}},
-    {TensorRole::kFfnNorm, "ffn_norm.weight", {}},
-    {TensorRole::kRouter, "ffn_gate_inp.weight", {}},
-    {TensorRole::kGate, "ffn_gate.weight", "ffn_gate_exps.weight"},
-    {TensorRole::kUp, "ffn_up.weight", "ffn_up_exps.weight"},
-    {TensorRole::kDown, "ffn_down.weight", "ffn_down_exps.weight"},
+#define INLAY_DETAIL_ROLE(form, role, member, name) {TensorRole::role, TensorForm::form, name, #role},
+    INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
 }};
 
+constexpr const TensorRoleInfo& Info(TensorRole role) { return kTensorRoles[static_cast<std::size_t>(role)]; }
 constexpr bool IsLayerRole(TensorRole role) { return static_cast<std::size_t>(role) >= kModelRoles; }
+constexpr bool IsVector(TensorRole role) { return Info(role).form == TensorForm::kVector; }
 
-// Vectors are float32 whatever the file holds; matrices are packed in their own type.
-constexpr bool IsVector(TensorRole role) {
-  return role == TensorRole::kOutputNorm || role == TensorRole::kRopeFactors || role == TensorRole::kAttentionNorm ||
-         role == TensorRole::kFfnNorm;
-}
+// One tensor of a model: its role and, for tensors of a layer, the layer.
+struct TensorId {
+  TensorRole role;
+  std::uint32_t layer = 0;
+  constexpr bool operator==(const TensorId&) const = default;
+};
 
 // A tensor is `count` matrices of [rows, cols]; count > 1 for experts. Vectors have rows = 1.
 struct TensorShape {
@@ -77,43 +120,125 @@ struct TensorShape {
   constexpr bool operator==(const TensorShape&) const = default;
 };
 
-constexpr TensorShape ShapeOf(const ModelConfig& c, TensorRole role) {
-  const std::size_t experts = c.experts == 0 ? 1 : c.experts;
-  switch (role) {
-    case TensorRole::kTokenEmbedding: return {c.vocab, c.dim};
-    case TensorRole::kOutputNorm: return {1, c.dim};
-    case TensorRole::kOutput: return {c.vocab, c.dim};
-    case TensorRole::kRopeFactors: return {1, c.rope_dim / 2};
-    case TensorRole::kAttentionNorm: return {1, c.dim};
-    case TensorRole::kQuery: return {c.q_dim(), c.dim};
-    case TensorRole::kKey: return {c.kv_dim(), c.dim};
-    case TensorRole::kValue: return {c.kv_dim(), c.dim};
-    case TensorRole::kAttentionOutput: return {c.dim, c.q_dim()};
-    case TensorRole::kFfnNorm: return {1, c.dim};
-    case TensorRole::kRouter: return {c.experts, c.dim};
-    case TensorRole::kGate: return {c.ffn_dim, c.dim, experts};
-    case TensorRole::kUp: return {c.ffn_dim, c.dim, experts};
-    case TensorRole::kDown: return {c.dim, c.ffn_dim, experts};
+constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
+  const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
+  const std::size_t ffn = c.ffn_dim;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding:
+    case TensorRole::kOutput: return {c.vocab, dim};
+    case TensorRole::kPositionEmbedding: return {c.context, dim};
+    case TensorRole::kTokenTypes: return {c.token_types, dim};
+    case TensorRole::kOutputBias: return {1, c.vocab};
+    case TensorRole::kRopeFactors:
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return {1, c.rope_dim / 2};
+    case TensorRole::kEmbeddingNorm:
+    case TensorRole::kEmbeddingNormBias:
+    case TensorRole::kOutputNorm:
+    case TensorRole::kOutputNormBias:
+    case TensorRole::kAttentionNorm:
+    case TensorRole::kAttentionNormBias:
+    case TensorRole::kAttentionOutputBias:
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kFfnNorm:
+    case TensorRole::kFfnNormBias:
+    case TensorRole::kDownBias:
+    case TensorRole::kSharedRouter:
+    case TensorRole::kPostFfnNorm:
+    case TensorRole::kPostFfnNormBias: return {1, dim};
+    case TensorRole::kQuery: return {c.q_dim(), dim};
+    case TensorRole::kKey: return {c.k_dim(), dim};
+    case TensorRole::kValue: return {c.v_dim(), dim};
+    case TensorRole::kQueryBias: return {1, c.q_dim()};
+    case TensorRole::kKeyBias: return {1, c.k_dim()};
+    case TensorRole::kValueBias: return {1, c.v_dim()};
+    case TensorRole::kQueryNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.q_dim() : c.head_dim};
+    case TensorRole::kKeyNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.k_dim() : c.head_dim};
+    case TensorRole::kSinks: return {1, c.heads};
+    case TensorRole::kAttentionOutput: return {dim, c.mixed_dim()};
+    case TensorRole::kGate:
+    case TensorRole::kUp: return {ffn, dim};
+    case TensorRole::kDown: return {dim, ffn};
+    case TensorRole::kGateBias:
+    case TensorRole::kUpBias: return {1, ffn};
+    case TensorRole::kRouter: return {experts, dim};
+    case TensorRole::kRouterBias:
+    case TensorRole::kSelectionBias: return {1, experts};
+    case TensorRole::kExpertGate:
+    case TensorRole::kExpertUp: return {expert_ffn, dim, experts};
+    case TensorRole::kExpertDown: return {dim, expert_ffn, experts};
+    case TensorRole::kExpertGateBias:
+    case TensorRole::kExpertUpBias: return {1, expert_ffn, experts};
+    case TensorRole::kExpertDownBias: return {1, dim, experts};
+    case TensorRole::kSharedGate:
+    case TensorRole::kSharedUp: return {shared_ffn, dim};
+    case TensorRole::kSharedDown: return {dim, shared_ffn};
   }
   return {};
 }
 
 // Whether a model of this configuration has the tensor.
-constexpr bool HasRole(const ModelConfig& c, TensorRole role) {
-  switch (role) {
-    case TensorRole::kOutput: return !c.tied_embeddings;
+constexpr bool HasRole(const ModelConfig& c, TensorId id) {
+  const bool experts = c.HasExperts(id.layer);
+  const bool shared = experts && c.expert.shared_ffn_dim != 0;
+  const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
+  const bool output_norm = c.norm.placement != NormPlacement::kResidual;
+  const bool qk_norm = c.attention.qk_norm == QkNorm::kHead || c.attention.qk_norm == QkNorm::kWidth;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding:
+    case TensorRole::kQuery:
+    case TensorRole::kKey:
+    case TensorRole::kValue:
+    case TensorRole::kAttentionOutput: return true;
+    case TensorRole::kPositionEmbedding: return c.learned_positions;
+    case TensorRole::kTokenTypes: return c.token_types != 0;
+    case TensorRole::kEmbeddingNorm: return c.norm.embedding;
+    case TensorRole::kEmbeddingNormBias: return c.norm.embedding && c.norm.bias;
+    case TensorRole::kOutputNorm: return output_norm;
+    case TensorRole::kOutputNormBias: return output_norm && c.norm.bias;
+    case TensorRole::kOutput: return c.logits && !c.tied_embeddings;
+    case TensorRole::kOutputBias: return c.output_bias;
     case TensorRole::kRopeFactors: return c.rope_scaling == RopeScaling::kFactors;
-    case TensorRole::kRouter: return c.experts != 0;
-    default: return true;
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
+    case TensorRole::kAttentionNorm: return attention_norm;
+    case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
+    case TensorRole::kQueryBias:
+    case TensorRole::kKeyBias:
+    case TensorRole::kValueBias: return c.attention.qkv_bias;
+    case TensorRole::kQueryNorm:
+    case TensorRole::kKeyNorm: return qk_norm;
+    case TensorRole::kSinks: return c.attention.sinks;
+    case TensorRole::kAttentionOutputBias: return c.attention.output_bias;
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostFfnNorm: return c.HasPostNorm();
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kPostFfnNormBias: return c.HasPostNorm() && c.norm.bias;
+    case TensorRole::kFfnNorm: return c.HasPreNorm();
+    case TensorRole::kFfnNormBias: return c.HasPreNorm() && c.norm.bias;
+    case TensorRole::kGate: return !experts && c.gated;
+    case TensorRole::kUp:
+    case TensorRole::kDown: return !experts;
+    case TensorRole::kGateBias: return !experts && c.gated && c.ffn_bias;
+    case TensorRole::kUpBias:
+    case TensorRole::kDownBias: return !experts && c.ffn_bias;
+    case TensorRole::kRouter: return experts;
+    case TensorRole::kRouterBias: return experts && c.expert.router_bias;
+    case TensorRole::kSelectionBias: return experts && c.expert.selection_bias;
+    case TensorRole::kExpertGate: return experts && c.gated;
+    case TensorRole::kExpertUp:
+    case TensorRole::kExpertDown: return experts;
+    case TensorRole::kExpertGateBias: return experts && c.gated && c.expert.bias;
+    case TensorRole::kExpertUpBias:
+    case TensorRole::kExpertDownBias: return experts && c.expert.bias;
+    case TensorRole::kSharedGate: return shared && c.gated;
+    case TensorRole::kSharedUp:
+    case TensorRole::kSharedDown: return shared;
+    case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
   }
+  return false;
 }
-
-// One tensor of a model: its role and, for tensors of a layer, the layer.
-struct TensorId {
-  TensorRole role;
-  std::uint32_t layer = 0;
-  constexpr bool operator==(const TensorId&) const = default;
-};
 
 // Tensors are numbered densely: those of the model, then layer by layer. Roles that a configuration lacks keep their
 // number, so that it depends on nothing but role and layer.
@@ -130,31 +255,45 @@ constexpr TensorId TensorAt(std::size_t index) {
 
 // The tensor's name in a GGUF file.
 constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
-  const TensorRoleInfo& info = kTensorRoles[static_cast<std::size_t>(id.role)];
-  const std::string_view name = c.experts != 0 && !info.expert_name.empty() ? info.expert_name : info.name;
   TextBuffer<96> text;
   if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
-  text.Append(name);
+  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
   return text;
+}
+
+// A tensor's name in two parts: which layer, if any, and what in it. Nothing when it names no layer below `layers`.
+struct ParsedTensorName {
+  bool in_layer = false;
+  std::uint32_t layer = 0;
+  std::string_view rest;
+};
+constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name, std::uint32_t layers) {
+  ParsedTensorName parsed;
+  parsed.in_layer = name.starts_with("blk.");
+  if (parsed.in_layer) {
+    name.remove_prefix(4);
+    std::size_t digits = 0;
+    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
+      parsed.layer = parsed.layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
+    }
+    const bool leading_zero = digits > 1 && name[0] == '0';
+    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || parsed.layer >= layers) return {};
+    name.remove_prefix(digits + 1);
+  }
+  parsed.rest = name;
+  return parsed;
 }
 
 // The tensor that a name in a file means for this configuration; nothing when it is none of the model's.
 constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
-  std::uint32_t layer = 0;
-  const bool in_layer = name.starts_with("blk.");
-  if (in_layer) {
-    name.remove_prefix(4);
-    std::size_t digits = 0;
-    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
-      layer = layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
-    }
-    const bool leading_zero = digits > 1 && name[0] == '0';
-    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || layer >= c.layers) return {};
-    name.remove_prefix(digits + 1);
-  }
+  const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
+  if (!parsed) return {};
+  const Family& family = FamilyOf(c.architecture);
   for (const TensorRoleInfo& info : kTensorRoles) {
-    const std::string_view expected = c.experts != 0 && !info.expert_name.empty() ? info.expert_name : info.name;
-    if (expected == name && IsLayerRole(info.role) == in_layer && HasRole(c, info.role)) return TensorId{info.role, layer};
+    const TensorId id{info.role, parsed->layer};
+    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
+      return id;
+    }
   }
   return {};
 }

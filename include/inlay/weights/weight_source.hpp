@@ -1,8 +1,9 @@
-// Finds a model's configuration and tensors in a file: GGUF or llama2.c. The only place that knows a file's key and
-// tensor names; after it, there are roles.
+// Finds a model's tensors in a file: GGUF or llama2.c (and the configuration of the latter; for GGUF see config_keys.hpp).
+// After it, there are roles instead of names.
 #ifndef INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 #define INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "inlay/files/gguf.hpp"
 #include "inlay/files/llama2c.hpp"
 #include "inlay/formats/weight_type.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/tensor_roles.hpp"
 
 INLAY_BEGIN_NAMESPACE
@@ -27,105 +29,64 @@ struct SourceTensor {
 
 namespace detail {
 
-// An integer hyperparameter "llama.NAME". Values that do not fit ModelConfig's 32 bits are refused, not cut.
-inline Result<std::uint32_t> GgufDimension(const GgufFile& file, std::string_view architecture, std::string_view name,
-                                           std::optional<std::uint32_t> fallback = {}) {
-  const TextBuffer<96> key(architecture, ".", name);
-  if (fallback && !file.Find(key.view())) return *fallback;
-  INLAY_ASSIGN_OR_RETURN(const std::uint64_t value, file.GetUnsigned(key.view()));
-  if (value > 0xFFFFFFFFu) return Fail(ErrorCode::kTooLarge, key.view(), value, " is beyond any model's size");
-  return static_cast<std::uint32_t>(value);
-}
-
-inline Result<float> GgufNumber(const GgufFile& file, std::string_view architecture, std::string_view name,
-                                float fallback) {
-  const TextBuffer<96> key(architecture, ".", name);
-  if (!file.Find(key.view())) return fallback;
-  return file.GetFloat(key.view());
-}
+// A tensor of a file that holds several of the model's, one after the other: which, by their usual names.
+struct FusedTensor {
+  std::string_view name;
+  std::array<TensorRole, 3> parts;
+  std::size_t count;
+};
+inline constexpr FusedTensor kFusedTensors[] = {
+    {"attn_qkv.weight", {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, 3},
+    {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
+    // Also the name of the up projection alone: told apart by the number of rows.
+    {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+};
 
 }  // namespace detail
 
-// What a configuration takes from the presence and shape of tensors instead of keys.
-struct TensorFacts {
-  std::uint32_t vocab = 0;
-  bool tied_embeddings = false;
-  bool rope_factors = false;
+// What a file's tensor is: one tensor of the model, or several in one, or none (count 0).
+struct TensorParts {
+  std::array<TensorId, 3> ids;
+  std::size_t count = 0;
 };
-
-// Reads and validates the hyperparameters of a GGUF file. Errors name the key. kUnsupported: another architecture, or a
-// feature of this one that the library does not run (named), so that no file is run wrongly.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file, const TensorFacts& facts) {
-  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
-  if (architecture != Name(Architecture::kLlama)) {
-    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of: llama");
-  }
-  const auto dimension = [&](std::string_view name, std::optional<std::uint32_t> fallback = {}) {
-    return detail::GgufDimension(file, architecture, name, fallback);
-  };
-  ModelConfig config;
-  INLAY_ASSIGN_OR_RETURN(config.dim, dimension("embedding_length"));
-  INLAY_ASSIGN_OR_RETURN(config.layers, dimension("block_count"));
-  INLAY_ASSIGN_OR_RETURN(config.heads, dimension("attention.head_count"));
-  INLAY_ASSIGN_OR_RETURN(config.kv_heads, dimension("attention.head_count_kv", config.heads));
-  INLAY_ASSIGN_OR_RETURN(config.ffn_dim, dimension("feed_forward_length"));
-  INLAY_ASSIGN_OR_RETURN(config.context, dimension("context_length"));
-  INLAY_ASSIGN_OR_RETURN(config.window, dimension("attention.sliding_window", 0));
-  INLAY_ASSIGN_OR_RETURN(config.experts, dimension("expert_count", 0));
-  INLAY_ASSIGN_OR_RETURN(config.experts_per_token, dimension("expert_used_count", 0));
-  const std::uint32_t even_split = config.heads == 0 ? 0 : config.dim / config.heads;
-  INLAY_ASSIGN_OR_RETURN(config.head_dim, dimension("attention.key_length", even_split));
-  INLAY_ASSIGN_OR_RETURN(const std::uint32_t value_length, dimension("attention.value_length", config.head_dim));
-  if (value_length != config.head_dim) {
-    return Fail(ErrorCode::kUnsupported, "llama.attention.value_length", "differs from key_length");
-  }
-  INLAY_ASSIGN_OR_RETURN(config.rope_dim, dimension("rope.dimension_count", config.head_dim));
-  INLAY_ASSIGN_OR_RETURN(config.rope_base, detail::GgufNumber(file, architecture, "rope.freq_base", 10000.0f));
-  INLAY_ASSIGN_OR_RETURN(config.norm_epsilon,
-                         detail::GgufNumber(file, architecture, "attention.layer_norm_rms_epsilon", 1e-5f));
-
-  if (facts.rope_factors) config.rope_scaling = RopeScaling::kFactors;
-  if (file.Find("llama.rope.scaling.type")) {
-    INLAY_ASSIGN_OR_RETURN(const std::string_view scaling, file.GetString("llama.rope.scaling.type"));
-    if (scaling == "linear") {
-      if (facts.rope_factors) {
-        return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "linear together with rope_freqs.weight");
-      }
-      config.rope_scaling = RopeScaling::kLinear;
-      INLAY_ASSIGN_OR_RETURN(config.rope_scale, detail::GgufNumber(file, architecture, "rope.scaling.factor", 1.0f));
-    } else if (scaling != "none") {
-      return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "\"", scaling, "\" is not one of: none, linear");
+inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) {
+  TensorParts parts;
+  const std::optional<ParsedTensorName> name = SplitTensorName(tensor.name, config.layers);
+  if (!name) return parts;
+  for (const detail::FusedTensor& fused : detail::kFusedTensors) {
+    if (!name->in_layer || fused.name != name->rest) continue;
+    bool has_all = true;
+    std::size_t rows = 0;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      parts.ids[i] = {fused.parts[i], name->layer};
+      has_all &= HasRole(config, parts.ids[i]);
+      const TensorShape shape = ShapeOf(config, parts.ids[i]);
+      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows;
+    }
+    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
+    // Where the name means a single tensor too, only the exact number of rows is the fused one.
+    if (has_all && (fused.count == 3 || found == rows)) {
+      parts.count = fused.count;
+      return parts;
     }
   }
-  config.vocab = facts.vocab;
-  config.tied_embeddings = facts.tied_embeddings;
-  INLAY_CHECK_OK(Validate(config));
-  return config;
-}
-
-// The same for a file whose tensors are stored one by one.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
-  const std::optional<GgufTensor> embedding = file.FindTensor("token_embd.weight");
-  if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
-  if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
-    return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
+  if (const std::optional<TensorId> id = ParseTensorName(config, tensor.name)) {
+    parts.ids[0] = *id;
+    parts.count = 1;
   }
-  TensorFacts facts;
-  facts.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
-  facts.tied_embeddings = !file.FindTensor("output.weight");
-  facts.rope_factors = file.FindTensor("rope_freqs.weight").has_value();
-  return ReadConfig(file, facts);
+  return parts;
 }
 
 // Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
-// has must be there once, with its exact shape; a tensor that it does not have is an error too.
+// has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
+// one (queries, keys and values; gate and up) are entered one by one.
 inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, std::span<SourceTensor> table) {
   for (SourceTensor& tensor : table) tensor = {};
   for (std::size_t i = 0; i < file.tensor_count(); ++i) {
     const GgufTensor tensor = file.tensor(i);
     const TextBuffer<96> field("tensor ", tensor.name);
-    const std::optional<TensorId> id = ParseTensorName(config, tensor.name);
-    if (!id) {
+    const TensorParts parts = PartsOf(config, tensor);
+    if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
                     " model with ", config.layers, " layers");
     }
@@ -134,17 +95,36 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
                     name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
-    const TensorShape shape = ShapeOf(config, id->role);
-    const std::uint64_t rows = IsVector(id->role) ? 1 : shape.rows;
-    if (tensor.dims[0] != shape.cols || tensor.dims[1] != rows || tensor.dims[2] != shape.count || tensor.dims[3] != 1) {
-      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
-                    ", ", tensor.dims[2], "], the configuration needs [", shape.cols, ", ", rows, ", ", shape.count, "]");
+    // Vectors lie in rows where a model has one per expert, matrices in planes.
+    const bool vector = IsVector(parts.ids[0].role);
+    TensorShape whole = ShapeOf(config, parts.ids[0]);
+    for (std::size_t part = 1; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows;
     }
-    table[TensorIndex(*id)] = {tensor.data.data(), tensor.type->type};
+    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
+    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
+      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
+                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
+    }
+    const std::byte* data = tensor.data.data();
+    for (std::size_t part = 0; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      SourceTensor& entry = table[TensorIndex(parts.ids[part])];
+      if (entry.data != nullptr) {
+        return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
+                      TensorName(config, parts.ids[part]).view(), ", which the file has twice");
+      }
+      entry = {data, tensor.type->type};
+      if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
+        return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
+      }
+      data += shape.rows * RowBytes(tensor.type->type, shape.cols);
+    }
   }
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (HasRole(config, id.role) && table[i].data == nullptr) {
+    if (HasRole(config, id) && table[i].data == nullptr) {
       return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
                   "the file has no such tensor");
     }
@@ -181,7 +161,7 @@ inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoin
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
     table[i] = {};
-    if (!HasRole(config, id.role)) continue;
+    if (!HasRole(config, id)) continue;
     Llama2cMatrix matrix;
     switch (id.role) {
       case TensorRole::kTokenEmbedding: matrix = file.token_embedding(); break;
@@ -196,8 +176,7 @@ inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoin
       case TensorRole::kGate: matrix = file.w1(id.layer); break;
       case TensorRole::kUp: matrix = file.w3(id.layer); break;
       case TensorRole::kDown: matrix = file.w2(id.layer); break;
-      case TensorRole::kRopeFactors:
-      case TensorRole::kRouter: break;
+      default: break;  // a checkpoint has no other
     }
     if (matrix.levels.empty()) {
       table[i].data = reinterpret_cast<const std::byte*>(matrix.values.data());

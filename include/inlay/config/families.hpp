@@ -1,0 +1,215 @@
+// Families: what the models of one GGUF architecture have in common, and where their files differ from the usual names.
+// A new family is an entry here, and new code in layers/ only for what no other family does.
+// Sources: each publisher's modelling code and config.json; the names and defaults are those of GGUF files in circulation.
+#ifndef INLAY_CONFIG_FAMILIES_HPP_
+#define INLAY_CONFIG_FAMILIES_HPP_
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/macros.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// A tensor that a family's files call by another name than the usual one; without "blk.N.".
+struct TensorRename {
+  std::string_view usual;
+  std::string_view name;
+};
+
+struct Family {
+  ModelConfig features;  // dimensions and constants that a file's keys give are defaults only
+  std::span<const TensorRename> renames{};
+  // What follows from a file's numbers; called when they have been read. nullptr: nothing.
+  void (*derive)(ModelConfig&) = nullptr;
+
+  constexpr std::string_view name() const { return Name(features.architecture); }
+  constexpr std::string_view FileName(std::string_view usual) const {
+    for (const TensorRename& rename : renames) {
+      if (rename.usual == usual) return rename.name;
+    }
+    return usual;
+  }
+};
+
+namespace detail {
+
+inline constexpr NormConfig kLayerNorm{.kind = NormKind::kLayer, .bias = true};
+
+// BERT's blocks: LayerNorm after each sum, every token sees every other, embeddings instead of logits.
+inline constexpr NormConfig kBertNorm{.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true,
+                                      .embedding = true};
+inline constexpr TensorRename kBertNames[] = {
+    {"post_attention_norm.weight", "attn_output_norm.weight"}, {"post_attention_norm.bias", "attn_output_norm.bias"},
+    {"post_ffw_norm.weight", "layer_output_norm.weight"},      {"post_ffw_norm.bias", "layer_output_norm.bias"},
+};
+
+// Only the norm before the feed-forward network; in a pre-norm model "after attention" is the same place.
+inline constexpr TensorRename kPostAttentionIsFfnNorm[] = {{"ffn_norm.weight", "post_attention_norm.weight"}};
+
+inline void NoRotation(ModelConfig& c) { c.rope_dim = 0; }
+inline void GemmaScale(ModelConfig& c) { c.embedding_scale = std::sqrt(static_cast<float>(c.dim)); }
+// The 27B models scale by the width per head instead of the head's width (Gemma's config.py, query_pre_attn_scalar).
+inline void GemmaScales(ModelConfig& c, std::uint32_t layers_of_27b) {
+  GemmaScale(c);
+  if (c.layers == layers_of_27b && c.heads != 0) c.attention.scale = 1.0f / std::sqrt(static_cast<float>(c.dim / c.heads));
+}
+
+}  // namespace detail
+
+inline constexpr std::array kFamilies = {
+    Family{.features = {.architecture = Architecture::kLlama}},
+    // Ministral 3: YaRN, and queries that grow beyond the original context.
+    Family{.features = {.architecture = Architecture::kMistral3},
+           .derive = [](ModelConfig& c) { c.attention.temperature_length = c.rope.original_context; }},
+    Family{.features = {.architecture = Architecture::kLlama4,
+                        .window = 8192,
+                        .rope = {.unrotated = LayerPattern::LastOf(4)},
+                        .attention = {.global = LayerPattern::LastOf(4),
+                                      .temperature = 0.1f,
+                                      .temperature_offset = 1.0f,
+                                      .temperature_length = 8192,
+                                      .temperature_unrotated = true,
+                                      .qk_norm = QkNorm::kUnweighted,
+                                      .window_kind = WindowKind::kChunked},
+                        .expert = {.router = Router::kSigmoid, .scales_input = true}},
+           .derive = [](ModelConfig& c) {
+             c.expert.shared_ffn_dim = c.expert.ffn_dim;
+             if (c.experts == 128) c.attention.qk_norm = QkNorm::kNone;  // Maverick
+             // All published models have chunks of 8192, whatever their files say.
+             if (c.window != 0) c.window = 8192;
+           }},
+    Family{.features = {.architecture = Architecture::kQwen2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qkv_bias = true}}},
+    Family{.features = {.architecture = Architecture::kQwen3,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead}}},
+    Family{.features = {.architecture = Architecture::kQwen3Moe,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead}}},
+    Family{.features = {.architecture = Architecture::kPhi3, .rope = {.style = RopeStyle::kHalves}}},
+    Family{.features = {.architecture = Architecture::kGemma,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .activation = Activation::kGelu},
+           .derive = detail::GemmaScale},
+    Family{.features = {.architecture = Architecture::kGemma2,
+                        .norm_epsilon = 1e-6f,
+                        .window = 4096,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(2), .softcap = 50.0f},
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = [](ModelConfig& c) { detail::GemmaScales(c, 46); }},
+    Family{.features = {.architecture = Architecture::kGemma3,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead},
+                        .activation = Activation::kGelu},
+           .derive = [](ModelConfig& c) { detail::GemmaScales(c, 62); }},
+    Family{.features = {.architecture = Architecture::kSmolLm3, .rope = {.unrotated = LayerPattern::LastOf(4)}}},
+    // OLMo 3 is OLMo 2 with windows; only layers without one have their positions scaled.
+    Family{.features = {.architecture = Architecture::kOlmo2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kPost},
+                        .attention = {.global = LayerPattern::LastOf(4), .qk_norm = QkNorm::kWidth}},
+           .derive = [](ModelConfig& c) {
+             if (c.window != 0 && c.rope.local_base == 0.0f && c.rope_scaling != RopeScaling::kNone) {
+               c.rope.local_base = c.rope_base;
+             }
+           }},
+    Family{.features = {.architecture = Architecture::kGranite}},
+    Family{.features = {.architecture = Architecture::kGraniteMoe}},
+    Family{.features = {.architecture = Architecture::kGpt2,
+                        .norm = detail::kLayerNorm,
+                        .attention = {.qkv_bias = true, .output_bias = true},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .ffn_bias = true,
+                        .learned_positions = true},
+           .derive = detail::NoRotation},
+    Family{.features = {.architecture = Architecture::kGptNeoX,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kLayerNorm,
+                        .attention = {.qkv_bias = true, .output_bias = true},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .ffn_bias = true,
+                        .parallel_residual = true}},
+    Family{.features = {.architecture = Architecture::kGptOss,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.global = LayerPattern::LastOf(2),
+                                      .qkv_bias = true,
+                                      .output_bias = true,
+                                      .sinks = true},
+                        .expert = {.router_bias = true, .bias = true},
+                        .activation = Activation::kClampedSilu},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kBert,
+                        .norm_epsilon = 1e-12f,
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .learned_positions = true,
+                        .logits = false},
+           .renames = detail::kBertNames,
+           .derive = detail::NoRotation},
+    Family{.features = {.architecture = Architecture::kNomicBert,
+                        .norm_epsilon = 1e-12f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .logits = false},
+           .renames = detail::kBertNames},
+    Family{.features = {.architecture = Architecture::kModernBert,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.kind = NormKind::kLayer, .embedding = true},
+                        .attention = {.global = LayerPattern::FirstOf(3),
+                                      .window_kind = WindowKind::kSymmetric,
+                                      .causal = false},
+                        .activation = Activation::kGelu,
+                        .logits = false}},
+    Family{.features = {.architecture = Architecture::kGemmaEmbedding,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(6),
+                                      .qk_norm = QkNorm::kHead,
+                                      .window_kind = WindowKind::kSymmetric,
+                                      .causal = false},
+                        .activation = Activation::kGelu,
+                        .logits = false},
+           .derive = detail::GemmaScale},
+};
+
+// Every architecture has its family, in the order of the enumerators.
+constexpr const Family& FamilyOf(Architecture architecture) { return kFamilies[static_cast<std::size_t>(architecture)]; }
+static_assert([] {
+  std::size_t count = 0;
+#define INLAY_DETAIL_FAMILY(enumerator, name) \
+  if (FamilyOf(Architecture::enumerator).features.architecture != Architecture::enumerator) return false; \
+  ++count;
+  INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
+  return count == kFamilies.size();
+}());
+
+// nullptr when no family has that name.
+constexpr const Family* FindFamily(std::string_view name) {
+  for (const Family& family : kFamilies) {
+    if (family.name() == name) return &family;
+  }
+  return nullptr;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_CONFIG_FAMILIES_HPP_

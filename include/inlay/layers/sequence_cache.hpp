@@ -1,0 +1,158 @@
+// What a model remembers of one sequence: the keys and values of layers that attend, the state of layers that keep one.
+#ifndef INLAY_LAYERS_SEQUENCE_CACHE_HPP_
+#define INLAY_LAYERS_SEQUENCE_CACHE_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/formats/kv_type.hpp"
+#include "inlay/kernels/kv_layout.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+// The keys and values of one layer, head after head (layout: kernels/kv_layout.hpp).
+struct KvLayer {
+  KvType type = KvType::kF32;
+  std::size_t capacity = 0;     // positions
+  std::size_t key_bytes = 0;    // of one head
+  std::size_t value_bytes = 0;
+  std::size_t kv_heads = 0;
+  std::byte* data = nullptr;    // keys of all heads, then values of all heads
+
+  std::byte* keys(std::size_t head) const { return data + head * key_bytes; }
+  std::byte* values(std::size_t head) const { return data + kv_heads * key_bytes + head * value_bytes; }
+};
+
+// What decides the size of a cache, besides its context and the type of its keys and values.
+struct CacheShape {
+  std::uint32_t layers = 0;
+  std::uint32_t kv_heads = 0;
+  std::uint32_t head_dim = 0;
+  std::uint32_t value_dim = 0;
+  LayerPattern state_layers;     // layers that keep a state instead of keys and values
+  std::size_t state_floats = 0;  // of one such layer
+
+  constexpr bool operator==(const CacheShape&) const = default;
+
+  static constexpr CacheShape Of(const ModelConfig& config) {
+    return {config.layers, config.kv_heads, config.head_dim, static_cast<std::uint32_t>(config.value_width()), {}, 0};
+  }
+
+  constexpr std::size_t StateLayersBefore(std::size_t layer) const {
+    std::size_t count = 0;
+    for (std::size_t l = 0; l < layer; ++l) count += state_layers.Has(l) ? 1 : 0;
+    return count;
+  }
+};
+
+// Memory of one sequence over all layers; views memory that the caller owns. Positions 0 .. length() - 1 are filled; a
+// forward pass appends. A pass writes keys and values behind the filled positions and states into a second copy, so a pass
+// that fails leaves everything as it was.
+//
+// Going back: keys and values of any earlier position are still there, the states of earlier positions are not. A cache with
+// states can go back to its beginning and to the one position that was saved last.
+class SequenceCache {
+ public:
+  // Takes room for `context` positions (rounded up to whole chunks) from an arena, or counts it.
+  template <class Memory>
+  static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
+    SequenceCache cache;
+    cache.shape_ = shape;
+    cache.layer_.type = type;
+    cache.layer_.capacity = KvCapacity(context);
+    cache.layer_.key_bytes = KvHeadBytes(type, shape.head_dim, cache.layer_.capacity);
+    cache.layer_.value_bytes = KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
+    cache.layer_.kv_heads = shape.kv_heads;
+    cache.context_ = context;
+    cache.layer_bytes_ = std::size_t{shape.kv_heads} * (cache.layer_.key_bytes + cache.layer_.value_bytes);
+    const std::size_t states = shape.StateLayersBefore(shape.layers);
+    INLAY_ASSIGN_OR_RETURN(
+        const std::span<std::byte> bytes,
+        memory.template Allocate<std::byte>((shape.layers - states) * cache.layer_bytes_, "kv cache"));
+    cache.layer_.data = bytes.data();
+    for (std::span<float>* copy : {&cache.current_, &cache.next_, &cache.saved_}) {
+      INLAY_ASSIGN_OR_RETURN(*copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
+    }
+    if (cache.current_.data() != nullptr) std::fill(cache.current_.begin(), cache.current_.end(), 0.0f);
+    return cache;
+  }
+
+  template <class Memory>
+  static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
+                                                std::size_t context) {
+    return Create(memory, CacheShape::Of(config), type, context);
+  }
+
+  // Of a layer that attends.
+  KvLayer layer(std::size_t index) const {
+    KvLayer layer = layer_;
+    const std::size_t before = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(index);
+    layer.data += (index - before) * layer_bytes_;
+    return layer;
+  }
+
+  // Of a layer that keeps a state, [state_floats]: what it is after length() tokens (zeros in the beginning), and where a
+  // pass leaves what it is after its own tokens.
+  std::span<const float> state(std::size_t index) const { return StateOf(current_, index); }
+  std::span<float> next_state(std::size_t index) const { return StateOf(next_, index); }
+
+  KvType type() const { return layer_.type; }
+  // Whether it has the shape that a model's caches have.
+  bool IsFor(const ModelConfig& config) const { return shape_ == CacheShape::Of(config); }
+  std::size_t context() const { return context_; }  // positions that may be used
+  std::size_t length() const { return length_; }    // positions that are filled
+  std::size_t remaining() const { return context_ - length_; }
+
+  // Forgets all positions from `length` on, and returns how many are left: with states, those up to the saved position if
+  // that is not beyond `length`, else none. Does nothing when there are no positions from `length` on. Free without states.
+  std::size_t Truncate(std::size_t length) {
+    if (length >= length_) return length_;
+    length_ = length;
+    if (!current_.empty()) {
+      length_ = saved_length_ <= length ? saved_length_ : 0;
+      if (length_ == 0) {
+        std::fill(current_.begin(), current_.end(), 0.0f);
+      } else {
+        std::copy(saved_.begin(), saved_.end(), current_.begin());
+      }
+    }
+    saved_length_ = std::min(saved_length_, length_);
+    return length_;
+  }
+
+  // Makes the present position the one that Truncate can go back to. Free without states, else copies them.
+  void Save() {
+    std::copy(current_.begin(), current_.end(), saved_.begin());
+    saved_length_ = length_;
+  }
+
+  // For the forward pass: `count` (at least 1) more positions have been stored, and with them the next states.
+  void Advance(std::size_t count) {
+    length_ += count;
+    std::swap(current_, next_);
+  }
+
+ private:
+  std::span<float> StateOf(std::span<float> states, std::size_t index) const {
+    return states.subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
+  }
+
+  CacheShape shape_;
+  KvLayer layer_;
+  std::size_t layer_bytes_ = 0;
+  std::span<float> current_, next_, saved_;  // [state layers, state_floats]
+  std::size_t context_ = 0;
+  std::size_t length_ = 0;
+  std::size_t saved_length_ = 0;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_LAYERS_SEQUENCE_CACHE_HPP_

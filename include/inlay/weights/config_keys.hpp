@@ -1,0 +1,445 @@
+// A model's configuration as GGUF metadata: reading it from the keys and tensors of a file, and writing it.
+// Apart from weight_source.hpp because it knows keys, not weights.
+#ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+#define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "inlay/config/config_fields.hpp"
+#include "inlay/config/families.hpp"
+#include "inlay/config/model_config.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/core/result.hpp"
+#include "inlay/core/text_buffer.hpp"
+#include "inlay/files/gguf.hpp"
+#include "inlay/files/gguf_writer.hpp"
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// A key "ARCHITECTURE.name" whose value is a field as it stands.
+struct ConfigKey {
+  std::string_view name;
+  ConfigField field;
+  bool required;
+};
+
+#define INLAY_DETAIL_KEY(name, member, required) \
+  {name, MakeConfigField<decltype(ModelConfig{}.member)>(#member, offsetof(ModelConfig, member)), required},
+inline constexpr ConfigKey kConfigKeys[] = {
+    INLAY_DETAIL_KEY("embedding_length", dim, true)
+    INLAY_DETAIL_KEY("block_count", layers, true)
+    INLAY_DETAIL_KEY("attention.head_count", heads, true)
+    INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
+    INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
+    INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
+    INLAY_DETAIL_KEY("context_length", context, true)
+    INLAY_DETAIL_KEY("attention.sliding_window", window, false)
+    INLAY_DETAIL_KEY("expert_count", experts, false)
+    INLAY_DETAIL_KEY("expert_used_count", experts_per_token, false)
+    INLAY_DETAIL_KEY("expert_feed_forward_length", expert.ffn_dim, false)
+    INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
+    INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
+    INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
+    INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
+    INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
+    INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
+    INLAY_DETAIL_KEY("rope.dimension_count", rope_dim, false)
+    INLAY_DETAIL_KEY("rope.freq_base", rope_base, false)
+    INLAY_DETAIL_KEY("rope.freq_base_swa", rope.local_base, false)
+    INLAY_DETAIL_KEY("rope.scaling.original_context_length", rope.original_context, false)
+    INLAY_DETAIL_KEY("rope.scaling.attn_factor", rope.attention_factor, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_fast", rope.beta_fast, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_slow", rope.beta_slow, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_log_multiplier", rope.log_multiplier, false)
+    INLAY_DETAIL_KEY("attention.scale", attention.scale, false)
+    INLAY_DETAIL_KEY("attention.temperature_scale", attention.temperature, false)
+    INLAY_DETAIL_KEY("attention.causal", attention.causal, false)
+    INLAY_DETAIL_KEY("attn_logit_softcapping", attention.softcap, false)
+    INLAY_DETAIL_KEY("final_logit_softcapping", logit_softcap, false)
+    INLAY_DETAIL_KEY("logit_scale", logit_divisor, false)
+    INLAY_DETAIL_KEY("residual_scale", residual_scale, false)
+    INLAY_DETAIL_KEY("embedding_scale", embedding_scale, false)
+    INLAY_DETAIL_KEY("use_parallel_residual", parallel_residual, false)
+    INLAY_DETAIL_KEY("pooling_type", pooling, false)
+};
+#undef INLAY_DETAIL_KEY
+
+inline constexpr std::string_view kEpsilonKeys[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
+inline constexpr std::string_view EpsilonKey(NormKind kind) { return kEpsilonKeys[static_cast<std::size_t>(kind)]; }
+
+// Values of "rope.scaling.type", by RopeScaling; the factors of kFactors are found by their tensor instead.
+inline constexpr std::string_view kScalingNames[] = {"none", "linear", "none", "yarn", "longrope"};
+
+// An integer, or an array of as many as there are layers, all equal.
+inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value) {
+  std::uint64_t number = 0;
+  if (value.type == GgufType::kArray) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+    if (array.count == 0 || (array.element != GgufType::kU32 && array.element != GgufType::kI32)) {
+      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
+    }
+    const std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
+    for (std::uint64_t i = 1; i < array.count; ++i) {
+      const std::uint32_t next = LoadAs<std::uint32_t>(array.bytes.data() + i * 4);
+      if (next != first) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", first, " in layer 0 and ", next, " in layer ", i,
+                      "; this family is run with the same in all layers");
+      }
+    }
+    number = first;
+  } else {
+    INLAY_ASSIGN_OR_RETURN(number, value.AsUnsigned());
+  }
+  if (number > 0xFFFFFFFFu) {
+    return FailAt(ErrorCode::kTooLarge, value.offset, value.key, number, " is beyond any model's size");
+  }
+  return static_cast<std::uint32_t>(number);
+}
+
+inline Result<void> ReadField(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
+  switch (field.kind) {
+    case ConfigFieldKind::kUnsigned: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t number, UniformUnsigned(value));
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kFloat: {
+      INLAY_ASSIGN_OR_RETURN(const float number, value.AsFloat());
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kBool: {
+      INLAY_ASSIGN_OR_RETURN(const bool flag, value.AsBool());
+      SetField(config, field, flag);
+      return {};
+    }
+    case ConfigFieldKind::kEnum: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t number, value.AsUnsigned());
+      const std::size_t known = field.enumeration->enumerators.size();
+      if (number >= known) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, ", this version knows 0 .. ",
+                      known - 1);
+      }
+      SetField(config, field, static_cast<std::uint8_t>(number));
+      return {};
+    }
+    case ConfigFieldKind::kPattern: break;  // no key is one
+  }
+  return {};
+}
+
+// The layers that `has` names of `layers`, as the shortest pattern; nothing when it does not repeat soon enough.
+template <class Has>
+constexpr std::optional<LayerPattern> PatternOf(std::uint32_t layers, Has&& has) {
+  for (std::uint32_t period = 1; period <= LayerPattern::kMaxPeriod; ++period) {
+    LayerPattern pattern{period};
+    bool any = false;
+    for (std::uint32_t l = 0; l < period && l < layers; ++l) {
+      if (has(l)) pattern.Add(l), any = true;
+    }
+    bool fits = true;
+    for (std::uint32_t l = period; l < layers && fits; ++l) fits = pattern.Has(l) == has(l);
+    if (fits) return any ? pattern : LayerPattern{};
+    if (period >= layers) break;
+  }
+  return {};
+}
+
+// One architecture's keys of a file.
+class KeyReader {
+ public:
+  KeyReader(const GgufFile& file, std::string_view architecture) : file_(file), architecture_(architecture) {}
+
+  TextBuffer<96> Key(std::string_view name) const { return TextBuffer<96>(architecture_, ".", name); }
+  std::optional<GgufValue> Find(std::string_view name) const { return file_.Find(Key(name).view()); }
+  bool HasTensor(std::string_view name) const { return file_.FindTensor(name).has_value(); }
+
+  Result<void> ReadKeys(ModelConfig& config) const {
+    for (const ConfigKey& key : kConfigKeys) {
+      const std::optional<GgufValue> value = Find(key.name);
+      if (value) {
+        INLAY_CHECK_OK(ReadField(*value, key.field, config));
+      } else if (key.required) {
+        return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
+      }
+    }
+    if (const auto epsilon = Find(EpsilonKey(config.norm.kind))) {
+      INLAY_ASSIGN_OR_RETURN(config.norm_epsilon, epsilon->AsFloat());
+    }
+    if (!Find("attention.head_count_kv")) config.kv_heads = config.heads;
+    if (!Find("attention.key_length")) config.head_dim = config.heads == 0 ? 0 : config.dim / config.heads;
+    if (config.value_dim == config.head_dim) config.value_dim = 0;
+    if (!Find("rope.dimension_count")) config.rope_dim = config.head_dim;
+    // A switch of the Granite family: false where a model has no positions at all.
+    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && (config.architecture == Architecture::kGranite ||
+                                                                             config.architecture == Architecture::kGraniteMoe)) {
+      INLAY_ASSIGN_OR_RETURN(const bool rotated, finetuned->AsBool());
+      if (!rotated) config.rope_dim = 0;
+    }
+    // Zero means "none" where files have it.
+    if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
+    if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
+    if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
+    return {};
+  }
+
+  Result<void> ReadRouter(ModelConfig& config) const {
+    const auto gating = Find("expert_gating_func");
+    if (!gating) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t function, gating->AsUnsigned());
+    bool normalized = false;
+    if (const auto flag = Find("expert_weights_norm")) {
+      INLAY_ASSIGN_OR_RETURN(normalized, flag->AsBool());
+    }
+    switch (function) {
+      case 0: return {};  // not said
+      // Softmax over all, divided by the sum of the chosen, is softmax over the chosen.
+      case 1: config.expert.router = normalized ? Router::kSoftmaxOfChosen : Router::kSoftmaxOfAll; return {};
+      case 2:
+        config.expert.router = Router::kSigmoid;
+        config.expert.normalized = normalized;
+        return {};
+      case 3: config.expert.router = Router::kSoftmaxOfChosen; return {};
+      default:
+        return FailAt(ErrorCode::kUnsupported, gating->offset, gating->key, "is ", function,
+                      ", this version knows 1 (softmax), 2 (sigmoid) and 3 (softmax of the chosen)");
+    }
+  }
+
+  Result<void> ReadRopeScaling(ModelConfig& config) const {
+    const bool has_factors = HasTensor("rope_freqs.weight"), has_long = HasTensor("rope_factors_long.weight");
+    if (const auto factor = Find(Find("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear")) {
+      INLAY_ASSIGN_OR_RETURN(config.rope_scale, factor->AsFloat());
+      if (config.rope_scale == 0.0f) config.rope_scale = 1.0f;
+      config.rope_scaling = config.rope_scale == 1.0f ? RopeScaling::kNone : RopeScaling::kLinear;
+    }
+    if (const auto type = Find("rope.scaling.type")) {
+      INLAY_ASSIGN_OR_RETURN(const std::string_view name, type->AsString());
+      if (name == "none") {
+        config.rope_scaling = RopeScaling::kNone;
+        config.rope_scale = 1.0f;
+      } else if (name == "linear") {
+        config.rope_scaling = RopeScaling::kLinear;
+      } else if (name == "yarn") {
+        config.rope_scaling = RopeScaling::kYarn;
+      } else if (name == "longrope") {
+        if (!has_long) return Fail(ErrorCode::kMissing, "rope_factors_long.weight", "the file has no such tensor");
+      } else {
+        return FailAt(ErrorCode::kUnsupported, type->offset, type->key, "\"", name,
+                      "\" is not one of: none, linear, yarn, longrope");
+      }
+    }
+    if (has_factors || has_long) {
+      if (config.rope_scaling != RopeScaling::kNone) {
+        return Fail(ErrorCode::kUnsupported, Key("rope.scaling.type").view(),
+                    kScalingNames[static_cast<std::size_t>(config.rope_scaling)], " together with ",
+                    has_factors ? "rope_freqs.weight" : "rope_factors_long.weight");
+      }
+      config.rope_scaling = has_factors ? RopeScaling::kFactors : RopeScaling::kLongRope;
+    }
+    if (!Find("rope.scaling.original_context_length")) config.rope.original_context = config.context;
+    return {};
+  }
+
+  // Which layers have a window: every n-th has none, or a list.
+  Result<void> ReadWindowPattern(ModelConfig& config) const {
+    const auto value = Find("attention.sliding_window_pattern");
+    if (!value) return {};
+    if (value->type != GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, value->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "is ", n, ", this version knows patterns of at most ",
+                      std::uint32_t{LayerPattern::kMaxPeriod});
+      }
+      const bool first = config.attention.global == LayerPattern::FirstOf(config.attention.global.period);
+      const std::uint32_t period = static_cast<std::uint32_t>(n);
+      config.attention.global = n == 0 ? LayerPattern{} : first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period);
+      return {};
+    }
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value->AsArray());
+    const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
+    if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
+      return FailAt(ErrorCode::kMismatch, value->offset, value->key, "must be an array of bool");
+    }
+    if (array.count < config.layers) {
+      return FailAt(ErrorCode::kMismatch, value->offset, value->key, "has ", array.count, " entries for ", config.layers,
+                    " layers");
+    }
+    const auto is_global = [&](std::size_t layer) {
+      for (std::size_t i = 0; i < width; ++i) {
+        if (array.bytes[layer * width + i] != std::byte{0}) return false;
+      }
+      return true;
+    };
+    const std::optional<LayerPattern> pattern = PatternOf(config.layers, is_global);
+    if (!pattern) {
+      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "does not repeat after at most ",
+                    std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+    }
+    config.attention.global = *pattern;
+    return {};
+  }
+
+  // What a configuration takes from the presence and shape of tensors instead of keys.
+  Result<void> ReadTensors(ModelConfig& config) const {
+    const std::optional<GgufTensor> embedding = file_.FindTensor("token_embd.weight");
+    if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
+    if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
+      return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
+    }
+    config.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
+    config.tied_embeddings = config.logits && !HasTensor("output.weight");
+    config.output_bias |= config.logits && HasTensor("output.bias");
+    if (const std::optional<GgufTensor> types = file_.FindTensor("token_types.weight")) {
+      config.token_types = static_cast<std::uint32_t>(types->dims[1] > kMaxDimension ? kMaxDimension : types->dims[1]);
+    }
+    // Families differ in which biases all of their files have; any may have more.
+    config.attention.qkv_bias |= HasTensor("blk.0.attn_q.bias") || HasTensor("blk.0.attn_qkv.bias");
+    config.attention.output_bias |= HasTensor("blk.0.attn_output.bias");
+    config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
+    config.expert.selection_bias |=
+        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
+    return {};
+  }
+
+ private:
+  const GgufFile& file_;
+  std::string_view architecture_;
+};
+
+// One way to say each thing: fields that have no effect get their default, so that equal models have equal configurations.
+inline void Canonicalize(ModelConfig& c) {
+  const ModelConfig defaults;
+  const bool extended = c.rope_scaling == RopeScaling::kYarn || c.rope_scaling == RopeScaling::kLongRope;
+  if (!extended) c.rope.original_context = 0;
+  if (c.rope_scaling != RopeScaling::kYarn) {
+    c.rope.beta_fast = defaults.rope.beta_fast;
+    c.rope.beta_slow = defaults.rope.beta_slow;
+    c.rope.log_multiplier = 0.0f;
+  }
+  if (c.window == 0) {
+    c.attention.global = {};
+    c.rope.local_base = 0.0f;
+    c.attention.window_kind = WindowKind::kSliding;
+  }
+  if (c.attention.temperature == 0.0f) {
+    c.attention.temperature_length = 0;
+    c.attention.temperature_offset = 0.0f;
+    c.attention.temperature_unrotated = false;
+  }
+  if (c.experts == 0) c.expert = {};
+  if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
+}
+
+}  // namespace detail
+
+// Reads and validates the hyperparameters of a GGUF file whose tensors are stored one by one. Errors name the key.
+// kUnsupported: another architecture, or a feature of a known one that the library does not run (named), so that no file
+// is run wrongly.
+inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
+  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
+  const Family* family = FindFamily(architecture);
+  if (family == nullptr) {
+    TextBuffer<192> names;
+    for (const Family& each : kFamilies) names.Append(names.empty() ? "" : ", ").Append(each.name());
+    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of: ", names.view());
+  }
+  const detail::KeyReader reader(file, architecture);
+  ModelConfig config = family->features;
+  INLAY_CHECK_OK(reader.ReadKeys(config));
+  INLAY_CHECK_OK(reader.ReadRouter(config));
+  INLAY_CHECK_OK(reader.ReadRopeScaling(config));
+  INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadTensors(config));
+  if (family->derive != nullptr) family->derive(config);
+  detail::Canonicalize(config);
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+// Calls put(key, value) for the metadata that makes ReadConfig return this configuration, given its tensors.
+template <class Put>
+Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
+  const Family& family = FamilyOf(c.architecture);
+  const auto key = [&](std::string_view name) { return TextBuffer<96>(family.name(), ".", name); };
+  INLAY_CHECK_OK(put("general.architecture", family.name()));
+  INLAY_CHECK_OK(put(key("vocab_size").view(), c.vocab));
+  INLAY_CHECK_OK(put(key(detail::EpsilonKey(c.norm.kind)).view(), c.norm_epsilon));
+  // What a file without the keys would be read as.
+  ModelConfig unsaid = family.features;
+  unsaid.rope.original_context = 0;
+  if (family.derive != nullptr) {
+    ModelConfig derived = c;
+    derived.embedding_scale = 1.0f;
+    derived.attention.scale = 0.0f;
+    family.derive(derived);
+    unsaid.embedding_scale = derived.embedding_scale;
+    unsaid.attention.scale = derived.attention.scale;
+    unsaid.expert.shared_ffn_dim = derived.expert.shared_ffn_dim;
+  }
+  ModelConfig said = c;
+  if (said.value_dim == 0) said.value_dim = said.head_dim;
+  for (const detail::ConfigKey& entry : detail::kConfigKeys) {
+    const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
+                           entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
+    if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
+    const TextBuffer<96> name = key(entry.name);
+    switch (entry.field.kind) {
+      case ConfigFieldKind::kUnsigned:
+        INLAY_CHECK_OK(put(name.view(), GetField<std::uint32_t>(said, entry.field)));
+        break;
+      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(put(name.view(), GetField<float>(said, entry.field))); break;
+      case ConfigFieldKind::kBool: INLAY_CHECK_OK(put(name.view(), GetField<bool>(said, entry.field))); break;
+      case ConfigFieldKind::kEnum:
+        INLAY_CHECK_OK(put(name.view(), std::uint32_t{GetField<std::uint8_t>(said, entry.field)}));
+        break;
+      case ConfigFieldKind::kPattern: break;
+    }
+  }
+  if (c.rope_scaling == RopeScaling::kLinear || c.rope_scaling == RopeScaling::kYarn) {
+    INLAY_CHECK_OK(put(key("rope.scaling.type").view(), detail::kScalingNames[static_cast<std::size_t>(c.rope_scaling)]));
+    INLAY_CHECK_OK(put(key("rope.scaling.factor").view(), c.rope_scale));
+  }
+  if (c.window != 0 && c.attention.global != family.features.attention.global) {
+    const std::uint32_t period = c.attention.global.period;
+    const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
+    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
+      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  const ExpertConfig& usual = family.features.expert;
+  if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
+    const bool sigmoid = c.expert.router == Router::kSigmoid;
+    INLAY_CHECK_OK(put(key("expert_gating_func").view(), std::uint32_t{sigmoid ? 2u : 1u}));
+    INLAY_CHECK_OK(put(key("expert_weights_norm").view(),
+                       sigmoid ? c.expert.normalized : c.expert.router == Router::kSoftmaxOfChosen));
+  }
+  return {};
+}
+
+// The hyperparameters as GGUF metadata, for files made from something else than GGUF: ConfigMetadataCount values, the
+// model's name among them.
+inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
+  std::size_t count = 1;
+  const Result<void> counted = ForConfigMetadata(config, [&](std::string_view, auto) -> Result<void> {
+    ++count;
+    return {};
+  });
+  return counted ? count : 0;
+}
+inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
+  INLAY_CHECK_OK(writer.Put("general.name", name));
+  return ForConfigMetadata(config, [&](std::string_view key, auto value) { return writer.Put(key, value); });
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_CONFIG_KEYS_HPP_
