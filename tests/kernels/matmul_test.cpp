@@ -148,7 +148,8 @@ struct Problem {
     target::QuantizeRows(inlay::ActivationKindOf(type), cols, 0, tokens, x);
   }
 
-  // What the kernels compute, in plain loops: integers per block, then one multiply-add per float scale, blocks in order.
+  // What the kernels compute, in plain loops: integers per block, times the block's float scale, less its min, and then
+  // one multiply-add with the scale of the activations, blocks in order.
   float Expected(std::size_t row, std::size_t token) const {
     float sum = 0.0f;
     for (std::size_t b = 0; b < cols / block_values(); ++b) {
@@ -181,11 +182,11 @@ struct Problem {
     } else {
       d = inlay::F16ToF32(block.d);
     }
-    sum = MultiplyAdd(static_cast<float>(dot), d * scale, sum);
+    float value = static_cast<float>(dot) * d;
     if constexpr (requires { block.m; }) {
-      sum = MultiplyAdd(inlay::F16ToF32(block.m), scale * static_cast<float>(total), sum);
+      value = MultiplyAdd(inlay::F16ToF32(block.m), static_cast<float>(total), value);
     }
-    return sum;
+    return MultiplyAdd(value, scale, sum);
   }
 
   template <WeightType kType, class Block>
@@ -199,10 +200,11 @@ struct Problem {
       dot += group.scale * ValueOf<kType>(block, i) * a[i];
       min += group.min * a[i];
     }
+    float value = static_cast<float>(dot) * inlay::F16ToF32(block.d);
     if constexpr (requires { block.dmin; }) {
-      sum = MultiplyAdd(-static_cast<float>(min), inlay::F16ToF32(block.dmin) * scale, sum);
+      value = MultiplyAdd(-static_cast<float>(min), inlay::F16ToF32(block.dmin), value);
     }
-    return MultiplyAdd(static_cast<float>(dot), inlay::F16ToF32(block.d) * scale, sum);
+    return MultiplyAdd(value, scale, sum);
   }
 
   std::vector<float> Multiply() const {

@@ -192,19 +192,18 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSu
     HWY_UNROLL(2)
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
       float* to = results + i * kAmxRows + tile * kRowTile;
-      Floats result = hn::Load(df, to);
+      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
+      const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
+      Floats value = hn::Mul(hn::ConvertTo(df, sum), scales[tile]);
       if constexpr (kHasMin<kType>) {
         Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
         HWY_UNROLL(8)
         for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
           correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
         }
-        result = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Mul(mins[tile], token_scale), result);
+        value = hn::NegMulAdd(hn::ConvertTo(df, correction), mins[tile], value);
       }
-      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
-      const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
-      result = hn::MulAdd(hn::ConvertTo(df, sum), hn::Mul(scales[tile], token_scale), result);
-      hn::Store(result, df, to);
+      hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
     }
     token_scales += x.scale_stride;
   }
@@ -226,13 +225,12 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSum
       Floats result = hn::Load(df, to);
       for (std::size_t b = 0; b < blocks; ++b) {
         const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
-        const Floats sum = hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i]));
-        result = hn::MulAdd(sum, hn::Mul(block_scale, hn::Set(df, token_scales[b])), result);
+        Floats value = hn::Mul(hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i])), block_scale);
         if constexpr (kHasMin<kType>) {
-          const float token_sum = token_scales[b] * static_cast<float>(token_sums[b]);
-          const Floats min = hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile);
-          result = hn::MulAdd(min, hn::Set(df, token_sum), result);
+          const Floats token_sum = hn::Set(df, static_cast<float>(token_sums[b]));
+          value = hn::MulAdd(token_sum, hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile), value);
         }
+        result = hn::MulAdd(value, hn::Set(df, token_scales[b]), result);
       }
       hn::Store(result, df, to);
     }

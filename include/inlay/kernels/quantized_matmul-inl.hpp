@@ -131,10 +131,11 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
     Words dot = hn::Zero(di);
     if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
     dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(scale, hn::Set(df, token_scale)), sums[t]);
+    Floats value = hn::Mul(hn::ConvertTo(df, dot), scale);
     if constexpr (kHasMin<kType>) {
-      sums[t] = hn::MulAdd(LoadBlockMin(block, lane), hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
+      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(block, lane), value);
     }
+    sums[t] = hn::MulAdd(value, hn::Set(df, token_scale), sums[t]);
   }
 }
 
@@ -150,23 +151,22 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
   LoadGroupScales<kType>(block, lane, scales, corrections);
+  [[maybe_unused]] const auto correction = [&](std::size_t t) HWY_ATTR {
+    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+    Words sum = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
+    HWY_UNROLL(8)
+    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+      sum = AccumulatePairs(sum, corrections[i], BroadcastWord(token_sums + 2 * i));
+    }
+    return sum;
+  };
   Words totals[kTokens];
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    totals[t] = hn::Zero(di);
-    if constexpr (kHasMin<kType> || kByteOffset<kType> != 0) {
-      const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-      Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
-      HWY_UNROLL(8)
-      for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-        correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
-      }
-      if constexpr (kHasMin<kType>) {
-        const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
-        sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
-      } else {
-        totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
-      }
+    if constexpr (kByteOffset<kType> != 0) {
+      totals[t] = hn::Mul(correction(t), hn::Set(di, -kByteOffset<kType>));
+    } else {
+      totals[t] = hn::Zero(di);
     }
   }
   for (std::size_t i = 0; i < 8; ++i) {
@@ -187,7 +187,11 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
+    Floats value = hn::Mul(hn::ConvertTo(df, totals[t]), scale);
+    if constexpr (kHasMin<kType>) {
+      value = hn::NegMulAdd(hn::ConvertTo(df, correction(t)), LoadBlockMin(block, lane), value);
+    }
+    sums[t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), sums[t]);
   }
 }
 
@@ -269,20 +273,24 @@ template <WeightType kType>
 HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
                                      std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                      std::size_t row_end, const Output& out) {
-  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
   // Whole register tiles of tokens go through panels, what is left through the other kernel.
   const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
-  alignas(64) float results[kPanelBlock * kPanelRows];
+  alignas(64) float results[kPanelBlock * kPanelStride];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
-      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
+  // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
+  // second-level cache, and the weights, which are fetched ahead, stream past them.
+  const std::size_t token_tiles = (panel_end - token_begin) / kPanelTokens;
+  const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
+    const std::size_t tokens = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens - token;
+    for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
+      const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
+      const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+      const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
       MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
+      StoreResults(results, kPanelStride, tokens, row_stop - row, out, token, row);
     }
   }
   MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
