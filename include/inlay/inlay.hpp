@@ -42,6 +42,7 @@
 #include "inlay/model/memory_plan.hpp"
 #include "inlay/model/model.hpp"
 #include "inlay/model/workspace.hpp"
+#include "inlay/text/clean_spaces.hpp"
 #include "inlay/text/detokenizer.hpp"
 #include "inlay/text/stop_strings.hpp"
 #include "inlay/text/tokenizer.hpp"

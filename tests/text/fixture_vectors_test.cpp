@@ -171,8 +171,8 @@ void CheckPieces(const std::string& name) {
   const struct {
     int reference;
     inlay::TokenAttributes ours;
-  } kinds[] = {{1, inlay::kTokenUnknown},      {2, inlay::kTokenUnused},       {4, inlay::kTokenNormal},
-               {8, inlay::kTokenControl},      {16, inlay::kTokenUserDefined}, {32, inlay::kTokenByte},
+  } kinds[] = {{1, inlay::kTokenUnknown},       {2, inlay::kTokenUnused},       {4, inlay::kTokenNormal},
+               {8, inlay::kTokenControl},       {16, inlay::kTokenUserDefined}, {32, inlay::kTokenByte},
                {256, inlay::kTokenStripsRight}, {128, inlay::kTokenStripsLeft}};
   for (const Json& token : facts["pieces"]) {
     const TokenId id = token["id"];

@@ -2,8 +2,6 @@
 #define BOOST_TEST_DYN_LINK
 #include <boost/test/unit_test.hpp>
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <map>
@@ -265,57 +263,55 @@ BOOST_AUTO_TEST_CASE(TheFullestQueue) {
   }
 }
 
-struct LongRun {
-  const inlay::Tokenizer* tokenizer;
-  std::string text;
-  std::vector<std::byte> scratch;
-  TokenIds ids;
-  std::size_t count = 0;
-};
-
 // A million equal characters: no recursion, no quadratic loop, no heap.
 BOOST_AUTO_TEST_CASE(AMillionEqualCharacters) {
   const VocabFile file;
   const OpenTokenizer tokenizer = OpenTokenizer::Gguf(file);
   BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
   for (const char c : {'a', ' ', 'b', '\xFF'}) {
-    LongRun run{&*tokenizer, std::string(1000000, c), {}, {}, 0};
-    run.scratch.resize(inlay::SentencePieceBpe::ScratchBytes(run.text.size()));
-    run.ids.resize(run.text.size() + 1);
-    std::fill(run.ids.begin(), run.ids.end(), 0);
-
-    pthread_attr_t attributes;
-    BOOST_REQUIRE(pthread_attr_init(&attributes) == 0);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    constexpr std::size_t kStack = 512 * 1024;  // the instrumentation's own
-#else
-    constexpr std::size_t kStack = 64 * 1024;
-#endif
-    BOOST_REQUIRE(pthread_attr_setstacksize(&attributes, kStack) == 0);
-    pthread_t thread;
-    BOOST_REQUIRE(
-        pthread_create(
-            &thread, &attributes,
-            [](void* argument) -> void* {
-              LongRun& work = *static_cast<LongRun*>(argument);
-              work.count =
-                  work.tokenizer->Encode(work.text, {.add_special = false}, work.scratch, work.ids).value_or(0);
-              return nullptr;
-            },
-            &run) == 0);
-    BOOST_REQUIRE(pthread_join(thread, nullptr) == 0);
-    pthread_attr_destroy(&attributes);
-
-    run.ids.resize(run.count);
+    const std::string text(1000000, c);
+    const TokenIds ids = inlay_test::EncodeOnSmallStack(*tokenizer, text);
     const TokenId most = c == 'a'   ? inlay_test::IdOf(file.tokens, "aaaaaaaa")
                          : c == ' ' ? inlay_test::IdOf(file.tokens, "\xE2\x96\x81\xE2\x96\x81")
                          : c == 'b' ? inlay_test::IdOf(file.tokens, "b")
                                     : 3 + 0xFF;
     const std::size_t each = c == 'a' ? 8 : c == ' ' ? 2 : 1;
-    BOOST_TEST(static_cast<std::size_t>(std::count(run.ids.begin(), run.ids.end(), most)) >= 1000000 / each - 2);
-    BOOST_TEST(run.ids.size() <= 1000000 / each + 3);
+    BOOST_TEST(static_cast<std::size_t>(std::count(ids.begin(), ids.end(), most)) >= 1000000 / each - 2);
+    BOOST_TEST(ids.size() <= 1000000 / each + 3);
     BOOST_TEST(
-        (inlay_test::Detokenize(*tokenizer, run.ids, {.leading_space = inlay::LeadingSpace::kStripFirst}) == run.text));
+        (inlay_test::Detokenize(*tokenizer, ids, {.leading_space = inlay::LeadingSpace::kStripFirst}) == text));
+  }
+}
+
+// In a long text most words are copies of tokens computed before; each must have those that it has alone.
+BOOST_AUTO_TEST_CASE(RepeatedWords) {
+  inlay::Pcg32 random(23);
+  for (int round = 0; round < 20; ++round) {
+    VocabFile file;
+    const bool spaces_inside = round % 4 >= 2;
+    file.tokens = RandomTokens(random, spaces_inside);
+    file.Flag("tokenizer.ggml.add_space_prefix", round % 2 == 0);
+    const OpenTokenizer tokenizer = OpenTokenizer::Gguf(file);
+    BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
+    std::vector<std::string> words;
+    for (int i = 0; i < 12; ++i) words.push_back(RandomText(random));
+    std::string text = "a";
+    while (text.size() < 700) text += " " + words[random.Next() % words.size()];
+    const std::string prefix = round % 2 == 0 ? " " : "";
+    const TokenIds expected = SlowEncode(file.tokens, prefix + text);
+    BOOST_TEST(Encode(*tokenizer, text) == expected, boost::test_tools::per_element());
+    // Where there is room for one word only, there is none to remember words.
+    std::vector<std::byte> scratch(inlay::SentencePieceBpe::ScratchBytes(200));
+    TokenIds ids(tokenizer->MaxTokens(text.size()));
+    ids.resize(tokenizer->Encode(text, {.add_special = false}, scratch, ids).value_or(0));
+    if (!spaces_inside) BOOST_TEST(ids == expected, boost::test_tools::per_element());
+    // The tokens for which there is no room are counted all the same.
+    TokenIds few(expected.size() / 2);
+    std::vector<std::byte> all(inlay::SentencePieceBpe::ScratchBytes(text.size()));
+    const auto count = tokenizer->Encode(text, {.add_special = false}, all, few);
+    BOOST_REQUIRE(!count);
+    BOOST_TEST(count.error().detail.view() == "has " + std::to_string(expected.size()) + " tokens, there is room for " +
+                                                  std::to_string(few.size()));
   }
 }
 

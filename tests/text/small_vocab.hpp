@@ -13,13 +13,17 @@
 #include <utility>
 #include <vector>
 
+#include <pthread.h>
+
 #include <boost/test/unit_test.hpp>
 
 #include "inlay/core/arena.hpp"
 #include "inlay/core/owned_buffer.hpp"
 #include "inlay/files/gguf.hpp"
+#include "inlay/text/byte_mapping.hpp"
 #include "inlay/text/detokenizer.hpp"
 #include "inlay/text/tokenizer.hpp"
+#include "inlay/text/utf8.hpp"
 #include "tests/support/gguf_bytes.hpp"
 
 namespace inlay_test {
@@ -131,6 +135,33 @@ struct VocabFile {
   }
 };
 
+// GPT-2's spelling of bytes.
+inline std::string Mapped(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) {
+    char character[4];
+    text.append(character, inlay::EncodeUtf8(inlay::CharacterOfByte(static_cast<std::uint8_t>(byte)), character));
+  }
+  return text;
+}
+
+// A vocabulary of mapped bytes: token n is byte n, then come the wholes of the merges (given as bytes: "LEFT", "RIGHT"),
+// each once, then one control token.
+inline VocabFile BytePairFile(const std::vector<std::pair<std::string, std::string>>& merges, std::string_view pre) {
+  VocabFile file;
+  file.model = "gpt2";
+  file.with_scores = false;
+  file.tokens.clear();
+  for (int byte = 0; byte < 256; ++byte) file.tokens.push_back({Mapped(std::string(1, static_cast<char>(byte)))});
+  for (const auto& [left, right] : merges) {
+    file.merges.push_back(Mapped(left) + " " + Mapped(right));
+    if (IdOf(file.tokens, Mapped(left + right)) == inlay::kNoToken) file.tokens.push_back({Mapped(left + right)});
+  }
+  file.tokens.push_back({"<|endoftext|>", 0, kControl});
+  file.Text("tokenizer.ggml.pre", pre);
+  return file;
+}
+
 // llama2.c's tokenizer.bin.
 inline Bytes Llama2cBytes(const TestTokens& tokens) {
   Bytes bytes;
@@ -192,6 +223,37 @@ class OpenTokenizer {
 };
 
 using TokenIds = std::vector<inlay::TokenId>;
+
+// The tokens of `text` alone, computed by a thread with a small stack, with exactly the promised memory.
+inline TokenIds EncodeOnSmallStack(const inlay::Tokenizer& tokenizer, std::string_view text) {
+  struct Work {
+    const inlay::Tokenizer& tokenizer;
+    std::string_view text;
+    std::vector<std::byte> scratch;
+    TokenIds ids;
+    std::size_t count;
+  } work{tokenizer, text, std::vector<std::byte>(tokenizer.EncodeScratchBytes(text.size())),
+         TokenIds(tokenizer.MaxTokens(text.size())), 0};
+  pthread_attr_t attributes;
+  BOOST_REQUIRE(pthread_attr_init(&attributes) == 0);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr std::size_t kStack = 512 * 1024;  // the instrumentation's own
+#else
+  constexpr std::size_t kStack = 64 * 1024;
+#endif
+  BOOST_REQUIRE(pthread_attr_setstacksize(&attributes, kStack) == 0);
+  pthread_t thread;
+  const auto run = [](void* argument) -> void* {
+    Work& w = *static_cast<Work*>(argument);
+    w.count = w.tokenizer.Encode(w.text, {.add_special = false}, w.scratch, w.ids).value_or(0);
+    return nullptr;
+  };
+  BOOST_REQUIRE(pthread_create(&thread, &attributes, run, &work) == 0);
+  BOOST_REQUIRE(pthread_join(thread, nullptr) == 0);
+  pthread_attr_destroy(&attributes);
+  work.ids.resize(work.count);
+  return work.ids;
+}
 
 inline TokenIds Encode(const inlay::Tokenizer& tokenizer, std::string_view text, inlay::EncodeOptions options) {
   std::vector<std::byte> scratch(tokenizer.EncodeScratchBytes(text.size()));

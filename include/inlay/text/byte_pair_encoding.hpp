@@ -51,12 +51,13 @@ class MergeTable {
     std::fill(table.slots_.begin(), table.slots_.end(), Slot{});
     std::uint32_t rank = 0;
     for (const std::string_view merge : merges.strings()) {
-      const std::uint64_t offset = merges.offset + static_cast<std::uint64_t>(
-                                                       merge.data() - reinterpret_cast<const char*>(merges.bytes.data()));
+      const std::uint64_t offset =
+          merges.offset + static_cast<std::uint64_t>(merge.data() - reinterpret_cast<const char*>(merges.bytes.data()));
       // The first piece may itself begin with a space.
       const std::size_t space = merge.find(' ', 1);
       if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
-        return FailAt(ErrorCode::kBadFile, offset, kKey, "merge ", rank, " is not two pieces with a space between them");
+        return FailAt(ErrorCode::kBadFile, offset, kKey, "merge ", rank,
+                      " is not two pieces with a space between them");
       }
       const std::string_view left = merge.substr(0, space);
       const std::string_view right = merge.substr(space + 1);
@@ -114,7 +115,8 @@ class MergeTable {
     return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
   }
   std::size_t Start(std::uint64_t pair) const {
-    return detail::SlotOf(static_cast<std::uint32_t>((detail::FoldHash(pair) * detail::kHashFactor) >> 32), slots_.size());
+    return detail::SlotOf(static_cast<std::uint32_t>((detail::FoldHash(pair) * detail::kHashFactor) >> 32),
+                          slots_.size());
   }
   std::size_t Next(std::size_t at) const { return at + 1 == slots_.size() ? 0 : at + 1; }
 
@@ -270,8 +272,8 @@ class BytePairEncoding {
     const std::size_t needed = BytesMerger::MemoryBytes(word.size());
     const std::span<std::byte> memory = task.cache.Memory(needed);
     if (memory.size() < needed) {
-      return FailAt(ErrorCode::kOutOfMemory, OffsetOf(word, task), "scratch", "a word of ", word.size(), " bytes needs ",
-                    needed, ", there are ", memory.size());
+      return FailAt(ErrorCode::kOutOfMemory, OffsetOf(word, task), "scratch", "a word of ", word.size(),
+                    " bytes needs ", needed, ", there are ", memory.size());
     }
     BytesMerger merger(BytesJoiner(merges_), memory, word.size());
     for (std::size_t i = 0; i < word.size(); ++i) {
@@ -299,8 +301,8 @@ class BytePairEncoding {
     TokenId id = bytes_[static_cast<std::uint8_t>(byte)];
     if (id == kNoToken) id = vocabulary.special().unknown;
     if (id == kNoToken) {
-      return FailAt(ErrorCode::kMissing, OffsetOf(word, task), "text",
-                    "the vocabulary has neither a token for byte ", static_cast<unsigned>(static_cast<std::uint8_t>(byte)),
+      return FailAt(ErrorCode::kMissing, OffsetOf(word, task), "text", "the vocabulary has neither a token for byte ",
+                    static_cast<unsigned>(static_cast<std::uint8_t>(byte)),
                     ", which is in the word here, nor an unknown token");
     }
     task.out.Push(id);

@@ -83,7 +83,9 @@ class CharacterMap {
   static constexpr std::uint64_t kMostSharing = 16;
 
   std::uint32_t count() const { return static_cast<std::uint32_t>(units_.size() / 4); }
-  std::uint32_t Unit(std::uint32_t i) const { return detail::LoadAs<std::uint32_t>(units_.data() + 4 * std::size_t{i}); }
+  std::uint32_t Unit(std::uint32_t i) const {
+    return detail::LoadAs<std::uint32_t>(units_.data() + 4 * std::size_t{i});
+  }
   static std::uint32_t Base(std::uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); }
   // A unit that holds a value has its highest bit set, and is the child of no byte.
   static std::uint32_t Label(std::uint32_t unit) { return unit & 0x800000FFu; }

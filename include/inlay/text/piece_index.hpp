@@ -43,7 +43,8 @@ class PieceIndex {
     for (std::size_t i = 1; i < count; ++i) {
       const std::string_view piece = vocabulary.Piece(index.entries_[i].id);
       std::int32_t shorter = static_cast<std::int32_t>(i - 1);
-      while (shorter != kNone && piece.substr(0, index.SizeOf(vocabulary, shorter)) != index.PieceOf(vocabulary, shorter)) {
+      while (shorter != kNone &&
+             piece.substr(0, index.SizeOf(vocabulary, shorter)) != index.PieceOf(vocabulary, shorter)) {
         shorter = index.At(shorter).shorter;
       }
       index.entries_[i].shorter = shorter;
@@ -59,9 +60,10 @@ class PieceIndex {
   Position FindLongest(const Vocabulary& vocabulary, std::string_view text) const {
     text = text.substr(0, vocabulary.max_piece_bytes());
     const std::uint64_t key = KeyOf(text);
-    const auto after = std::upper_bound(entries_.begin(), entries_.end(), text, [&](std::string_view, const Entry& entry) {
-      return key != entry.key ? key < entry.key : text < vocabulary.Piece(entry.id);
-    });
+    const auto after =
+        std::upper_bound(entries_.begin(), entries_.end(), text, [&](std::string_view, const Entry& entry) {
+          return key != entry.key ? key < entry.key : text < vocabulary.Piece(entry.id);
+        });
     Position position = static_cast<Position>(after - entries_.begin()) - 1;
     if (position == kNone) return kNone;
     const std::string_view closest = PieceOf(vocabulary, position);

@@ -25,10 +25,10 @@ struct CodePointRange {
 
 struct CharacterSet {
   CharacterKinds kinds = 0;
-  std::string_view ascii = {};                     // also these
-  std::span<const CodePointRange> ranges = {};     // also these
+  std::string_view ascii = {};                      // also these
+  std::span<const CodePointRange> ranges = {};      // also these
   std::span<const CodePointRange> exceptions = {};  // but not these
-  bool inverted = false;                           // all others instead
+  bool inverted = false;                            // all others instead
 
   static constexpr bool In(std::span<const CodePointRange> ranges, char32_t code_point) {
     for (const CodePointRange& range : ranges) {
@@ -61,9 +61,9 @@ struct RunRules {
 enum class Contractions : std::uint8_t { kNone, kSmall, kAnyCase, kAfterWord };  // 's 't 'm 'd 're 've 'll
 enum class Prefix : std::uint8_t { kSpace, kAnyCharacter };
 enum class Shape : std::uint8_t {
-  kRun,      // letters
-  kCased,    // capitals, then small letters
-  kPhrase,   // letters with their marks, and single spaces between them
+  kRun,     // letters
+  kCased,   // capitals, then small letters
+  kPhrase,  // letters with their marks, and single spaces between them
 };
 enum class Tail : std::uint8_t { kNone, kNewlines, kNewlinesAndSlashes, kOneNewlineOrSlash };
 enum class Newlines : std::uint8_t { kWhiteSpace, kOwnRun, kSingle };
@@ -72,15 +72,15 @@ enum class Spaces : std::uint8_t { kAllButLast, kPowersOfTwo };
 // The alternatives of one regular expression over words, numbers, punctuation and space, tried in this order.
 struct WordRules {
   Contractions contractions = Contractions::kAnyCase;
-  bool ascii_punctuation_word = false;     // [!-/:-@[-`{-~][A-Za-z]+
-  Prefix prefix = Prefix::kAnyCharacter;   // one character that a word may begin with
+  bool ascii_punctuation_word = false;    // [!-/:-@[-`{-~][A-Za-z]+
+  Prefix prefix = Prefix::kAnyCharacter;  // one character that a word may begin with
   CharacterKinds no_prefix = kLetter | kNumber;
   Shape shape = Shape::kRun;
   CharacterKinds letters = kLetter;
-  std::uint32_t digits = 1;                // at most so many numbers in a row; 0: no such alternative
+  std::uint32_t digits = 1;  // at most so many numbers in a row; 0: no such alternative
   bool space_before_digits = false;
   CharacterKinds punctuation = static_cast<CharacterKinds>(~(kWhiteSpace | kLetter | kNumber));
-  Tail tail = Tail::kNewlines;             // what punctuation takes along
+  Tail tail = Tail::kNewlines;  // what punctuation takes along
   Newlines newlines = Newlines::kOwnRun;
   Spaces spaces = Spaces::kAllButLast;
 };
@@ -114,8 +114,7 @@ inline constexpr WordRules kLlama3Words = {.digits = 3};
 inline constexpr WordRules kQwen2Words = {};
 // The same with marks as letters.
 inline constexpr WordRules kQwen35Words = {
-    .letters = kLetter | kMark,
-    .punctuation = static_cast<CharacterKinds>(~(kWhiteSpace | kLetter | kMark | kNumber))};
+    .letters = kLetter | kMark, .punctuation = static_cast<CharacterKinds>(~(kWhiteSpace | kLetter | kMark | kNumber))};
 // [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 inline constexpr WordRules kDeepseek3Words = {.contractions = Contractions::kNone,
                                               .ascii_punctuation_word = true,
@@ -134,10 +133,8 @@ inline constexpr WordRules kSparkWords = {.contractions = Contractions::kNone,
 // [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|...)?|
 // [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|...)?|
 // \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
-inline constexpr WordRules kO200kWords = {.contractions = Contractions::kAfterWord,
-                                          .shape = Shape::kCased,
-                                          .digits = 3,
-                                          .tail = Tail::kNewlinesAndSlashes};
+inline constexpr WordRules kO200kWords = {
+    .contractions = Contractions::kAfterWord, .shape = Shape::kCased, .digits = 3, .tail = Tail::kNewlinesAndSlashes};
 inline constexpr WordRules kTekkenWords = {
     .contractions = Contractions::kNone, .shape = Shape::kCased, .tail = Tail::kNewlinesAndSlashes};
 inline constexpr WordRules kYoutuWords = {
@@ -212,9 +209,8 @@ inline constexpr PatternStage kQwen35Pattern[] = {Words(kQwen35Words)};
 inline constexpr PatternStage kDeepseekLlmPattern[] = {Runs(kEachNewline),         Runs(kDeepseekCased),
                                                        Runs(kDeepseekPunctuation), {StageKind::kTrailingSpace},
                                                        Runs(kDeepseekCjk),         Runs(kNumbers)};
-inline constexpr PatternStage kDeepseekCoderPattern[] = {Runs(kEachNewline), Runs(kCoderLetters),
-                                                         Runs(kCoderPunctuation), Runs(kDeepseekCjk),
-                                                         Runs(kEachNumber)};
+inline constexpr PatternStage kDeepseekCoderPattern[] = {
+    Runs(kEachNewline), Runs(kCoderLetters), Runs(kCoderPunctuation), Runs(kDeepseekCjk), Runs(kEachNumber)};
 inline constexpr PatternStage kDeepseek3Pattern[] = {Runs(kUpToThreeNumbers), Runs(kHanAndKanaRuns),
                                                      Words(kDeepseek3Words)};
 inline constexpr PatternStage kSparkPattern[] = {Runs(kUpToThreeNumbers), Runs(kHanAndKanaRuns), Words(kSparkWords),
@@ -240,12 +236,12 @@ inline constexpr PatternStage kJais2Pattern[] = {Words(kJais2Words)};
 
 // A pre-tokeniser, by the name that files give it in "tokenizer.ggml.pre", and what else the name says.
 struct PreTokenizer {
-  static constexpr std::uint8_t kWholeWordsFirst = 1;    // a word that is a piece becomes it, whatever the merges say
-  static constexpr std::uint8_t kAddsBos = 2;            // unless the file says otherwise
-  static constexpr std::uint8_t kAlwaysAddsBos = 4;      // whatever the file says: files of this kind say it wrongly
-  static constexpr std::uint8_t kAddsSeparator = 8;      // unless the file says otherwise
-  static constexpr std::uint8_t kKeepsSpaces = 16;       // see Tokenizer::cleans_spaces
-  static constexpr std::uint8_t kMarksSpaces = 32;       // pieces are text with U+2581 for spaces, not mapped bytes
+  static constexpr std::uint8_t kWholeWordsFirst = 1;     // a word that is a piece becomes it, whatever the merges say
+  static constexpr std::uint8_t kAddsBos = 2;             // unless the file says otherwise
+  static constexpr std::uint8_t kAlwaysAddsBos = 4;       // whatever the file says: files of this kind say it wrongly
+  static constexpr std::uint8_t kAddsSeparator = 8;       // unless the file says otherwise
+  static constexpr std::uint8_t kKeepsSpaces = 16;        // see Tokenizer::cleans_spaces
+  static constexpr std::uint8_t kMarksSpaces = 32;        // pieces are text with U+2581 for spaces, not mapped bytes
   static constexpr std::uint8_t kLineFeedRunsFirst = 64;  // kWholeWordsFirst for runs of line feeds only
 
   std::string_view name;
@@ -547,15 +543,16 @@ class WordSplitter {
     const char first = letter(at + 1);
     if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
     const char second = letter(at + 2);
-    const bool two = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+    const bool two =
+        (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
     return two ? at + 3 : at;
   }
 
-  std::size_t LettersEnd(const detail::WordRules& rules, const Character& first, std::size_t at, std::size_t end) const {
+  std::size_t LettersEnd(const detail::WordRules& rules, const Character& first, std::size_t at,
+                         std::size_t end) const {
     const std::size_t next = at + first.size;
-    const bool may_lead = rules.prefix == detail::Prefix::kSpace
-                              ? IsSpace(first)
-                              : !IsNewline(first) && !first.Is(rules.no_prefix);
+    const bool may_lead =
+        rules.prefix == detail::Prefix::kSpace ? IsSpace(first) : !IsNewline(first) && !first.Is(rules.no_prefix);
     switch (rules.shape) {
       case detail::Shape::kRun:
         if (first.Is(rules.letters) || (may_lead && At(next, end).Is(rules.letters))) {

@@ -30,8 +30,8 @@ class SentencePieceBpe {
 
   static constexpr bool Reads(std::string_view model) { return model == "llama"; }
   static Result<TokenizerDefaults> Defaults(const GgufFile&) {
-    return TokenizerDefaults{.needs_scores = true, .bos = 1, .eos = 2, .unknown = 0, .add_bos = true,
-                             .add_space_prefix = true};
+    return TokenizerDefaults{
+        .needs_scores = true, .bos = 1, .eos = 2, .unknown = 0, .add_bos = true, .add_space_prefix = true};
   }
   static Result<std::size_t> ArenaBytesFor(const GgufFile&) { return std::size_t{0}; }
   static Result<SentencePieceBpe> Create(const GgufFile&, const Vocabulary&, Arena&) { return SentencePieceBpe(); }

@@ -41,12 +41,14 @@ inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const Token
   const TokenId bos = defaults.ends_with_separator ? special.bos : defaults.bos;
   INLAY_ASSIGN_OR_RETURN(special.bos, ReadTokenId(file, "tokenizer.ggml.bos_token_id", bos, count));
   INLAY_ASSIGN_OR_RETURN(special.eos, ReadTokenId(file, "tokenizer.ggml.eos_token_id", defaults.eos, count));
-  INLAY_ASSIGN_OR_RETURN(special.unknown, ReadTokenId(file, "tokenizer.ggml.unknown_token_id", defaults.unknown, count));
+  INLAY_ASSIGN_OR_RETURN(special.unknown,
+                         ReadTokenId(file, "tokenizer.ggml.unknown_token_id", defaults.unknown, count));
   INLAY_ASSIGN_OR_RETURN(special.eot, ReadTokenId(file, "tokenizer.ggml.eot_token_id", kNoToken, count));
   INLAY_ASSIGN_OR_RETURN(special.eom, ReadTokenId(file, "tokenizer.ggml.eom_token_id", kNoToken, count));
   INLAY_ASSIGN_OR_RETURN(special.separator,
                          ReadTokenId(file, "tokenizer.ggml.seperator_token_id", defaults.separator, count));
-  INLAY_ASSIGN_OR_RETURN(special.padding, ReadTokenId(file, "tokenizer.ggml.padding_token_id", defaults.padding, count));
+  INLAY_ASSIGN_OR_RETURN(special.padding,
+                         ReadTokenId(file, "tokenizer.ggml.padding_token_id", defaults.padding, count));
   INLAY_ASSIGN_OR_RETURN(special.mask, ReadTokenId(file, "tokenizer.ggml.mask_token_id", defaults.mask, count));
   return special;
 }
@@ -189,14 +191,15 @@ class SpecialTokenRules {
     const auto contains = [&](std::string_view key, std::string_view wanted) {
       const Result<std::string_view> value = file_.GetString(key);
       return value && std::search(value->begin(), value->end(), wanted.begin(), wanted.end(), [](char a, char b) {
-               return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
-             }) != value->end();
+                        return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+                      }) != value->end();
     };
     const auto strip_left = [&](std::string_view spelling) {
       const TokenId id = vocabulary_.Find(spelling);
       if (id != kNoToken) vocabulary_.AddAttributes(id, kTokenStripsLeft);
     };
-    constexpr std::string_view kPre = "tokenizer.ggml.pre", kArchitecture = "general.architecture", kName = "general.name";
+    constexpr std::string_view kPre = "tokenizer.ggml.pre", kArchitecture = "general.architecture",
+                               kName = "general.name";
     if (contains(kPre, "jina-v2-de") || contains(kPre, "jina-v2-es") || contains(kPre, "jina-v2-code") ||
         contains(kArchitecture, "nomic-bert-moe") || contains(kArchitecture, "jina-bert-v3")) {
       strip_left("<mask>");

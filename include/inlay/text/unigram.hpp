@@ -137,7 +137,9 @@ class Unigram {
       // The text in front, so that it stays when more memory comes to be used.
       text_ = reinterpret_cast<char*>(memory.data());
       memory_ = memory;
-      capacity_ = memory.size() > alignof(Node) + sizeof(Node) ? (memory.size() - alignof(Node) - sizeof(Node)) / kBytesPerByte : 0;
+      capacity_ = memory.size() > alignof(Node) + sizeof(Node)
+                      ? (memory.size() - alignof(Node) - sizeof(Node)) / kBytesPerByte
+                      : 0;
     }
 
     Result<void> Normalize(std::string_view word) {

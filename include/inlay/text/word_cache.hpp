@@ -50,10 +50,9 @@ class WordCache {
     if (entries_.empty() || word.size() > kLongestWord || out.overflowed()) return;
     const std::size_t count = out.count() - first;
     if (count == 0 || count > kLongestWord || first > std::numeric_limits<std::uint32_t>::max()) return;
-    entries_[hash_ & (entries_.size() - 1)] = {static_cast<std::uint32_t>(word.data() - text_.data()),
-                                               static_cast<std::uint32_t>(first), hash_,
-                                               static_cast<std::uint16_t>(word.size()),
-                                               static_cast<std::uint16_t>(count)};
+    entries_[hash_ & (entries_.size() - 1)] = {
+        static_cast<std::uint32_t>(word.data() - text_.data()), static_cast<std::uint32_t>(first), hash_,
+        static_cast<std::uint16_t>(word.size()), static_cast<std::uint16_t>(count)};
   }
 
   // At least `needed` bytes of scratch, giving up the cache where they would not fit beside it; all there is when there

@@ -36,8 +36,15 @@ class WordPiece {
 
   static constexpr bool Reads(std::string_view model) { return model == "bert"; }
   static Result<TokenizerDefaults> Defaults(const GgufFile&) {
-    return TokenizerDefaults{.bos = 101, .unknown = 100, .separator = 102, .padding = 0, .mask = 103, .add_bos = true,
-                             .always_add_bos = true, .add_separator = true, .ends_with_separator = true,
+    return TokenizerDefaults{.bos = 101,
+                             .unknown = 100,
+                             .separator = 102,
+                             .padding = 0,
+                             .mask = 103,
+                             .add_bos = true,
+                             .always_add_bos = true,
+                             .add_separator = true,
+                             .ends_with_separator = true,
                              .cleans_spaces = true};
   }
   static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
@@ -109,7 +116,9 @@ class WordPiece {
 
   // The mark, and for two bytes of text at most three: as U+023A, whose small letter is U+2C65, and for three at most
   // four: as U+FA6C, which is U+242EE.
-  static constexpr std::size_t MaxFolded(std::size_t word_bytes) { return kSpaceMark.size() + word_bytes + word_bytes / 2; }
+  static constexpr std::size_t MaxFolded(std::size_t word_bytes) {
+    return kSpaceMark.size() + word_bytes + word_bytes / 2;
+  }
 
   Folded Fold(std::string_view text) const {
     const Character original = ReadCharacter(text);
