@@ -132,6 +132,7 @@ BOOST_AUTO_TEST_CASE(LeadingSpaces) {
   const OpenTokenizer plain = OpenTokenizer::Gguf(without);
   BOOST_REQUIRE_MESSAGE(plain, plain.Why());
   BOOST_TEST(inlay_test::Detokenize(*plain, TokenIds{a}, {.leading_space = LeadingSpace::kStripFirst}) == " a");
+  BOOST_TEST(inlay_test::Detokenize(*plain, TokenIds{1, a}, {.leading_space = LeadingSpace::kStripAfterBos}) == " a");
 }
 
 BOOST_AUTO_TEST_CASE(FlushAndResetBeginAnew) {

@@ -28,11 +28,11 @@ using inlay_test::VocabFile;
 
 // What a user does with a tokenizer, so that a sanitizer sees every access that a broken file could lead astray.
 void Use(const inlay::Tokenizer& tokenizer) {
-  std::byte scratch[4096];
+  constexpr std::string_view kText = " abc aa<s>[x] \xC3\xA9\xFF";
+  std::vector<std::byte> scratch(tokenizer.EncodeScratchBytes(kText.size()));
   TokenId ids[64];
   for (const bool parse_special : {true, false}) {
-    const auto count = tokenizer.Encode(" abc aa<s>[x] \xC3\xA9\xFF",
-                                        {.add_special = true, .parse_special = parse_special}, scratch, ids);
+    const auto count = tokenizer.Encode(kText, {.add_special = true, .parse_special = parse_special}, scratch, ids);
     if (!count) {
       BOOST_REQUIRE((count.error().code == ErrorCode::kMissing || count.error().code == ErrorCode::kTooLarge));
       continue;
@@ -174,6 +174,71 @@ BOOST_AUTO_TEST_CASE(Phi3StripsWhiteSpaceAfterItsMarkers) {
              boost::test_tools::per_element());
   BOOST_TEST(Encode(*tokenizer, "<|end|>\n", options) == (TokenIds{end}), boost::test_tools::per_element());
   BOOST_TEST(Encode(*tokenizer, "<s> a", options) == (TokenIds{1, space, space_a}), boost::test_tools::per_element());
+}
+
+// The mask takes the white space before it along, in the models where it does.
+BOOST_AUTO_TEST_CASE(MasksStripWhiteSpaceBeforeThem) {
+  for (const bool strips : {true, false}) {
+    VocabFile file;
+    file.tokens.push_back({"<mask>", 0, inlay_test::kControl});
+    file.Text("general.architecture", strips ? "nomic-bert-moe" : "llama");
+    const OpenTokenizer tokenizer = OpenTokenizer::Gguf(file);
+    BOOST_REQUIRE_MESSAGE(tokenizer, tokenizer.Why());
+    const TokenId mask = IdOf(file.tokens, "<mask>");
+    const auto encode = [&](std::string_view text) {
+      return Encode(*tokenizer, text, {.add_special = false, .parse_special = true});
+    };
+    const TokenIds without = encode("a<mask>b");
+    BOOST_TEST((encode("a \t\n<mask>b") == without) == strips);
+    BOOST_TEST((encode(" <mask>") == TokenIds{mask}) == strips);
+    BOOST_TEST(encode("a<mask> b") != without);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(SpellingsThatSayMoreThanTypes) {
+  const auto open = [](const std::vector<std::string>& pieces, std::int32_t type) {
+    VocabFile file;
+    for (const std::string& piece : pieces) file.tokens.push_back({piece, 0, type});
+    return std::pair(OpenTokenizer::Gguf(file), file.tokens);
+  };
+  const auto shown = [](const inlay::Tokenizer& tokenizer, TokenId id) {
+    char text[32];
+    return std::string(text, tokenizer.Decode(id, text).value_or(0));
+  };
+  {
+    // A model that answers in channels: they are seen, and never read from a text; a message is not the end.
+    const auto [tokenizer, tokens] = open({"<|channel|>", "<|return|>", "<|call|>"}, inlay_test::kControl);
+    const TokenId channel = IdOf(tokens, "<|channel|>"), end = IdOf(tokens, "<|end|>");
+    BOOST_TEST(shown(*tokenizer, channel) == "<|channel|>");
+    BOOST_TEST(shown(*tokenizer, end) == "<|end|>");
+    BOOST_TEST(shown(*tokenizer, IdOf(tokens, "<|return|>")) == "");
+    BOOST_TEST(!tokenizer->EndsGeneration(end));
+    BOOST_TEST(tokenizer->EndsGeneration(IdOf(tokens, "<|return|>")));
+    BOOST_TEST(tokenizer->EndsGeneration(IdOf(tokens, "<|call|>")));
+    for (const TokenId id : Encode(*tokenizer, "<|channel|>a<|end|>")) BOOST_TEST((id != channel && id != end));
+  }
+  {
+    // Where a tool answers with a token of its own, "</s>" is text.
+    const auto [tokenizer, tokens] = open({"<|tool_response>"}, inlay_test::kControl);
+    BOOST_TEST(tokenizer->EndsGeneration(IdOf(tokens, "<|tool_response>")));
+    BOOST_TEST(shown(*tokenizer, 2) == "</s>");
+  }
+  {
+    // Control tokens by their spelling, although their type is that of text.
+    const auto [tokenizer, tokens] =
+        open({"<|im_end|>", "<fim_prefix>", "<fim_pad>", "<|eom_id|>"}, inlay_test::kNormal);
+    for (const char* piece : {"<|im_end|>", "<fim_prefix>", "<fim_pad>", "<|eom_id|>"}) {
+      const TokenId id = IdOf(tokens, piece);
+      BOOST_TEST((tokenizer->vocabulary().Attributes(id) & inlay::kTokenControl) != 0);
+      BOOST_TEST(tokenizer->EndsGeneration(id) == (std::string_view(piece) != "<fim_prefix>"));
+      for (const TokenId found : Encode(*tokenizer, piece)) BOOST_TEST(found != id);
+    }
+    BOOST_TEST(tokenizer->special().eom == IdOf(tokens, "<|eom_id|>"));
+  }
+  {
+    const auto [tokenizer, tokens] = open({"<unused7>"}, inlay_test::kControl);
+    BOOST_TEST((tokenizer->vocabulary().Attributes(IdOf(tokens, "<unused7>")) & inlay::kTokenUnused) != 0);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(RoomForTokens) {
@@ -456,6 +521,38 @@ VocabFile TinyFile() {
 BOOST_AUTO_TEST_CASE(BrokenGguf) {
   CheckBroken(TinyFile().Build().bytes(),
               [](std::vector<std::byte> bytes) { return OpenTokenizer::Gguf(std::move(bytes)); });
+}
+
+BOOST_AUTO_TEST_CASE(BrokenBytePairs) {
+  VocabFile file;
+  file.model = "gpt2";
+  file.with_scores = false;
+  file.tokens = {{"<s>", 0, inlay_test::kControl},
+                 {"a"},
+                 {"b"},
+                 {"\xC4\xA0"},
+                 {"ab"},
+                 {"aa"},
+                 {"\xC4\xA0"
+                  "ab"}};
+  file.merges = {"a b", "\xC4\xA0 ab", "a a"};
+  file.Id("tokenizer.ggml.unknown_token_id", 0).Text("tokenizer.ggml.pre", "qwen2");
+  CheckBroken(file.Build().bytes(), [](std::vector<std::byte> bytes) { return OpenTokenizer::Gguf(std::move(bytes)); });
+}
+
+BOOST_AUTO_TEST_CASE(BrokenWordPieces) {
+  VocabFile file;
+  file.model = "bert";
+  file.with_scores = false;
+  file.tokens = {{"[CLS]", 0, inlay_test::kControl},
+                 {"\xE2\x96\x81"
+                  "a"},
+                 {"bc"},
+                 {"a"},
+                 {"\xE2\x96\x81<"}};
+  file.Id("tokenizer.ggml.unknown_token_id", 0).Id("tokenizer.ggml.bos_token_id", 0);
+  file.Id("tokenizer.ggml.seperator_token_id", 0);
+  CheckBroken(file.Build().bytes(), [](std::vector<std::byte> bytes) { return OpenTokenizer::Gguf(std::move(bytes)); });
 }
 
 BOOST_AUTO_TEST_CASE(BrokenLlama2c) {

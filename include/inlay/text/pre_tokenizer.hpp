@@ -99,7 +99,8 @@ using Pattern = std::span<const PatternStage>;
 
 // --- the expressions of published models ---
 // In comments as their files have them; facts as llama.cpp lists them (src/llama-vocab.cpp), except that words of
-// kCased shape tell capitals by their category, as the models' own files do, where it knows only A to Z.
+// kCased shape tell capitals by their category, and digits in threes stand alone, as the models' own files have it, where
+// it knows only the capitals A to Z, and joins the first digits to what comes before.
 
 // 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 inline constexpr WordRules kGpt2Words = {.contractions = Contractions::kSmall,
@@ -153,9 +154,9 @@ inline constexpr CodePointRange kHanAndKana[] = {{0x4E00, 0x9FA5}, {0x3040, 0x30
 inline constexpr CodePointRange kUnlistedCased[] = {
     {0x0560, 0x0588}, {0x10C7, 0x10CD},   {0x10D0, 0x10FF},   {0x1C80, 0x1C88},   {0x2D00, 0x2D2D},  {0xA790, 0xA7FA},
     {0xAB30, 0xAB68}, {0x10570, 0x105BC}, {0x16E40, 0x16E7F}, {0x1D400, 0x1D7CB}, {0x1DF00, 0x1DF2A}};
-// [!-/:-~！-／：-～‘-‟　-。]
+// [!-/:-~！-／：-～‘-‟　-。], but U+3000 is a space and nothing else, as llama.cpp has it.
 inline constexpr CodePointRange kPunctuationOfDeepseek[] = {{0x21, 0x2F},     {0x3A, 0x7E},     {0xFF01, 0xFF0F},
-                                                            {0xFF1A, 0xFF5E}, {0x2018, 0x201F}, {0x3000, 0x3002}};
+                                                            {0xFF1A, 0xFF5E}, {0x2018, 0x201F}, {0x3001, 0x3002}};
 // [가-힣ㄱ-ㆎ], [！…“”‘’—：；，、-〿︰-﹏], [ㄅ-ㄯ]
 inline constexpr CodePointRange kHangul[] = {{0xAC00, 0xD7A3}, {0x3131, 0x318E}};
 inline constexpr CodePointRange kPunctuationOfYoutu[] = {{0xFF01, 0xFF01}, {0x2026, 0x2026}, {0x201C, 0x201D},
