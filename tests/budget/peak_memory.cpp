@@ -85,9 +85,10 @@ inlay::Result<std::size_t> Run(const char* path, std::size_t unplanned) {
   constexpr std::string_view kPrompt =
       "a long prompt makes the pass over a whole batch of tokens use all of the scratch memory that was planned for it, "
       "which one token at a time would not; what it says does not matter to a model made of random numbers";
-  INLAY_ASSIGN_OR_RETURN(const std::span<std::byte> scratch,
-                         memory.Take(inlay::Tokenizer::EncodeScratchBytes(kPrompt.size())));
-  std::array<inlay::TokenId, inlay::Tokenizer::MaxTokens(kPrompt.size())> prompt;
+  INLAY_ASSIGN_OR_RETURN(const std::span<std::byte> scratch, memory.Take(tokenizer.EncodeScratchBytes(kPrompt.size())));
+  constexpr std::size_t kMostTokens =
+      inlay::SentencePieceBpe::MaxTokens(kPrompt.size()) + inlay::Tokenizer::kMostAddedTokens;
+  std::array<inlay::TokenId, kMostTokens> prompt;
   INLAY_ASSIGN_OR_RETURN(const std::size_t count, tokenizer.Encode(kPrompt, {}, scratch, prompt));
   const std::span<const inlay::TokenId> tokens = std::span(prompt).first(count);
 
