@@ -31,7 +31,7 @@ std::string Read(std::string_view text, std::uint64_t base = 0) {
       case JsonEvent::kEndArray: out += ']'; break;
       case JsonEvent::kKey: out.append("k").append(token->text).append(" "); break;
       case JsonEvent::kString: out.append(token->has_escapes ? "e" : "s").append(token->text).append(" "); break;
-      case JsonEvent::kNumber: out.append("n").append(token->text).append(" "); break;
+      case JsonEvent::kNumeral: out.append("n").append(token->text).append(" "); break;
       case JsonEvent::kTrue: out += 'T'; break;
       case JsonEvent::kFalse: out += 'F'; break;
       case JsonEvent::kNull: out += 'N'; break;

@@ -21,7 +21,7 @@ enum class JsonEvent : std::uint8_t {
   kEndArray,
   kKey,  // of an object's member; its value is next
   kString,
-  kNumber,
+  kNumeral,
   kTrue,
   kFalse,
   kNull,
@@ -36,7 +36,7 @@ constexpr std::string_view Name(JsonEvent event) {
     case JsonEvent::kEndArray: return "the end of an array";
     case JsonEvent::kKey: return "a key";
     case JsonEvent::kString: return "a string";
-    case JsonEvent::kNumber: return "a number";
+    case JsonEvent::kNumeral: return "a number";
     case JsonEvent::kTrue:
     case JsonEvent::kFalse: return "a boolean";
     case JsonEvent::kNull: return "null";
@@ -55,7 +55,7 @@ struct JsonToken {
 
   // A number that is written as an integer from 0 to 2^64 - 1; nothing for every other token.
   constexpr std::optional<std::uint64_t> AsUnsigned() const {
-    if (event != JsonEvent::kNumber) return {};
+    if (event != JsonEvent::kNumeral) return {};
     std::uint64_t value = 0;
     for (const char c : text) {
       if (c < '0' || c > '9') return {};
@@ -208,7 +208,7 @@ class JsonReader {
       if (!take('+')) take('-');
       if (!digits()) return broken();
     }
-    const JsonToken token{JsonEvent::kNumber, text_.substr(start, at_ - start), false, base_ + start};
+    const JsonToken token{JsonEvent::kNumeral, text_.substr(start, at_ - start), false, base_ + start};
     AfterValue();
     return token;
   }
