@@ -11,6 +11,7 @@
 
 #include "common.hpp"
 #include "inlay/core/result.hpp"
+#include "inlay/formats/weight_type.hpp"
 #include "inlay/generate/sampler.hpp"
 
 namespace cli {
@@ -114,6 +115,16 @@ struct SynthOptions {
   std::size_t threads = 0;
 };
 inlay::Result<void> Synth(const SynthOptions& options);
+
+// --- convert.cpp ---
+
+struct ConvertOptions {
+  std::string folder;
+  std::string output;
+  std::string format = "auto";
+  std::size_t threads = 0;
+};
+inlay::Result<void> Convert(const ConvertOptions& options);
 
 }  // namespace cli
 

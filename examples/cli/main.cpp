@@ -140,6 +140,12 @@ class CommandLine {
     quantize.add_option("--format", quantize_.format, "Weight type or mix: " + cli::FormatNames())->required();
     quantize.add_option("--keep", quantize_.keep, "ROLE=TYPE: another type for some matrices, as output=q8_0; may be repeated");
     quantize.add_option("-t,--threads", quantize_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
+    CLI::App& convert = Add("convert", "Write a folder of Hugging Face's (config.json, *.safetensors, tokenizer) as GGUF", convert_,
+                            cli::Convert);
+    convert.add_option("folder", convert_.folder, "The folder")->required();
+    convert.add_option("output", convert_.output, "GGUF file to write; replaced only when the new one is complete")->required();
+    convert.add_option("--format", convert_.format, "Type of the matrices, as q8_0; default: as they are");
+    convert.add_option("-t,--threads", convert_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
 
     CLI::App& inspect = Add("inspect", "What is in a model file", inspect_, cli::Inspect);
     inspect.add_option("model", inspect_.path, "GGUF file, packed file or llama2.c checkpoint")->required();
@@ -177,6 +183,7 @@ class CommandLine {
   cli::DequantOptions dequant_;
   cli::PackOptions pack_;
   cli::QuantizeOptions quantize_;
+  cli::ConvertOptions convert_;
   cli::InspectOptions inspect_;
   cli::DescribeOptions describe_;
   cli::BenchOptions bench_;

@@ -657,7 +657,8 @@ class Minimal(FixtureCase):
         self.assertIn(b"this model type is compiled for", done.stderr)
 
 
-def main():
+def main(namespace=globals()):
+    """Runs the classes named on the command line, or all of a module's; `namespace` is its globals()."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
     parser.add_argument("--minimal")
@@ -668,9 +669,9 @@ def main():
     parser.parse_args(arguments[:split], OPTIONS)
     OPTIONS.compile = arguments[split + 1:]
     OPTIONS.fixtures = os.environ.get("INLAY_FIXTURES", OPTIONS.fixtures)
-    classes = OPTIONS.classes or [name for name, value in globals().items()
+    classes = OPTIONS.classes or [name for name, value in namespace.items()
                                   if isinstance(value, type) and issubclass(value, Case) and not name.endswith("Case")]
-    suite = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromTestCase(globals()[name]) for name in classes)
+    suite = unittest.TestSuite(unittest.defaultTestLoader.loadTestsFromTestCase(namespace[name]) for name in classes)
     result = unittest.TextTestRunner(verbosity=2).run(suite)
     if result.wasSuccessful() and len(result.skipped) == result.testsRun:
         print("skipped: " + ", ".join(classes) + " (no fixtures)")
