@@ -76,15 +76,18 @@ template <WeightType kType, std::size_t kGroup>
 HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
                                  [[maybe_unused]] Words* HWY_RESTRICT sums) {
   const WordTag d;
-  const hn::Repartition<std::uint8_t, WordTag> d8;
   HWY_UNROLL(8)
   for (std::size_t word = 0; word < 8; ++word) {
     std::uint8_t* to = panel.levels + offset + word * kWordBytes;
+#if INLAY_DOT4_UNSIGNED  // elsewhere there is no such product, and with one lane no vector of bytes
     if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+      const hn::Repartition<std::uint8_t, WordTag> d8;
       const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
       sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
       StoreWords(level, to);
-    } else if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
+    } else  // NOLINT: continues below
+#endif
+    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
       const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
       const Words low = hn::Set(d, 0x0F0F0F0F);
       StoreWords(hn::And(level, low), to);
