@@ -1,18 +1,14 @@
 // The command bench: tokens per second, beside what the machine's memory would allow.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "benchmarks/support/bandwidth.hpp"
 #include "commands.hpp"
 #include "engine.hpp"
-#include "inlay/core/owned_buffer.hpp"
 #include "inlay/formats/kv_type.hpp"
 #include "inlay/kernels/kv_layout.hpp"
 #include "inlay/weights/packed_weights.hpp"
@@ -62,59 +58,6 @@ TokenCost CostOf(const ModelFile& file) {
   return cost;
 }
 
-// --- read bandwidth ---
-
-// Sums a range of memory; what matters is that all of it is loaded, at full width, with enough loads in flight.
-std::uint64_t Sum(const std::byte* data, std::size_t bytes) {
-  typedef std::uint64_t Wide __attribute__((vector_size(64)));
-  constexpr std::size_t kStep = 4 * sizeof(Wide);
-  Wide sums[4] = {};
-  for (std::size_t i = 0; i + kStep <= bytes; i += kStep) {
-    for (std::size_t k = 0; k < 4; ++k) {
-      Wide loaded;
-      std::memcpy(&loaded, data + i + k * sizeof(Wide), sizeof(Wide));
-      sums[k] += loaded;
-    }
-  }
-  const Wide total = sums[0] + sums[1] + sums[2] + sums[3];
-  std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < sizeof(Wide) / sizeof(sum); ++i) sum += total[i];
-  return sum;
-}
-
-struct Bandwidth {
-  double bytes_per_second = 0;
-  std::size_t buffer_bytes = 0;
-};
-
-// The best of a few passes of all threads over a buffer of four times the last cache, at least 256 MiB, at most a
-// quarter of the free memory: where that is less than the cache, the number is that of the cache.
-Result<Bandwidth> ReadBandwidth(inlay::ThreadPool& threads) {
-  constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
-  std::size_t bytes = std::size_t{256} << 20;
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  if (const long cache = sysconf(_SC_LEVEL3_CACHE_SIZE); cache > 0) bytes = std::max(bytes, 4 * static_cast<std::size_t>(cache));
-#endif
-#if defined(_SC_AVPHYS_PAGES)
-  const long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  if (pages > 0 && page > 0) bytes = std::min(bytes, static_cast<std::size_t>(pages) * static_cast<std::size_t>(page) / 4);
-#endif
-  const std::size_t pieces = std::max<std::size_t>(1, bytes / kPieceBytes);
-  Bandwidth bandwidth;
-  bandwidth.buffer_bytes = pieces * kPieceBytes;
-  INLAY_ASSIGN_OR_RETURN(inlay::OwnedBuffer buffer, inlay::OwnedBuffer::Create(bandwidth.buffer_bytes, "bandwidth buffer"));
-  std::byte* const data = buffer.bytes().data();
-  threads.Run(pieces, [&](std::size_t i) { std::memset(data + i * kPieceBytes, static_cast<int>(i), kPieceBytes); });
-  std::atomic<std::uint64_t> sum{0};
-  for (int pass = 0; pass < 5; ++pass) {
-    const Clock::time_point start = Clock::now();
-    threads.Run(pieces, [&](std::size_t i) { sum += Sum(data + i * kPieceBytes, kPieceBytes); });
-    bandwidth.bytes_per_second =
-        std::max(bandwidth.bytes_per_second, static_cast<double>(bandwidth.buffer_bytes) / SecondsSince(start));
-  }
-  return bandwidth;
-}
-
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t middle = values.size() / 2;
@@ -130,13 +73,13 @@ std::vector<TokenId> SomeTokens(const ModelConfig& config, std::size_t count) {
 
 }  // namespace
 
-// Reading and generating each start with an empty context, as llama-bench does it: what is measured is `prompt` tokens in
-// passes of `batch`, and `generate` tokens one by one. One unmeasured round warms up.
+// Reading and generating each start after `depth` tokens that are not measured, as llama-bench does it: what is measured is
+// `prompt` tokens in passes of `batch`, and `generate` tokens one by one. One unmeasured round warms up.
 Result<void> Bench(const BenchOptions& options) {
   const Clock::time_point load_start = Clock::now();
   INLAY_ASSIGN_OR_RETURN(Engine engine, Engine::Open(options.model));
   const double load_seconds = SecondsSince(load_start);
-  const std::size_t longest = std::max({options.prompt, options.generate, std::size_t{1}});
+  const std::size_t longest = options.depth + std::max({options.prompt, options.generate, std::size_t{1}});
   inlay::SessionOptions session;
   session.context = options.model.context != 0 ? options.model.context : longest;
   session.kv = options.model.kv;
@@ -148,20 +91,27 @@ Result<void> Bench(const BenchOptions& options) {
   INLAY_CHECK_OK(engine.Start(session));
 
   const ModelConfig& config = engine.config();
+  const std::vector<TokenId> before = SomeTokens(config, options.depth);
   const std::vector<TokenId> prompt = SomeTokens(config, options.prompt);
   const std::vector<TokenId> generated = SomeTokens(config, options.generate);
   std::vector<double> prefill, decode;
   Progress progress("measuring");
   const auto go_on = [](std::size_t, std::size_t) { return !Interrupted(); };
+  // What was read before is read once where the cache can go back to its end.
+  const auto restart = [&]() -> Result<void> {
+    if (engine.Rewind(before.size()) == before.size()) return {};
+    engine.Restart();
+    return engine.Append(before, go_on);
+  };
   for (std::size_t round = 0; round <= options.repetitions; ++round) {
     if (!prompt.empty()) {
-      engine.Restart();
+      INLAY_CHECK_OK(restart());
       const Clock::time_point start = Clock::now();
       INLAY_CHECK_OK(engine.Append(prompt, go_on));
       if (round != 0) prefill.push_back(static_cast<double>(prompt.size()) / SecondsSince(start));
     }
     if (!generated.empty()) {
-      engine.Restart();
+      INLAY_CHECK_OK(restart());
       const Clock::time_point start = Clock::now();
       for (const TokenId token : generated) INLAY_CHECK_OK(engine.Append({&token, 1}, go_on));
       if (round != 0) decode.push_back(static_cast<double>(generated.size()) / SecondsSince(start));
@@ -171,16 +121,17 @@ Result<void> Bench(const BenchOptions& options) {
 
   const TokenCost cost = CostOf(engine.file());
   // A decoded token reads the keys and values of all before it: on average of half of what is generated.
-  const std::size_t positions = options.generate / 2;
+  const std::size_t positions = options.depth + options.generate / 2;
   const std::size_t kv_bytes = plan.kv_cache / inlay::KvCapacity(session.context) * positions;
   const std::size_t bytes_per_token = cost.weight_bytes + kv_bytes;
-  INLAY_ASSIGN_OR_RETURN(const Bandwidth bandwidth, ReadBandwidth(engine.threads()));
+  INLAY_ASSIGN_OR_RETURN(const inlay_bench::Bandwidth bandwidth, inlay_bench::ReadBandwidth(engine.threads()));
 
   Json json;
   json["model"] = options.model.path;
   json["threads"] = engine.threads().concurrency();
   json["prompt_tokens"] = options.prompt;
   json["generated_tokens"] = options.generate;
+  json["depth"] = options.depth;
   json["batch"] = session.batch;
   json["context"] = session.context;
   json["kv"] = inlay::Name(session.kv);

@@ -100,8 +100,9 @@ struct BenchOptions {
   ModelOptions model;
   std::size_t prompt = 512;
   std::size_t generate = 128;
+  std::size_t depth = 0;
   std::size_t repetitions = 3;
-  std::size_t batch = 128;
+  std::size_t batch = 256;
 };
 inlay::Result<void> Bench(const BenchOptions& options);
 

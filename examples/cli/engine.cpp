@@ -79,6 +79,7 @@ Result<void> Engine::Start(inlay::SessionOptions options) {
 }
 
 void Engine::Restart() { state_->session->Truncate(0); }
+std::size_t Engine::Rewind(std::size_t length) { return state_->session->Truncate(length); }
 
 Result<void> Engine::Append(std::span<const TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress) {
   return state_->session->Append(tokens, state_->threads, progress);

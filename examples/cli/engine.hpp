@@ -48,6 +48,8 @@ class Engine {
   inlay::Result<void> Start(inlay::SessionOptions options);
   // Forgets all tokens.
   void Restart();
+  // Goes back to `length` tokens; returns how many are left, which may be fewer (Session::Truncate).
+  std::size_t Rewind(std::size_t length);
 
   // Reads tokens; keeps the logits of what comes next.
   inlay::Result<void> Append(std::span<const inlay::TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress);

@@ -160,8 +160,9 @@ class CommandLine {
     AddSession(bench, bench_.model, KvType::kF16);
     bench.add_option("-p,--prompt", bench_.prompt, "Tokens to read; default 512");
     bench.add_option("-n,--generate", bench_.generate, "Tokens to generate; default 128");
+    bench.add_option("-d,--depth", bench_.depth, "Tokens that are in the context before both; default 0");
     bench.add_option("-r,--repetitions", bench_.repetitions, "Default 3")->check(CLI::Range(1, 1000));
-    bench.add_option("-b,--batch", bench_.batch, "Most tokens of one pass; default 128");
+    bench.add_option("-b,--batch", bench_.batch, "Most tokens of one pass; default 256");
 
     CLI::App& synth = Add("synth", "Write a model of a known shape with random weights", synth_, cli::Synth);
     std::string shapes;

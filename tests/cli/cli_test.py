@@ -230,6 +230,10 @@ class Synthetic(Case):
         self.assertAlmostEqual(result["decode_roofline"],
                                result["decode_tps"] * result["bytes_per_token"] / result["read_bandwidth"], places=9)
         self.assertIsNone(self.json("bench", self.synth("q8_0"), "-p", "0", "-n", "4", "-r", "1")["prefill_tps"])
+        # What is in the context already is read, too: keys and values (F16) of 5 layers, 4 heads of 8.
+        deep = self.json("bench", self.synth("q8_0"), "-p", "4", "-n", "8", "-r", "1", "--depth", "64")
+        self.assertEqual(deep["context"], 72)
+        self.assertEqual(deep["bytes_per_token"] - deep["weight_bytes_per_token"], (64 + 4) * 5 * 2 * 4 * 8 * 2)
 
 
 class Pack(Case):

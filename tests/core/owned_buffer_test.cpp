@@ -29,6 +29,24 @@ BOOST_AUTO_TEST_CASE(EmptyNeedsNoMemory) {
   BOOST_TEST(buffer->bytes().empty());
 }
 
+// Large buffers are allocated for huge pages: another alignment, which the end of a moved buffer must know, too.
+BOOST_AUTO_TEST_CASE(LargeStartsAtAHugePageAndMoves) {
+  constexpr std::size_t kLarge = std::size_t{8} << 20;
+  for (const std::size_t size : {kLarge, kLarge + 1}) {
+    inlay::OwnedBuffer large = *inlay::OwnedBuffer::Create(size);
+    BOOST_TEST(reinterpret_cast<std::uintptr_t>(large.bytes().data()) % (std::size_t{2} << 20) == 0u);
+    large.bytes().front() = std::byte{1};
+    large.bytes().back() = std::byte{2};
+    inlay::OwnedBuffer small = *inlay::OwnedBuffer::Create(100);
+    std::swap(large, small);
+    BOOST_TEST(large.size() == 100u);
+    BOOST_TEST(small.size() == size);
+    BOOST_TEST(static_cast<int>(small.bytes().back()) == 2);
+    large = std::move(small);
+    BOOST_TEST(large.size() == size);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(MovesOnce) {
   static_assert(!std::is_copy_constructible_v<inlay::OwnedBuffer>);
   static_assert(std::is_nothrow_move_constructible_v<inlay::OwnedBuffer>);
