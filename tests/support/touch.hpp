@@ -20,7 +20,7 @@ inline std::uint64_t Touch(std::span<const std::byte> bytes) {
   for (const std::byte b : bytes) sum += static_cast<std::uint64_t>(b);
   return sum;
 }
-inline std::uint64_t Touch(std::string_view text) { return Touch(std::as_bytes(std::span(text))); }
+inline std::uint64_t Touch(std::string_view text) { return Touch(std::as_bytes(std::span(text.data(), text.size()))); }
 inline std::uint64_t Touch(std::span<const float> floats) { return Touch(std::as_bytes(floats)); }
 
 // Returns false when two ways to the same thing disagree.

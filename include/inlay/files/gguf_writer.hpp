@@ -208,7 +208,7 @@ class GgufWriter {
   }
   Result<void> WriteString(std::string_view text) {
     INLAY_CHECK_OK(WriteNumber(std::uint64_t{text.size()}));
-    return Write(std::as_bytes(std::span(text)));
+    return Write(std::as_bytes(std::span(text.data(), text.size())));
   }
   Result<void> BeginValue(std::string_view key, GgufType type) {
     INLAY_CHECK_OK(CheckName(key));

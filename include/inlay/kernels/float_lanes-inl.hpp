@@ -20,6 +20,8 @@
 #define INLAY_KERNELS_FLOAT_LANES_INL_HPP_
 #endif
 
+#include "inlay/kernels/simd-inl.hpp"
+
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
@@ -122,7 +124,6 @@ HWY_INLINE float Largest16(Lanes16 value) {
 
 #else  // fixed-size vectors
 
-using FloatTag = hn::CappedTag<float, 16>;
 using FloatVector = hn::Vec<FloatTag>;
 inline constexpr std::size_t kVectorLanes = sizeof(FloatVector) / sizeof(float);
 inline constexpr std::size_t kVectorsPer16 = 16 / kVectorLanes;
@@ -147,11 +148,7 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   HWY_UNROLL(16)
   for (std::size_t i = 0; i < kVectorsPer16; ++i) hn::StoreU(value.vector[i], FloatTag(), to + i * kVectorLanes);
 }
-HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) {
-  const hn::Rebind<hwy::float16_t, FloatTag> half;
-  INLAY_LANES(
-      hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from) + i * kVectorLanes)));
-}
+HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(LoadHalves(d, from + i * kVectorLanes)); }
 HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
   const hn::Rebind<std::uint16_t, FloatTag> half;
   const hn::RebindToUnsigned<FloatTag> wide;
@@ -159,11 +156,8 @@ HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
 }
 // Rounds to nearest even; beyond the range becomes infinity.
 HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
-  const hn::Rebind<hwy::float16_t, FloatTag> half;
   HWY_UNROLL(16)
-  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
-    hn::StoreU(hn::DemoteTo(half, value.vector[i]), half, reinterpret_cast<hwy::float16_t*>(to) + i * kVectorLanes);
-  }
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) StoreHalves(FloatTag(), value.vector[i], to + i * kVectorLanes);
 }
 // Rounds to nearest even (Highway 1.0 would truncate); NaN stays NaN.
 HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {

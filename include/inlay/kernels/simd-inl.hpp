@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "inlay/core/macros.hpp"
+#include "inlay/formats/float16.hpp"
 #include "inlay/kernels/highway.hpp"
-
 
 #if defined(INLAY_KERNELS_SIMD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INLAY_KERNELS_SIMD_INL_HPP_
@@ -24,12 +24,10 @@
 // What the target multiplies bytes with. Exactly one of these is 1:
 //   DOT4_UNSIGNED  u8 x i8 -> i32 (x86 VNNI)        DOT4_SIGNED  i8 x i8 -> i32 (ARM dot product; emulated elsewhere)
 //   MADDUBS        u8 x i8 -> saturating i16 pairs (SSSE3, AVX2, AVX-512 without VNNI)
-// Highway 1.0.3 selects its AVX3_DL target statically by the wrong macro, hence the test of the compiler's own.
 #undef INLAY_DOT4_UNSIGNED
 #undef INLAY_DOT4_SIGNED
 #undef INLAY_MADDUBS
-#if HWY_ARCH_X86 && ((HWY_TARGET == HWY_AVX3 && defined(__AVX512VNNI__)) || HWY_TARGET < HWY_AVX3 || \
-                     (HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)))
+#if HWY_ARCH_X86 && (INLAY_AVX512_VNNI || (HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)))
 #define INLAY_DOT4_UNSIGNED 1
 #elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
 #define INLAY_MADDUBS 1
@@ -147,10 +145,67 @@ HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
+// Whether half precision takes several instructions. Highway's own (1.0) then drop infinity and NaN, and truncate.
+#undef INLAY_SOFT_HALVES
+#if HWY_TARGET != HWY_SCALAR && ((HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_ARCH_WASM)
+#define INLAY_SOFT_HALVES 1
+#else
+#define INLAY_SOFT_HALVES 0
+#endif
+
+// One half-precision number per lane of `d`, from any address.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadHalves(D d, const std::uint16_t* HWY_RESTRICT from) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(d, F16ToF32(*from));
+#elif INLAY_SOFT_HALVES
+  const hn::RebindToUnsigned<D> wide;
+  const hn::Rebind<std::uint16_t, D> half;
+  const auto bits = hn::PromoteTo(wide, hn::LoadU(half, from));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(wide, 0x7FFFu)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(wide, 0x8000u)));
+  // The exponents differ by 112: a product moves them, those of subnormal numbers too.
+  const auto number = hn::Mul(hn::BitCast(d, magnitude), hn::Set(d, 0x1p112f));
+  const auto not_finite = hn::RebindMask(wide, hn::Ge(number, hn::Set(d, 65536.0f)));
+  const auto exponent = hn::IfThenElseZero(not_finite, hn::Set(wide, 0x7F800000u));
+  return hn::BitCast(d, hn::Or(hn::Or(hn::BitCast(wide, number), exponent), sign));
+#else
+  const hn::Rebind<hwy::float16_t, D> half;
+  return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+#endif
+}
+
+// The reverse, rounded to nearest even; beyond the range becomes infinity.
+template <class D>
+HWY_INLINE void StoreHalves([[maybe_unused]] D d, hn::Vec<D> value, std::uint16_t* HWY_RESTRICT to) {
+#if HWY_TARGET == HWY_SCALAR
+  *to = F32ToF16(hn::GetLane(value));
+#elif INLAY_SOFT_HALVES
+  const hn::RebindToUnsigned<D> wide;
+  const hn::RebindToSigned<D> narrowable;
+  const hn::Rebind<std::uint16_t, D> half;
+  const auto bits = hn::BitCast(wide, value);
+  const auto sign = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 0x8000u));
+  const auto magnitude = hn::And(bits, hn::Set(wide, 0x7FFFFFFFu));
+  const auto number = hn::BitCast(d, magnitude);
+  // 112 less in the exponent, and half a unit (of the 13 bits that go) more: a carry grows the exponent.
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(wide, 1u));
+  const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, hn::Set(wide, 0xC8000FFFu)), odd));
+  // Next to 0.5, the last bit of a number is that of a subnormal half: the addition rounds.
+  const auto subnormal = hn::Sub(hn::BitCast(wide, hn::Add(number, hn::Set(d, 0.5f))), hn::Set(wide, 0x3F000000u));
+  auto result = hn::IfThenElse(hn::RebindMask(wide, hn::Lt(number, hn::Set(d, 0x1p-14f))), subnormal, normal);
+  result = hn::IfThenElse(hn::RebindMask(wide, hn::Ge(number, hn::Set(d, 65520.0f))), hn::Set(wide, 0x7C00u), result);
+  result = hn::IfThenElse(hn::RebindMask(wide, hn::IsNaN(number)), hn::Set(wide, 0x7E00u), result);
+  hn::StoreU(hn::DemoteTo(half, hn::BitCast(narrowable, hn::Or(result, sign))), half, to);
+#else
+  const hn::Rebind<hwy::float16_t, D> half;
+  hn::StoreU(hn::DemoteTo(half, value), half, reinterpret_cast<hwy::float16_t*>(to));
+#endif
+}
+
 // kWordLanes half-precision numbers.
 HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
-  const hn::Rebind<hwy::float16_t, FloatTag> d16;
-  return hn::PromoteTo(FloatTag(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
+  return LoadHalves(FloatTag(), reinterpret_cast<const std::uint16_t*>(p));
 }
 
 // The lower and the upper half of each lane, as signed numbers, less `value`.
@@ -174,6 +229,8 @@ HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
   return Words{_mm256_madd_epi16(a.raw, b.raw)};
 #elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
   return Words{_mm_madd_epi16(a.raw, b.raw)};
+#elif HWY_ARCH_WASM && HWY_TARGET != HWY_SCALAR
+  return Words{wasm_i32x4_dot_i16x8(a.raw, b.raw)};
 #else
   const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
   return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
