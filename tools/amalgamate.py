@@ -20,7 +20,7 @@ BANNER = """// inlay, all of it in one file. Generated from include/ by tools/am
 // SPDX-License-Identifier: Apache-2.0
 """
 # Re-included by their path: they cannot be part of one file.
-EXCLUDED = re.compile(r"(^|/)dynamic[^/]*$")
+EXCLUDED = re.compile(r"^inlay/dispatch/")
 
 
 def ordered(include_directory):

@@ -65,6 +65,7 @@ class TestModelOf final : public TestModel {
                                            inlay::ExecutorRef executor) const override {
     return model_.Forward(sequences, workspace, executor);
   }
+  ModelType& model() { return model_; }
 
  private:
   explicit TestModelOf(ModelType model) : model_(std::move(model)) {}

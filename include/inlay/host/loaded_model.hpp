@@ -40,6 +40,7 @@ class LoadedModel {
   static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
 
   const ModelType& model() const { return *model_; }
+  ModelType& model() { return *model_; }
   const ModelFile& file() const { return file_; }
   // nullptr where the file has none.
   const Tokenizer* tokenizer() const { return file_.tokenizer(); }

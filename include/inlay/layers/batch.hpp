@@ -19,6 +19,9 @@ enum class Outputs : std::uint8_t {
   kAll,   // every token
 };
 
+// What a pass leaves behind: logits in scratch.logits, or hidden states in scratch.normalized.
+enum class PassResult : std::uint8_t { kLogits, kHidden };
+
 // The next tokens of one sequence. They take the positions from cache->length() on. Does not own.
 struct SequenceInput {
   SequenceCache* cache = nullptr;

@@ -137,9 +137,6 @@ HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std
   if (config.logit_softcap != 0.0f) SoftCap(config.logit_softcap, outputs * vocab, scratch.logits);
 }
 
-// What a pass leaves behind: logits in scratch.logits, or hidden states in scratch.normalized.
-enum class PassResult : std::uint8_t { kLogits, kHidden };
-
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
 // `magnitude` is that of rotated queries and keys. Returns the number of rows of the result. At most five synchronisations a
 // layer, whatever the number of tokens when there is one, as normalising and quantising one row is cheaper than sharing it.

@@ -48,9 +48,20 @@ struct LayerTable<StaticSpec<kConfig>> {
 
 }  // namespace detail
 
+// The forward pass for the CPU that this file is compiled for. dispatch/model.hpp has one that chooses at run time.
+struct StaticForward {
+  template <class FormatList, class KvList, class Spec>
+  static std::size_t Run(const Spec& spec, const ModelWeights& weights, std::span<const SequenceInput> sequences,
+                         std::size_t tokens, const Scratch& scratch, double magnitude, PassResult result,
+                         ExecutorRef executor) {
+    return HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec, weights, sequences, tokens, scratch, magnitude, result,
+                                                          executor);
+  }
+};
+
 // Weights bound to a forward pass. Views the packed buffer; owns nothing on the heap. Const members may be called from
 // several threads at once, each with its own workspace and caches.
-template <class SpecType, class FormatListType, class KvListType = CommonKvTypes>
+template <class SpecType, class FormatListType, class KvListType = CommonKvTypes, class ForwardType = StaticForward>
 class BasicModel {
  public:
   using Spec = SpecType;
@@ -142,7 +153,7 @@ class BasicModel {
     }
     const LogitsView logits{scratch.logits, counts.outputs, config().vocab};
     if (counts.tokens == 0) return logits;
-    Run(sequences, counts.tokens, workspace, HWY_NAMESPACE::PassResult::kLogits, executor);
+    Run(sequences, counts.tokens, workspace, PassResult::kLogits, executor);
     for (std::size_t i = 0; i < counts.outputs * logits.vocab; ++i) {
       if (!IsFinite(scratch.logits[i])) {
         return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
@@ -160,7 +171,7 @@ class BasicModel {
     const Activations& states = workspace.scratch().normalized;
     const HiddenView hidden{states.values, counts.outputs, config().dim, states.stride};
     if (counts.tokens == 0) return hidden;
-    Run(sequences, counts.tokens, workspace, HWY_NAMESPACE::PassResult::kHidden, executor);
+    Run(sequences, counts.tokens, workspace, PassResult::kHidden, executor);
     for (std::size_t row = 0; row < hidden.rows; ++row) {
       for (const float value : hidden.row(row)) {
         if (!IsFinite(value)) {
@@ -172,6 +183,10 @@ class BasicModel {
     Advance(sequences);
     return hidden;
   }
+
+  // Which code runs the pass, for models that choose.
+  ForwardType& forward() { return forward_; }
+  const ForwardType& forward() const { return forward_; }
 
   // Pointers to every tensor.
   ModelWeights weights() const {
@@ -238,9 +253,9 @@ class BasicModel {
   }
 
   void Run(std::span<const SequenceInput> sequences, std::size_t tokens, const Workspace& workspace,
-           HWY_NAMESPACE::PassResult result, ExecutorRef executor) const {
-    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, workspace.scratch(),
-                                                   workspace.rope_magnitude(), result, executor);
+           PassResult result, ExecutorRef executor) const {
+    forward_.template Run<FormatList, KvList>(spec_, weights(), sequences, tokens, workspace.scratch(),
+                                              workspace.rope_magnitude(), result, executor);
   }
 
   static void Advance(std::span<const SequenceInput> sequences) {
@@ -279,6 +294,7 @@ class BasicModel {
   }
 
   [[no_unique_address]] Spec spec_;
+  [[no_unique_address]] ForwardType forward_;
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
   std::size_t weights_bytes_ = 0;
