@@ -23,6 +23,7 @@ namespace cli {
 struct ModelOptions {
   std::string path;
   std::string tokenizer;      // llama2.c's tokenizer.bin
+  std::string cpu;            // level to use instead of the best: see UseCpu
   std::size_t threads = 0;    // 0: every CPU this process may use
   std::size_t context = 0;    // 0: see DefaultContext
   inlay::KvType kv = inlay::KvType::kF32;

@@ -1,3 +1,8 @@
+// Dynamic dispatch compiles the kernels where they are first included: here.
+#if defined(INLAY_CLI_DISPATCH)
+#include "inlay/dispatch/model.hpp"
+#endif
+
 #include "engine.hpp"
 
 #include <algorithm>
@@ -18,7 +23,28 @@ using inlay::ErrorCode;
 using inlay::Fail;
 using inlay::Result;
 using inlay::TokenId;
+#if defined(INLAY_CLI_DISPATCH)
+using Model = inlay::DispatchedAnyModel;
+#else
 using Model = inlay::AnyModel;
+#endif
+
+namespace {
+
+// Forces a level of the processor; "" leaves the best.
+Result<void> UseCpu([[maybe_unused]] Model& model, const std::string& name) {
+  if (name.empty()) return {};
+#if defined(INLAY_CLI_DISPATCH)
+  for (const inlay::CpuLevel level : inlay::kCpuLevels) {
+    if (inlay::Name(level) == name) return model.forward().Use(level);
+  }
+  return Fail(ErrorCode::kInvalidArgument, "--cpu", "\"", name, "\"; there are baseline, sse4, avx2 and avx512");
+#else
+  return Fail(ErrorCode::kUnsupported, "--cpu", "this program was compiled for one processor (INLAY_DYNAMIC_DISPATCH is off)");
+#endif
+}
+
+}  // namespace
 
 std::size_t ThreadCount(std::size_t asked) { return asked != 0 ? asked : inlay::AvailableCpus(); }
 
@@ -45,6 +71,7 @@ Result<Engine> Engine::Open(const ModelOptions& options) {
   load.verify = options.verify;
   INLAY_ASSIGN_OR_RETURN(state->loaded,
                          inlay::LoadedModel<Model>::Open(options.path.c_str(), load, state->threads, progress));
+  INLAY_CHECK_OK(UseCpu(state->loaded->model(), options.cpu));
   return Engine(std::move(state));
 }
 

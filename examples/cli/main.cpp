@@ -7,6 +7,8 @@
 #include <new>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
 #include "common.hpp"
@@ -40,6 +42,7 @@ void AddFile(CLI::App& command, ModelOptions& model) {
 
 void AddSession(CLI::App& command, ModelOptions& model, KvType default_kv) {
   AddFile(command, model);
+  command.add_option("--cpu", model.cpu, "With dynamic dispatch: baseline, sse4, avx2 or avx512 instead of the best");
   model.kv = default_kv;
   command.add_option("-c,--context", model.context, "Positions; default: the trained context, at most 4096")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 28));
@@ -58,11 +61,28 @@ class CommandLine {
     AddScores();
     AddFiles();
     AddMeasurement();
+    AddPlanned("render", "Messages as a chat template writes them");
+    AddPlanned("accepts", "Whether a grammar or a JSON schema accepts a text");
   }
 
   int Main(int argc, char** argv) {
+    // CLI11 would say that a command is missing.
+    const auto is_named = [&](CLI::App* command) { return command->get_name() == argv[1]; };
+    if (argc > 1 && argv[1][0] != '-' && app_.get_subcommands(is_named).empty()) {
+      return Complain("there is no command \"" + std::string(argv[1]) + "\"; see inlay --help", 2);
+    }
+    std::vector<std::string> arguments;  // last first, as CLI11 takes them
+    for (int i = argc - 1; i > 0; --i) {
+      std::string argument = argv[i];
+      // "--prompt=" is an empty value; CLI11 would take the next argument instead.
+      if (argument.size() > 3 && argument.starts_with("--") && argument.find('=') == argument.size() - 1) {
+        argument.pop_back();
+        arguments.emplace_back();
+      }
+      arguments.push_back(std::move(argument));
+    }
     try {
-      app_.parse(argc, argv);
+      app_.parse(std::move(arguments));
     } catch (const CLI::Success& success) {
       return app_.exit(success);  // --help, --version
     } catch (const CLI::ParseError& error) {
@@ -81,6 +101,17 @@ class CommandLine {
     CLI::App& command = *app_.add_subcommand(name, help);
     command.callback([this, &options, function] { action_ = [&options, function] { return function(options); }; });
     return command;
+  }
+
+  // A command that this version lacks, whatever its arguments.
+  void AddPlanned(const char* name, const char* what) {
+    CLI::App& command = *app_.add_subcommand(name, std::string(what) + ": not supported yet");
+    command.allow_extras();
+    command.callback([this, name, what] {
+      action_ = [name, what]() -> inlay::Result<void> {
+        return inlay::Fail(inlay::ErrorCode::kUnsupported, name, what, ": this version does not support it yet");
+      };
+    });
   }
 
   void AddText() {

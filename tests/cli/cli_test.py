@@ -90,7 +90,8 @@ class FixtureCase(Case):
 class Errors(Case):
     def test_usage(self):
         self.fails(2)
-        self.fails(2, "sing")
+        self.fails(2, "sing", words=["sing"])
+        self.fails(2, "sing", "--loud", words=["sing"])
         self.fails(2, "run")
         self.fails(2, "run", "a", "--kv", "q7")
         self.fails(2, "run", "a", "-t", "0")
@@ -130,6 +131,8 @@ class Errors(Case):
 
     def test_not_supported(self):
         model = self.synth()
+        self.fails(4, "render", model, "--now", "1", words=["render", "not support"])
+        self.fails(4, "accepts", "--grammar", "g.gbnf", words=["accepts", "not support"])
         other = self.directory / "other.gguf"
         other.write_bytes(model.read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0hydra", 1))
         self.fails(4, "logits", other, "--tokens", "1", words=["hydra"])
@@ -234,6 +237,37 @@ class Synthetic(Case):
         deep = self.json("bench", self.synth("q8_0"), "-p", "4", "-n", "8", "-r", "1", "--depth", "64")
         self.assertEqual(deep["context"], 72)
         self.assertEqual(deep["bytes_per_token"] - deep["weight_bytes_per_token"], (64 + 4) * 5 * 2 * 4 * 8 * 2)
+
+
+class Levels(Case):
+    """--cpu of a program with dynamic dispatch."""
+    TOKENS = "1,5,77,300,2,9,511,0,44"
+    LEVELS = ("baseline", "sse4", "avx2", "avx512")
+
+    def test_levels(self):
+        model = self.synth("q8_0")
+        if run("logits", model, "--tokens", "1", "--cpu", "baseline").returncode == 4:
+            self.skipTest("no dynamic dispatch")
+        best = self.json("logits", model, "--tokens", self.TOKENS)["logits"][0]
+        found = {}
+        for level in self.LEVELS:
+            done = run("logits", model, "--tokens", self.TOKENS, "--cpu", level)
+            if done.returncode == 4:
+                self.assertIn(level.encode(), done.stderr)
+                continue
+            found[level] = json.loads(done.stdout)["logits"][0]
+            self.assertLess(largest_difference(found[level], best), 0.1)
+        self.assertEqual(list(found.values())[-1], best)
+        if "avx512" in found:
+            self.assertEqual(found["avx2"], found["avx512"])
+        self.fails(2, "logits", model, "--tokens", "1", "--cpu", "sse9", words=["sse9", "avx2"])
+
+    def test_one_level(self):
+        model = self.synth("q8_0")
+        done = run("logits", model, "--tokens", "1", "--cpu", "baseline")
+        self.assertIn(done.returncode, (0, 4))
+        if done.returncode == 4:
+            self.assertIn(b"INLAY_DYNAMIC_DISPATCH", done.stderr)
 
 
 class Pack(Case):
@@ -458,7 +492,7 @@ class Stories(StoriesCase):
         for expected in self.load("stories260K/expected.json"):
             tokens = 201 - len(expected["prompt_ids"])
             for variant, threads, kv in itertools.product(variants, (1, 2, 4, 8), ([], ["--kv", "f32"])):
-                text = self.ok("run", *variant, "-p", expected["prompt"], "-n", tokens, "--temp", "0", "-t", threads, *kv)
+                text = self.ok("run", *variant, "--prompt=" + expected["prompt"], "-n", tokens, "--temp", "0", "-t", threads, *kv)
                 self.assertEqual(text.decode(), expected["text"], (variant, threads, kv))
 
     def test_perplexity(self):
