@@ -2,18 +2,9 @@
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
-set(CMAKE_CROSSCOMPILING_EMULATOR "qemu-aarch64-static;-L;/usr/aarch64-linux-gnu")
+# Debian: qemu-user or qemu-user-static.
+find_program(INLAY_QEMU NAMES qemu-aarch64 qemu-aarch64-static REQUIRED)
+set(CMAKE_CROSSCOMPILING_EMULATOR "${INLAY_QEMU};-cpu;max;-L;/usr/aarch64-linux-gnu")
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 
-# The header-only dependencies are the same on every CPU. /usr/include as a whole must not be searched (it holds the
-# host's C library), so they get a directory of links of their own.
-set(inlay_host_headers "${CMAKE_BINARY_DIR}/host_headers")
-file(MAKE_DIRECTORY "${inlay_host_headers}")
-foreach(header IN ITEMS boost hwy nlohmann CLI eigen3/Eigen)
-  cmake_path(GET header FILENAME name)
-  if(EXISTS "/usr/include/${header}")
-    file(CREATE_LINK "/usr/include/${header}" "${inlay_host_headers}/${name}" SYMBOLIC)
-  endif()
-endforeach()
-set(INLAY_HIGHWAY_INCLUDE_DIR "${inlay_host_headers}")
-set(INLAY_TEST_INCLUDE_DIR "${inlay_host_headers}")
+include("${CMAKE_CURRENT_LIST_DIR}/host_headers.cmake")
