@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What using the library costs at build time: a table of compile time, compiler memory and program size.
 
-Usage: compile_bench.py [--include DIRECTORY] [--rounds N] -- COMPILER [FLAG...]
+Usage: compile_bench.py [--include DIRECTORY] [--rounds N] [--per-format] -- COMPILER [FLAG...]
+With --per-format: what each weight type adds to a file, kernels of run-time widths and the look-up of embeddings.
 For example: benchmarks/compile/compile_bench.py -- g++ -O2 -march=native
 """
 
@@ -44,6 +45,30 @@ CASES = [
 ]
 
 
+KERNELS = """#include "inlay/kernels/matmul-inl.hpp"
+#include "inlay/kernels/pack.hpp"
+#include "inlay/kernels/quantize-inl.hpp"
+using Formats = inlay::Formats<{types}>;
+void Multiply(inlay::WeightType type, const std::byte* packed, const inlay::Activations& x, const inlay::Output& out,
+              std::size_t rows, std::size_t cols, std::size_t tokens) {{
+  inlay::HWY_NAMESPACE::QuantizeRows(inlay::ActivationKindOf(type), cols, 0, tokens, x);
+  inlay::HWY_NAMESPACE::MatMul<Formats>(type, packed, rows, inlay::DynamicExtent{{cols}}, x, 0, tokens, 0, rows, out);
+  inlay::UnpackRow<Formats>(type, packed, cols, 0, out.data);
+}}
+int main() {{}}
+"""
+
+
+def kernels(*types):
+    return KERNELS.format(types=", ".join(f"inlay::WeightType::k{name}" for name in types))
+
+
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "MXFP4", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+         "IQ4_XS", "TQ2_0")
+PER_FORMAT = [("kernel headers alone", KERNELS.split("using")[0] + "int main() {}\n"),
+              *((name, kernels(name)) for name in TYPES), ("all of them", kernels(*TYPES))]
+
+
 def main():
     arguments = sys.argv[1:]
     if "--" not in arguments:
@@ -52,17 +77,18 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--include", type=pathlib.Path, default=ROOT / "include")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--per-format", action="store_true")
     options = parser.parse_args(arguments[:split])
     compiler = [*arguments[split + 1:], "-std=c++20", "-DNDEBUG", f"-I{options.include}", "-pthread"]
 
     base = None
-    print("| translation unit | seconds | times Highway | compiler memory, MiB | code + constants, KiB |")
+    print("| translation unit | seconds | times the first | compiler memory, MiB | code + constants, KiB |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
         source = pathlib.Path(directory) / "case.cpp"
         object_file = pathlib.Path(directory) / "case.o"
         program = pathlib.Path(directory) / "case"
-        for name, text in CASES:
+        for name, text in PER_FORMAT if options.per_format else CASES:
             source.write_text(text, encoding="utf-8")
             runs = [measure([*compiler, "-c", "-o", str(object_file), str(source)]) for _ in range(options.rounds)]
             measure([*compiler, "-o", str(program), str(object_file)])

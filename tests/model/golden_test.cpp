@@ -119,9 +119,16 @@ BOOST_AUTO_TEST_CASE(quantised_models) {
       {"q4_1", 0.4, 0.1, kOwn, kOwnRms},
       {"q5_0", 0.4, 0.1, kOwn, kOwnRms},
       {"q5_1", 0.4, 0.1, kOwn, kOwnRms},
+      {"iq4_nl", 0.4, 0.1, kOwn, kOwnRms},
+      {"mxfp4", 0.4, 0.1, kOwn, kOwnRms},
+      {"q2_k", 1e-4, 1e-5, kOwn, kOwnRms},
+      {"q3_k", 1e-4, 1e-5, kOwn, kOwnRms},
       {"q4_k", 1e-4, 1e-5, kOwn, kOwnRms},
       {"q5_k", 1e-4, 1e-5, kOwn, kOwnRms},
       {"q6_k", 1e-4, 1e-5, kOwn, kOwnRms},
+      {"iq4_xs", 1e-4, 1e-5, kOwn, kOwnRms},
+      {"tq1_0", 1e-4, 1e-5, kOwn, kOwnRms},
+      {"tq2_0", 1e-4, 1e-5, kOwn, kOwnRms},
   };
   for (const File& file : files) {
     const auto gguf = FixturePath("quants/llama_" + file.name + ".gguf");

@@ -87,17 +87,26 @@ struct Mxfp4Grid {
   int Value(float scaled) const { return kMxfp4Levels[Index(scaled)]; }
 };
 
-// Squared error of x against scale * level + base with the nearest levels. Sums are in double: no input overflows.
+// Sums over `count` (a multiple of 4) values: sum f(0), f(1), ... in double, so that no input overflows, and in four parts,
+// because each addition waits for the one before.
+template <class Term>
+double SumOf(int count, Term&& term) {
+  double sums[4] = {};
+  for (int i = 0; i < count; i += 4) {
+    for (int j = 0; j < 4; ++j) sums[j] += term(i + j);
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// Squared error of x against scale * level + base with the nearest levels.
 template <class Grid>
 double ErrorOf(const float* x, int count, float scale, float base, const Grid& grid) {
   const float inverse = Inverse(scale);
-  double error = 0.0;
-  for (int i = 0; i < count; ++i) {
+  return SumOf(count, [&](int i) {
     const int q = grid.Value(inverse * (x[i] - base));
     const double difference = static_cast<double>(scale * static_cast<float>(q) + base) - static_cast<double>(x[i]);
-    error += difference * difference;
-  }
-  return error;
+    return difference * difference;
+  });
 }
 
 // --- one scale, symmetric levels ---
@@ -110,13 +119,12 @@ struct ScaleSearch {
   // Rounds to levels with a trial scale (its inverse), and solves for the best scale of these levels.
   template <class Grid>
   void Try(const float* x, int count, float inverse, const Grid& grid) {
-    double sum_qx = 0.0;
     int sum_qq = 0;
-    for (int i = 0; i < count; ++i) {
+    const double sum_qx = SumOf(count, [&](int i) {
       const int q = grid.Value(inverse * x[i]);
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
       sum_qq += q * q;
-    }
+      return static_cast<double>(q) * static_cast<double>(x[i]);
+    });
     const double trial = sum_qq == 0 ? 0.0 : sum_qx * sum_qx / sum_qq;
     if (trial > gain) {
       gain = trial;
@@ -225,13 +233,12 @@ inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_ze
   for (int step = -10; step <= 10; ++step) {
     const float inverse = static_cast<float>((top + 0.1 * step) / range);
     int sum_q = 0, sum_qq = 0;
-    double sum_qx = 0.0;
-    for (int i = 0; i < count; ++i) {
+    const double sum_qx = SumOf(count, [&](int i) {
       const int q = Level(inverse * (x[i] - low), 0, top);
       sum_q += q;
       sum_qq += q * q;
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
-    }
+      return static_cast<double>(q) * static_cast<double>(x[i]);
+    });
     const double determinant = static_cast<double>(count) * sum_qq - static_cast<double>(sum_q) * sum_q;
     if (determinant <= 0.0) continue;
     double scale = (count * sum_qx - sum_q * sum_x) / determinant;
