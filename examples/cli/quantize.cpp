@@ -93,8 +93,8 @@ Result<std::vector<Conversion>> Plan(const GgufFile& file, const ModelConfig& co
     const inlay::TensorParts parts = inlay::PartsOf(config, tensor);
     const std::optional<inlay::TensorId> id = parts.count == 0 ? std::nullopt : std::optional(parts.ids[0]);
     WeightType to = tensor.type->type;
-    // Vectors, the few weights of routers, and what the library has no role for stay as they are.
-    if (id && tensor.n_dims > 1 && !inlay::IsVector(id->role) && id->role != TensorRole::kRouter) {
+    // Vectors and what the library has no role for stay as they are too.
+    if (id && tensor.n_dims > 1 && !inlay::IsVector(id->role) && !inlay::IsKeptByRecipes(id->role)) {
       to = format.TypeOf(config, *id);
     }
     for (const Kept& one : kept) {

@@ -208,9 +208,15 @@ void PutPackedLevel(std::uint8_t* levels, std::size_t lane, std::size_t i, int l
   const std::size_t group = i / 4;  // of 4 columns
   if constexpr (kBits == 8) {
     levels[PackedByte(group, lane, i)] = static_cast<std::uint8_t>(level);
-  } else if constexpr (kBits < 4) {
-    PutBits(levels[PackedByte(group / 4, lane, i)], level & 3, static_cast<int>(group % 4 * 2));
-    if constexpr (kBits == 3) PutBits(levels[PackedByte(2, lane, i)], level >> 2, static_cast<int>(group));
+  } else if constexpr (kBits == 2) {
+    PutBits(levels[PackedByte(group / 4, lane, i)], level, static_cast<int>(group % 4 * 2));
+  } else if constexpr (kBits == 3) {
+    if (group < 6) {
+      PutBits(levels[PackedByte(group / 2, lane, i)], level, static_cast<int>(group % 2 * 3));
+    } else {
+      PutBits(levels[PackedByte(group - 6, lane, i)], level & 3, 6);
+      PutBits(levels[PackedByte(2, lane, i)], level >> 2, static_cast<int>(group));
+    }
   } else {
     PutBits(levels[PackedByte(group % 4, lane, i)], level & 15, static_cast<int>(group / 4 * 4));
     if constexpr (kBits == 5) PutBits(levels[PackedByte(4, lane, i)], level >> 4, static_cast<int>(group));
@@ -223,9 +229,10 @@ template <int kBits>
 int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) {
   const std::size_t group = i / 4;
   if constexpr (kBits == 8) return levels[PackedByte(group, lane, i)];
-  if constexpr (kBits < 4) {
-    const int low = levels[PackedByte(group / 4, lane, i)] >> (group % 4 * 2) & 3;
-    return kBits == 2 ? low : low | (levels[PackedByte(2, lane, i)] >> group & 1) << 2;
+  if constexpr (kBits == 2) return levels[PackedByte(group / 4, lane, i)] >> (group % 4 * 2) & 3;
+  if constexpr (kBits == 3) {
+    if (group < 6) return levels[PackedByte(group / 2, lane, i)] >> (group % 2 * 3) & 7;
+    return levels[PackedByte(group - 6, lane, i)] >> 6 | (levels[PackedByte(2, lane, i)] >> group & 1) << 2;
   }
   int level = levels[PackedByte(group % 4, lane, i)] >> (group / 4 * 4) & 15;
   if constexpr (kBits == 5) level |= (levels[PackedByte(4, lane, i)] >> group & 1) << 4;

@@ -17,7 +17,8 @@
 //            IQ4_XS             f16 d[16], u16 scales_h[16], words[16]: scales_l of each row
 //   levels   Q8_0    word c (0..7): columns 4c .. 4c+3, signed
 //            2 bits  word c (0, 1): bits 2i, 2i+1 of byte j are column 16c + 4i + j
-//            3 bits  the same, and word 2: bit i of byte j is the third bit of column 4i + j
+//            3 bits  word c (0..2): bits 0 .. 2 of byte j are column 8c + j, bits 3 .. 5 column 8c + 4 + j. Columns 24 + j and
+//                    28 + j: the lower two bits in bits 6, 7 of words 0 and 1, the third in bits 6 and 7 of word 2
 //            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j

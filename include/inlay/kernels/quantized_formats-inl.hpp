@@ -87,7 +87,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     }
     return;
   }
-  if constexpr (kBits < 4) {
+  if constexpr (kBits == 2) {
     const Words two = hn::Set(d, 0x03030303);
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
@@ -97,18 +97,21 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
       words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
       words[4 * i + 3] = hn::And(hn::ShiftRight<6>(fields), two);
     }
-    if constexpr (kBits == 3) {
-      const Words bits = LoadWords(packed + 2 * kWordBytes);
-      const Words third = hn::Set(d, 0x04040404);
-      words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<2>(bits), third));
-      words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<1>(bits), third));
-      words[2] = hn::Or(words[2], hn::And(bits, third));
-      words[3] = hn::Or(words[3], hn::And(hn::ShiftRight<1>(bits), third));
-      words[4] = hn::Or(words[4], hn::And(hn::ShiftRight<2>(bits), third));
-      words[5] = hn::Or(words[5], hn::And(hn::ShiftRight<3>(bits), third));
-      words[6] = hn::Or(words[6], hn::And(hn::ShiftRight<4>(bits), third));
-      words[7] = hn::Or(words[7], hn::And(hn::ShiftRight<5>(bits), third));
-    }
+    return;
+  }
+  if constexpr (kBits == 3) {
+    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
+    const Words two = hn::Set(d, 0x03030303);
+    const Words third = hn::Set(d, 0x04040404);
+    const Words three = hn::Set(d, 0x07070707);
+    words[0] = hn::And(a, three);
+    words[1] = hn::And(hn::ShiftRight<3>(a), three);
+    words[2] = hn::And(b, three);
+    words[3] = hn::And(hn::ShiftRight<3>(b), three);
+    words[4] = hn::And(c, three);
+    words[5] = hn::And(hn::ShiftRight<3>(c), three);
+    words[6] = hn::Or(hn::And(hn::ShiftRight<6>(a), two), hn::And(hn::ShiftRight<4>(c), third));
+    words[7] = hn::Or(hn::And(hn::ShiftRight<6>(b), two), hn::And(hn::ShiftRight<5>(c), third));
     return;
   }
   const Words low = hn::Set(d, 0x0F0F0F0F);
@@ -198,6 +201,22 @@ HWY_INLINE Words PrepareHalf(Words scales) {
 #endif
 }
 
+// The same from byte kByte of each lane, unsigned.
+template <int kByte>
+HWY_INLINE Words PrepareByte(Words scales) {
+#if INLAY_MADDUBS || INLAY_DOT4_UNSIGNED
+  constexpr std::uint8_t kZero = 0x80;
+  constexpr std::uint8_t kUpper = INLAY_MADDUBS ? 0 : kZero;
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {
+      kByte,     kZero, kByte | kUpper,       kZero, kByte + 4,  kZero, (kByte + 4) | kUpper,  kZero,
+      kByte + 8, kZero, (kByte + 8) | kUpper, kZero, kByte + 12, kZero, (kByte + 12) | kUpper, kZero};
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytesOr0(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
+#else
+  return hn::And(hn::ShiftRight<8 * kByte>(scales), hn::Set(WordTag(), 0xFF));
+#endif
+}
+
 // Columns that share a sub-scale in a block of 256. Formats with blocks of 32 have none.
 template <WeightType kType>
 inline constexpr std::size_t kGroupColumns =
@@ -233,7 +252,7 @@ HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size
 template <WeightType kType>
 HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, Words* HWY_RESTRICT scales,
                                 Words* HWY_RESTRICT corrections) {
-  constexpr int kBits = kByteBits<kType>;
+  [[maybe_unused]] constexpr int kBits = kByteBits<kType>;
   const WordTag d;
   if constexpr (kType == WeightType::kTQ2_0) {
     HWY_UNROLL(8)
@@ -314,7 +333,6 @@ HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::siz
     const Words four = hn::Set(d, 0x0F0F0F0F);
     const Words upper = hn::Set(d, 0x30303030);
     const Words even = hn::Set(d, 0x00FF00FF);
-    const Words byte = hn::Set(d, 0xFF);
     const Words scale_words[2] = {hn::And(first, six),
                                   hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
     const Words min_words[2] = {
@@ -322,10 +340,10 @@ HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::siz
         hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      scales[4 * i] = PrepareScale<kBits>(hn::And(scale_words[i], byte));
-      scales[4 * i + 1] = PrepareScale<kBits>(hn::And(hn::ShiftRight<8>(scale_words[i]), byte));
-      scales[4 * i + 2] = PrepareScale<kBits>(hn::And(hn::ShiftRight<16>(scale_words[i]), byte));
-      scales[4 * i + 3] = PrepareScale<kBits>(hn::ShiftRight<24>(scale_words[i]));
+      scales[4 * i] = PrepareByte<0>(scale_words[i]);
+      scales[4 * i + 1] = PrepareByte<1>(scale_words[i]);
+      scales[4 * i + 2] = PrepareByte<2>(scale_words[i]);
+      scales[4 * i + 3] = PrepareByte<3>(scale_words[i]);
       corrections[2 * i] = hn::And(min_words[i], even);
       corrections[2 * i + 1] = hn::And(hn::ShiftRight<8>(min_words[i]), even);
     }

@@ -90,10 +90,15 @@ struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF
   }
 };
 
+// Matrices that stay as they are: few weights, or rows that are looked up and added instead of multiplied.
+constexpr bool IsKeptByRecipes(TensorRole role) {
+  return role == TensorRole::kRouter || role == TensorRole::kPositionEmbedding || role == TensorRole::kTokenTypes;
+}
+
 // The type of a tensor under a recipe. A plain Formats list is the recipe "every matrix in the first type".
 template <class Recipe>
 constexpr WeightType RecipeType(const ModelConfig& config, TensorId id) {
-  if (IsVector(id.role) || id.role == TensorRole::kRouter) return WeightType::kF32;
+  if (IsVector(id.role) || IsKeptByRecipes(id.role)) return WeightType::kF32;
   if constexpr (requires { Recipe::TypeOf(config, id); }) {
     return Recipe::TypeOf(config, id);
   } else {
