@@ -6,12 +6,14 @@
 #ifndef INLAY_TESTS_SUPPORT_RANDOM_MODEL_HPP_
 #define INLAY_TESTS_SUPPORT_RANDOM_MODEL_HPP_
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <new>
 #include <span>
 #include <string>
@@ -208,80 +210,227 @@ inline void AddTinyVocabulary(FileContents& contents, std::size_t count) {
   contents.Set("tokenizer.ggml.eos_token_id", std::uint32_t{2});
 }
 
-inline FileContents RandomModel(const RandomModelOptions& options) {
-  const inlay::ModelConfig& c = options.config;
-  FileContents contents;
-  contents.Set("general.architecture", std::string("llama"));
-  contents.Set("llama.embedding_length", c.dim);
-  contents.Set("llama.block_count", c.layers);
-  contents.Set("llama.attention.head_count", c.heads);
-  contents.Set("llama.attention.head_count_kv", c.kv_heads);
-  contents.Set("llama.attention.key_length", c.head_dim);
-  contents.Set("llama.attention.value_length", c.head_dim);
-  contents.Set("llama.feed_forward_length", c.ffn_dim);
-  contents.Set("llama.context_length", c.context);
-  contents.Set("llama.rope.dimension_count", c.rope_dim);
-  contents.Set("llama.rope.freq_base", c.rope_base);
-  contents.Set("llama.attention.layer_norm_rms_epsilon", c.norm_epsilon);
-  if (c.rope_scaling == inlay::RopeScaling::kLinear) {
-    contents.Set("llama.rope.scaling.type", std::string("linear"));
-    contents.Set("llama.rope.scaling.factor", c.rope_scale);
-  }
-  if (c.window != 0) contents.Set("llama.attention.sliding_window", c.window);
-  if (c.experts != 0) {
-    contents.Set("llama.expert_count", c.experts);
-    contents.Set("llama.expert_used_count", c.experts_per_token);
-  }
-  if (options.tokenizer) AddTinyVocabulary(contents, c.vocab);
+namespace detail {
 
-  Random random(options.seed);
-  const auto encode = [](inlay::WeightType type, const std::vector<float>& values, std::size_t cols) {
+inline bool IsOneOf(inlay::Architecture architecture, std::initializer_list<inlay::Architecture> list) {
+  return std::find(list.begin(), list.end(), architecture) != list.end();
+}
+
+// How a family's files store what others store apart.
+inline bool FusesQueryKeyValue(inlay::Architecture a) {
+  using enum inlay::Architecture;
+  return IsOneOf(a, {kPhi3, kGpt2, kGptNeoX, kNomicBert, kModernBert});
+}
+inline bool FusesGateUp(inlay::Architecture a) {
+  return IsOneOf(a, {inlay::Architecture::kPhi3, inlay::Architecture::kModernBert});
+}
+
+inline void AddKeys(const inlay::ModelConfig& c, FileContents& contents) {
+  const std::string architecture(inlay::Name(c.architecture));
+  const auto set = [&](const char* name, auto value) { contents.Set(architecture + "." + name, value); };
+  contents.Set("general.architecture", architecture);
+  set("embedding_length", c.dim);
+  set("block_count", c.layers);
+  set("attention.head_count", c.heads);
+  set("attention.head_count_kv", c.kv_heads);
+  set("attention.key_length", c.head_dim);
+  set("attention.value_length", c.value_dim == 0 ? c.head_dim : c.value_dim);
+  set("feed_forward_length", c.ffn_dim);
+  set("context_length", c.context);
+  set("rope.dimension_count", c.rope_dim);
+  set("rope.freq_base", c.rope_base);
+  set(c.norm.kind == inlay::NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
+      c.norm_epsilon);
+  const auto scaling = [&](const char* type) {
+    set("rope.scaling.type", std::string(type));
+    set("rope.scaling.factor", c.rope_scale);
+  };
+  if (c.rope_scaling == inlay::RopeScaling::kLinear) scaling("linear");
+  if (c.rope_scaling == inlay::RopeScaling::kYarn) {
+    scaling("yarn");
+    set("rope.scaling.original_context_length", c.rope.original_context);
+    set("rope.scaling.yarn_beta_fast", c.rope.beta_fast);
+    set("rope.scaling.yarn_beta_slow", c.rope.beta_slow);
+    set("rope.scaling.yarn_log_multiplier", c.rope.log_multiplier);
+  }
+  if (c.rope_scaling == inlay::RopeScaling::kLongRope) {
+    set("rope.scaling.type", std::string("longrope"));
+    set("rope.scaling.original_context_length", c.rope.original_context);
+  }
+  if (c.rope.attention_factor != 1.0f) set("rope.scaling.attn_factor", c.rope.attention_factor);
+  if (c.rope.local_base != 0.0f) set("rope.freq_base_swa", c.rope.local_base);
+  if (c.window != 0) set("attention.sliding_window", c.window);
+  if (c.experts != 0) {
+    set("expert_count", c.experts);
+    set("expert_used_count", c.experts_per_token);
+    if (c.expert.ffn_dim != 0) set("expert_feed_forward_length", c.expert.ffn_dim);
+    if (c.expert.shared_ffn_dim != 0) set("expert_shared_feed_forward_length", c.expert.shared_ffn_dim);
+    if (c.expert.leading_dense != 0) set("leading_dense_block_count", c.expert.leading_dense);
+    if (c.expert.step != 1) set("interleave_moe_layer_step", c.expert.step);
+  }
+  if (c.attention.softcap != 0.0f) set("attn_logit_softcapping", c.attention.softcap);
+  if (c.logit_softcap != 0.0f) set("final_logit_softcapping", c.logit_softcap);
+  if (c.attention.scale != 0.0f) set("attention.scale", c.attention.scale);
+  if (c.attention.temperature != 0.0f) set("attention.temperature_scale", c.attention.temperature);
+  if (c.logit_divisor != 1.0f) set("logit_scale", c.logit_divisor);
+  if (c.residual_scale != 1.0f) set("residual_scale", c.residual_scale);
+  if (IsOneOf(c.architecture, {inlay::Architecture::kGranite, inlay::Architecture::kGraniteMoe})) {
+    set("embedding_scale", c.embedding_scale);
+  }
+  if (c.architecture == inlay::Architecture::kGptNeoX) set("use_parallel_residual", c.parallel_residual);
+  if (!c.attention.causal) set("attention.causal", false);
+  if (c.pooling != inlay::Pooling::kNone) set("pooling_type", static_cast<std::uint32_t>(c.pooling));
+}
+
+// The tensors of one file, drawn one after the other.
+class TensorMaker {
+ public:
+  TensorMaker(const RandomModelOptions& options, FileContents& contents)
+      : options_(options), contents_(contents), random_(options.seed) {}
+
+  // Values around `center`, uniform, of the given standard deviation.
+  std::vector<float> Values(std::size_t count, float center, float deviation) {
+    std::vector<float> out(count);
+    for (float& value : out) value = center + random_.Symmetric() * (deviation * 1.7320508f);
+    return out;
+  }
+  void Vector(const std::string& name, std::size_t cols, float center, float deviation, std::size_t count = 1) {
+    std::vector<std::uint64_t> dims = {cols};
+    if (count != 1) dims.push_back(count);
+    contents_.tensors.push_back({name, 0, dims, Encode(inlay::WeightType::kF32, Values(cols * count, center, deviation), cols)});
+  }
+  // A norm's weight, and its bias.
+  void Norm(const std::string& name, std::size_t cols) {
+    Vector(name + ".weight", cols, 1.0f, 0.3f);
+    if (options_.config.norm.bias) Bias(name, cols);
+  }
+  void Bias(const std::string& name, std::size_t cols, std::size_t count = 1) {
+    Vector(name + ".bias", cols, 0.0f, 0.3f, count);
+  }
+  void Matrix(const std::string& name, std::size_t rows, std::size_t cols, float gain, std::size_t count = 0) {
+    const inlay::WeightType type = options_.type(name);
+    const float deviation = gain / std::sqrt(static_cast<float>(cols));
+    std::vector<std::uint64_t> dims = {cols, rows};
+    if (count != 0) dims.push_back(count);
+    const std::vector<float> all = Values(rows * cols * (count == 0 ? 1 : count), 0.0f, deviation);
+    contents_.tensors.push_back({name, static_cast<std::uint32_t>(type), dims, Encode(type, all, cols)});
+  }
+
+ private:
+  static AlignedBytes Encode(inlay::WeightType type, const std::vector<float>& values, std::size_t cols) {
     const std::size_t row_bytes = inlay::RowBytes(type, cols), rows = values.size() / cols;
     AlignedBytes data(rows * row_bytes);
     for (std::size_t r = 0; r < rows; ++r) inlay::EncodeRow(type, &values[r * cols], cols, &data[r * row_bytes]);
     return data;
+  }
+
+  const RandomModelOptions& options_;
+  FileContents& contents_;
+  Random random_;
+};
+
+inline void AddAttention(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
+  const std::size_t value_dim = c.value_dim == 0 ? c.head_dim : c.value_dim;
+  const std::size_t q = c.heads * c.head_dim, k = c.kv_heads * c.head_dim, v = c.kv_heads * value_dim;
+  const auto biased = [&](const char* name, std::size_t rows, float gain) {
+    make.Matrix(block + name + ".weight", rows, c.dim, gain);
+    if (c.attention.qkv_bias) make.Bias(block + name, rows);
   };
-  // Values around `center`, uniform, of the given standard deviation.
-  const auto values = [&](std::size_t count, float center, float deviation) {
-    std::vector<float> out(count);
-    for (float& value : out) value = center + random.Symmetric() * (deviation * 1.7320508f);
-    return out;
+  if (FusesQueryKeyValue(c.architecture)) {
+    biased("attn_qkv", q + k + v, 1.5f);
+  } else {
+    biased("attn_q", q, 1.5f);
+    biased("attn_k", k, 1.5f);
+    biased("attn_v", v, 1.0f);
+  }
+  if (c.attention.qk_norm == inlay::QkNorm::kHead || c.attention.qk_norm == inlay::QkNorm::kWidth) {
+    const bool heads = c.attention.qk_norm == inlay::QkNorm::kHead;
+    make.Vector(block + "attn_q_norm.weight", heads ? c.head_dim : q, 1.0f, 0.3f);
+    make.Vector(block + "attn_k_norm.weight", heads ? c.head_dim : k, 1.0f, 0.3f);
+  }
+  if (c.attention.sinks) make.Vector(block + "attn_sinks.weight", c.heads, 1.0f, 1.0f);
+  make.Matrix(block + "attn_output.weight", c.dim, c.heads * value_dim, 1.0f);
+  if (c.attention.output_bias) make.Bias(block + "attn_output", c.dim);
+}
+
+inline void AddDenseNetwork(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
+  const auto biased = [&](const char* name, std::size_t rows, std::size_t cols, float gain) {
+    make.Matrix(block + name + ".weight", rows, cols, gain);
+    if (c.ffn_bias) make.Bias(block + name, rows);
   };
-  const auto vector = [&](const std::string& name, std::size_t cols, float center, float deviation) {
-    constexpr inlay::WeightType kType = inlay::WeightType::kF32;
-    contents.tensors.push_back({name, 0, {cols}, encode(kType, values(cols, center, deviation), cols)});
+  if (FusesGateUp(c.architecture)) {
+    biased("ffn_up", 2 * std::size_t{c.ffn_dim}, c.dim, 1.5f);
+  } else {
+    if (c.gated) biased("ffn_gate", c.ffn_dim, c.dim, 1.5f);
+    biased("ffn_up", c.ffn_dim, c.dim, 1.5f);
+  }
+  biased("ffn_down", c.dim, c.ffn_dim, 1.0f);
+}
+
+inline void AddExperts(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
+  const std::size_t ffn = c.expert.ffn_dim == 0 ? c.ffn_dim : c.expert.ffn_dim;
+  make.Matrix(block + "ffn_gate_inp.weight", c.experts, c.dim, 1.5f);
+  if (c.expert.router_bias) make.Bias(block + "ffn_gate_inp", c.experts);
+  if (c.expert.selection_bias) make.Bias(block + "exp_probs_b", c.experts);
+  const auto biased = [&](const char* name, std::size_t rows, std::size_t cols, float gain) {
+    make.Matrix(block + name + ".weight", rows, cols, gain, c.experts);
+    if (c.expert.bias) make.Bias(block + name, rows, c.experts);
   };
-  const auto matrix = [&](const std::string& name, std::size_t rows, std::size_t cols, float gain, std::size_t count = 0) {
-    const inlay::WeightType type = options.type(name);
-    const float deviation = gain / std::sqrt(static_cast<float>(cols));
-    std::vector<std::uint64_t> dims = {cols, rows};
-    if (count != 0) dims.push_back(count);
-    const std::vector<float> all = values(rows * cols * (count == 0 ? 1 : count), 0.0f, deviation);
-    contents.tensors.push_back({name, static_cast<std::uint32_t>(type), dims, encode(type, all, cols)});
-  };
-  matrix("token_embd.weight", c.vocab, c.dim, std::sqrt(static_cast<float>(c.dim)));
+  biased("ffn_gate_exps", ffn, c.dim, 1.5f);
+  biased("ffn_up_exps", ffn, c.dim, 1.5f);
+  biased("ffn_down_exps", c.dim, ffn, 1.0f);
+  if (c.expert.shared_ffn_dim == 0) return;
+  make.Matrix(block + "ffn_gate_shexp.weight", c.expert.shared_ffn_dim, c.dim, 1.5f);
+  make.Matrix(block + "ffn_up_shexp.weight", c.expert.shared_ffn_dim, c.dim, 1.5f);
+  make.Matrix(block + "ffn_down_shexp.weight", c.dim, c.expert.shared_ffn_dim, 1.0f);
+  if (c.expert.shared_gate) make.Vector(block + "ffn_gate_inp_shexp.weight", c.dim, 0.0f, 0.3f);
+}
+
+}  // namespace detail
+
+// Whether layer `l` has experts.
+inline bool LayerHasExperts(const inlay::ModelConfig& c, std::size_t l) {
+  return c.experts != 0 && l >= c.expert.leading_dense && (l + 1) % c.expert.step == 0;
+}
+
+inline FileContents RandomModel(const RandomModelOptions& options) {
+  const inlay::ModelConfig& c = options.config;
+  FileContents contents;
+  detail::AddKeys(c, contents);
+  if (options.tokenizer) AddTinyVocabulary(contents, c.vocab);
+
+  detail::TensorMaker make(options, contents);
+  using Placement = inlay::NormPlacement;
+  const bool pre = c.norm.placement == Placement::kPre || c.norm.placement == Placement::kSandwich;
+  const bool sums = c.norm.placement == Placement::kResidual;
+  make.Matrix("token_embd.weight", c.vocab, c.dim, std::sqrt(static_cast<float>(c.dim)) / c.embedding_scale);
+  if (c.learned_positions) make.Matrix("position_embd.weight", c.context, c.dim, 0.5f * std::sqrt(static_cast<float>(c.dim)));
+  if (c.token_types != 0) make.Matrix("token_types.weight", c.token_types, c.dim, std::sqrt(static_cast<float>(c.dim)));
+  if (c.norm.embedding) make.Norm("token_embd_norm", c.dim);
   for (std::uint32_t l = 0; l < c.layers; ++l) {
     const std::string block = "blk." + std::to_string(l) + ".";
-    vector(block + "attn_norm.weight", c.dim, 1.0f, 0.3f);
-    matrix(block + "attn_q.weight", c.q_dim(), c.dim, 1.5f);
-    matrix(block + "attn_k.weight", c.k_dim(), c.dim, 1.5f);
-    matrix(block + "attn_v.weight", c.k_dim(), c.dim, 1.0f);
-    matrix(block + "attn_output.weight", c.dim, c.q_dim(), 1.0f);
-    vector(block + "ffn_norm.weight", c.dim, 1.0f, 0.3f);
-    if (c.experts == 0) {
-      matrix(block + "ffn_gate.weight", c.ffn_dim, c.dim, 1.5f);
-      matrix(block + "ffn_up.weight", c.ffn_dim, c.dim, 1.5f);
-      matrix(block + "ffn_down.weight", c.dim, c.ffn_dim, 1.0f);
+    if (pre && !(c.norm.first_identity && l == 0)) make.Norm(block + "attn_norm", c.dim);
+    detail::AddAttention(c, block, make);
+    if (c.norm.placement != Placement::kPre) make.Norm(block + (sums ? "attn_output_norm" : "post_attention_norm"), c.dim);
+    const bool renamed = c.architecture == inlay::Architecture::kGptOss;
+    if (pre) make.Norm(block + (renamed ? "post_attention_norm" : "ffn_norm"), c.dim);
+    if (LayerHasExperts(c, l)) {
+      detail::AddExperts(c, block, make);
     } else {
-      matrix(block + "ffn_gate_inp.weight", c.experts, c.dim, 1.5f);
-      matrix(block + "ffn_gate_exps.weight", c.ffn_dim, c.dim, 1.5f, c.experts);
-      matrix(block + "ffn_up_exps.weight", c.ffn_dim, c.dim, 1.5f, c.experts);
-      matrix(block + "ffn_down_exps.weight", c.dim, c.ffn_dim, 1.0f, c.experts);
+      detail::AddDenseNetwork(c, block, make);
     }
+    if (c.norm.placement != Placement::kPre) make.Norm(block + (sums ? "layer_output_norm" : "post_ffw_norm"), c.dim);
   }
-  vector("output_norm.weight", c.dim, 1.0f, 0.3f);
-  if (!c.tied_embeddings) matrix("output.weight", c.vocab, c.dim, options.output_gain);
-  if (c.rope_scaling == inlay::RopeScaling::kFactors) vector("rope_freqs.weight", c.rope_dim / 2, 4.0f, 1.5f);
+  if (!sums) make.Norm("output_norm", c.dim);
+  if (c.logits && !c.tied_embeddings) {
+    make.Matrix("output.weight", c.vocab, c.dim, options.output_gain);
+    if (c.output_bias) make.Bias("output", c.vocab);
+  }
+  if (c.rope_scaling == inlay::RopeScaling::kFactors) make.Vector("rope_freqs.weight", c.rope_dim / 2, 4.0f, 1.5f);
+  if (c.rope_scaling == inlay::RopeScaling::kLongRope) {
+    make.Vector("rope_factors_long.weight", c.rope_dim / 2, 8.0f, 2.0f);
+    make.Vector("rope_factors_short.weight", c.rope_dim / 2, 1.5f, 0.25f);
+  }
   return contents;
 }
 

@@ -13,6 +13,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 // The oracle needs no speed, GCC 12 warns about Eigen's AVX-512 code, and without it this compiles in half the time. The
@@ -42,28 +43,30 @@ class ReferenceModel {
   // scale each); otherwise they stay as they are.
   void QuantizeActivations(bool on) { quantize_ = on; }
 
+  // Positions that a session has room for: decides between LongRoPE's two sets of factors.
+  void SetContext(std::size_t context) { context_ = context; }
+
   // Logits after each token: [tokens][vocab].
   std::vector<Vector> Logits(std::span<const inlay::TokenId> tokens) const {
-    std::vector<std::vector<Vector>> keys(c_.layers), values(c_.layers);  // [layer][position]
+    const std::string output = tensors_.contains("output.weight") ? "output.weight" : "token_embd.weight";
     std::vector<Vector> logits;
-    for (std::size_t position = 0; position < tokens.size(); ++position) {
-      Vector x = Mat("token_embd.weight").row(tokens[position]).transpose();
-      for (std::size_t l = 0; l < c_.layers; ++l) {
-        const std::string block = "blk." + std::to_string(l) + ".";
-        const Vector h = RmsNorm(x, block + "attn_norm.weight");
-        Vector q = Multiply(block + "attn_q.weight", h);
-        Vector k = Multiply(block + "attn_k.weight", h);
-        Rotate(q, c_.heads, position);
-        Rotate(k, c_.kv_heads, position);
-        keys[l].push_back(k);
-        values[l].push_back(Multiply(block + "attn_v.weight", h));
-        x += Multiply(block + "attn_output.weight", Attention(q, keys[l], values[l]));
-        x += FeedForward(block, RmsNorm(x, block + "ffn_norm.weight"));
-      }
-      const std::string output = tensors_.contains("output.weight") ? "output.weight" : "token_embd.weight";
-      logits.push_back(Multiply(output, RmsNorm(x, "output_norm.weight")));
+    for (const Vector& hidden : Hidden(tokens)) {
+      Vector row = Multiply(output, hidden) / static_cast<double>(c_.logit_divisor);
+      if (c_.output_bias) row += Row("output.bias");
+      logits.push_back(Cap(row, static_cast<double>(c_.logit_softcap)));
     }
     return logits;
+  }
+
+  // Hidden states after the last norm: [tokens][dim].
+  std::vector<Vector> Hidden(std::span<const inlay::TokenId> tokens) const {
+    std::vector<Vector> x;
+    for (std::size_t t = 0; t < tokens.size(); ++t) x.push_back(Embedding(tokens[t], t));
+    for (std::size_t l = 0; l < c_.layers; ++l) Layer(l, x);
+    for (Vector& row : x) {
+      if (tensors_.contains("output_norm.weight")) row = Norm(row, "output_norm");
+    }
+    return x;
   }
 
  private:
@@ -106,48 +109,191 @@ class ReferenceModel {
     return tensor.matrices[expert] * rounded;
   }
 
-  // Zhang and Sennrich 2019.
-  Vector RmsNorm(const Vector& x, const std::string& weight) const {
-    const double mean_square = x.squaredNorm() / static_cast<double>(x.size());
-    return x.cwiseProduct(Mat(weight).row(0).transpose()) / std::sqrt(mean_square + static_cast<double>(c_.norm_epsilon));
+  Vector Row(const std::string& name, Eigen::Index index = 0) const { return Mat(name).row(index).transpose(); }
+
+  Vector AddBias(Vector x, const std::string& name, std::size_t expert = 0) const {
+    if (tensors_.contains(name + ".bias")) x += Row(name + ".bias", static_cast<Eigen::Index>(expert));
+    return x;
   }
 
-  // Su et al. 2021: the pair (2i, 2i + 1) of each head turns by position * base^(-2i / rope_dim).
-  void Rotate(Vector& x, std::size_t heads, std::size_t position) const {
+  Vector Rms(const Vector& x) const {
+    return x / std::sqrt(x.squaredNorm() / static_cast<double>(x.size()) + static_cast<double>(c_.norm_epsilon));
+  }
+
+  // Zhang and Sennrich 2019, or Ba, Kiros and Hinton 2016.
+  Vector Norm(const Vector& x, const std::string& name) const {
+    const Vector weight = Row(name + ".weight");
+    if (c_.norm.kind == inlay::NormKind::kRms) return Rms(x).cwiseProduct(weight);
+    const Vector centered = (x.array() - x.mean()).matrix();
+    return AddBias(Rms(centered).cwiseProduct(weight), name);
+  }
+
+  static Vector Cap(const Vector& x, double cap) { return cap == 0.0 ? x : ((x / cap).array().tanh() * cap).matrix(); }
+
+  Vector Embedding(inlay::TokenId token, std::size_t position) const {
+    Vector x = Row("token_embd.weight", token) * static_cast<double>(c_.embedding_scale);
+    if (c_.token_types != 0) x += Row("token_types.weight");
+    if (c_.learned_positions) x += Row("position_embd.weight", static_cast<Eigen::Index>(position));
+    return c_.norm.embedding ? Norm(x, "token_embd_norm") : x;
+  }
+
+  // One layer, for all tokens: x [tokens][dim] becomes the next layer's input.
+  void Layer(std::size_t l, std::vector<Vector>& x) const {
+    using Placement = inlay::NormPlacement;
+    const std::string block = "blk." + std::to_string(l) + ".";
+    const bool sums = c_.norm.placement == Placement::kResidual;
+    const auto before = [&](const Vector& row, const std::string& name) {
+      return tensors_.contains(block + name + ".weight") ? Norm(row, block + name) : row;
+    };
+    const auto add = [&](const Vector& row, const Vector& branch, const std::string& name) -> Vector {
+      if (sums) return Norm(row + branch, block + name);
+      const bool post = c_.norm.placement != Placement::kPre;
+      return row + static_cast<double>(c_.residual_scale) * (post ? Norm(branch, block + name) : branch);
+    };
+    const bool pre = c_.norm.placement == Placement::kPre || c_.norm.placement == Placement::kSandwich;
+    const std::string ffn_norm = c_.architecture == inlay::Architecture::kGptOss ? "post_attention_norm" : "ffn_norm";
+    std::vector<Vector> queries, keys, values;
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      const Vector h = pre ? before(x[t], "attn_norm") : x[t];
+      queries.push_back(Finish(Part(block, 'q', h), block + "attn_q_norm.weight", c_.heads, t, l));
+      if (HasTemperature(l)) queries.back() *= Temperature(t);
+      keys.push_back(Finish(Part(block, 'k', h), block + "attn_k_norm.weight", c_.kv_heads, t, l));
+      values.push_back(Part(block, 'v', h));
+    }
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      const Vector attended = AddBias(Multiply(block + "attn_output.weight", Attention(block, queries[t], keys, values, t, l)),
+                                      block + "attn_output");
+      const Vector parallel = x[t];
+      x[t] = add(x[t], attended, sums ? "attn_output_norm" : "post_attention_norm");
+      const Vector h = pre ? before(c_.parallel_residual ? parallel : x[t], ffn_norm) : x[t];
+      x[t] = add(x[t], FeedForward(block, h, l), sums ? "layer_output_norm" : "post_ffw_norm");
+    }
+  }
+
+  // Queries, keys or values, which some files store one after the other in one tensor.
+  Vector Part(const std::string& block, char part, const Vector& h) const {
+    const Eigen::Index q = c_.heads * c_.head_dim, k = c_.kv_heads * c_.head_dim, v = c_.kv_heads * ValueDim();
+    if (!tensors_.contains(block + "attn_qkv.weight")) {
+      const std::string name = block + "attn_" + part;
+      return AddBias(Multiply(name + ".weight", h), name);
+    }
+    const Vector all = AddBias(Multiply(block + "attn_qkv.weight", h), block + "attn_qkv");
+    return part == 'q' ? all.segment(0, q) : part == 'k' ? all.segment(q, k) : all.segment(q + k, v);
+  }
+
+  std::uint32_t ValueDim() const { return c_.value_dim == 0 ? c_.head_dim : c_.value_dim; }
+  bool IsGlobal(std::size_t l) const { return c_.window == 0 || c_.attention.global.Has(l); }
+  bool IsRotated(std::size_t l) const { return !c_.rope.unrotated.Has(l); }
+  bool HasTemperature(std::size_t l) const {
+    return c_.attention.temperature != 0.0f && !(c_.attention.temperature_unrotated && IsRotated(l));
+  }
+  double Temperature(std::size_t position) const {
+    const double periods = std::floor((static_cast<double>(position) + static_cast<double>(c_.attention.temperature_offset)) /
+                                      c_.attention.temperature_length);
+    return std::log(periods + 1.0) * static_cast<double>(c_.attention.temperature) + 1.0;
+  }
+
+  // What is done to queries and keys before they are compared: norms and rotation.
+  Vector Finish(Vector x, const std::string& norm, std::size_t heads, std::size_t position, std::size_t l) const {
+    const auto head = [&](std::size_t h) { return x.segment(static_cast<Eigen::Index>(h * c_.head_dim), c_.head_dim); };
+    if (c_.attention.qk_norm == inlay::QkNorm::kWidth) x = Rms(x).cwiseProduct(Row(norm));
+    for (std::size_t h = 0; h < heads; ++h) {
+      if (c_.attention.qk_norm == inlay::QkNorm::kHead) head(h) = Rms(head(h)).cwiseProduct(Row(norm)).eval();
+    }
+    if (IsRotated(l)) Rotate(x, heads, position, IsGlobal(l));
+    for (std::size_t h = 0; h < heads; ++h) {
+      if (c_.attention.qk_norm == inlay::QkNorm::kUnweighted && IsRotated(l)) head(h) = Rms(head(h)).eval();
+    }
+    return x;
+  }
+
+  // Radians per position of pair i, and the factor on both of its elements.
+  std::pair<double, double> Frequency(std::size_t i, bool global) const {
+    const double index = static_cast<double>(i), dim = c_.rope_dim;
+    if (!global && c_.rope.local_base != 0.0f) {
+      return {std::pow(static_cast<double>(c_.rope.local_base), -2.0 * index / dim), 1.0};
+    }
+    const double base = static_cast<double>(c_.rope_base), scale = static_cast<double>(c_.rope_scale);
+    const double frequency = std::pow(base, -2.0 * index / dim);
+    double factor = static_cast<double>(c_.rope.attention_factor);
+    const auto column = static_cast<Eigen::Index>(i);
+    switch (c_.rope_scaling) {
+      case inlay::RopeScaling::kNone: break;
+      case inlay::RopeScaling::kLinear: return {frequency / scale, factor};
+      case inlay::RopeScaling::kFactors: return {frequency / Mat("rope_freqs.weight")(0, column), factor};
+      case inlay::RopeScaling::kLongRope: {
+        const bool is_long = context_ > c_.rope.original_context;
+        return {frequency / Mat(is_long ? "rope_factors_long.weight" : "rope_factors_short.weight")(0, column), factor};
+      }
+      case inlay::RopeScaling::kYarn: {
+        // Peng et al. 2023 as in the published code: a ramp over the pairs between those that turn beta_fast times and
+        // those that turn beta_slow times in the original context.
+        const auto pair_of = [&](double turns) {
+          return dim * std::log(c_.rope.original_context / (turns * 2.0 * std::acos(-1.0))) / (2.0 * std::log(base));
+        };
+        const double low = std::max(std::floor(pair_of(static_cast<double>(c_.rope.beta_fast))), 0.0);
+        const double high = std::min(std::ceil(pair_of(static_cast<double>(c_.rope.beta_slow))), dim - 1.0);
+        const double ramp = std::min(1.0, std::max(0.0, (index - low) / std::max(high - low, 0.001)));
+        const auto magnitude = [&](double m) { return scale <= 1.0 ? 1.0 : 0.1 * m * std::log(scale) + 1.0; };
+        factor *= magnitude(1.0) / magnitude(static_cast<double>(c_.rope.log_multiplier));
+        return {frequency / scale * ramp + frequency * (1.0 - ramp), factor};
+      }
+    }
+    return {frequency, factor};
+  }
+
+  // Su et al. 2021: each head turns in pairs, of neighbours or of elements half the rotated width apart.
+  void Rotate(Vector& x, std::size_t heads, std::size_t position, bool global) const {
+    const bool neighbours = c_.rope.style == inlay::RopeStyle::kPairs;
     for (std::size_t h = 0; h < heads; ++h) {
       for (std::size_t i = 0; i < c_.rope_dim / 2; ++i) {
-        double angle = static_cast<double>(position) *
-                       std::pow(static_cast<double>(c_.rope_base), -2.0 * static_cast<double>(i) / c_.rope_dim);
-        if (c_.rope_scaling == inlay::RopeScaling::kLinear) angle /= static_cast<double>(c_.rope_scale);
-        if (c_.rope_scaling == inlay::RopeScaling::kFactors) {
-          angle /= Mat("rope_freqs.weight")(0, static_cast<Eigen::Index>(i));
-        }
-        double& a = x(static_cast<Eigen::Index>(h * c_.head_dim + 2 * i));
-        double& b = x(static_cast<Eigen::Index>(h * c_.head_dim + 2 * i + 1));
-        const double turned = a * std::cos(angle) - b * std::sin(angle);
-        b = a * std::sin(angle) + b * std::cos(angle);
+        const auto [frequency, factor] = Frequency(i, global);
+        const double angle = static_cast<double>(position) * frequency;
+        const std::size_t start = h * c_.head_dim;
+        double& a = x(static_cast<Eigen::Index>(start + (neighbours ? 2 * i : i)));
+        double& b = x(static_cast<Eigen::Index>(start + (neighbours ? 2 * i + 1 : i + c_.rope_dim / 2)));
+        const double turned = factor * (a * std::cos(angle) - b * std::sin(angle));
+        b = factor * (a * std::sin(angle) + b * std::cos(angle));
         a = turned;
       }
     }
   }
 
-  // Grouped queries (Ainslie et al. 2023): neighbouring query heads share a key/value head. The query stands at the last
-  // position and sees at most `window` keys.
-  Vector Attention(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values) const {
-    const auto d = static_cast<Eigen::Index>(c_.head_dim);
+  // Whether a query at position q sees the key at position k.
+  bool Sees(std::size_t q, std::size_t k, std::size_t l) const {
+    if (c_.attention.causal && k > q) return false;
+    if (IsGlobal(l)) return true;
+    switch (c_.attention.window_kind) {
+      case inlay::WindowKind::kSliding: return k + c_.window > q;
+      case inlay::WindowKind::kChunked: return k / c_.window == q / c_.window;
+      case inlay::WindowKind::kSymmetric: return (q > k ? q - k : k - q) <= c_.window / 2;
+    }
+    return true;
+  }
+
+  // Grouped queries (Ainslie et al. 2023): neighbouring query heads share a key/value head.
+  Vector Attention(const std::string& block, const Vector& q, const std::vector<Vector>& keys,
+                   const std::vector<Vector>& values, std::size_t position, std::size_t l) const {
+    const auto d = static_cast<Eigen::Index>(c_.head_dim), dv = static_cast<Eigen::Index>(ValueDim());
     const std::size_t group = c_.heads / c_.kv_heads;
-    const std::size_t first = c_.window != 0 && keys.size() > c_.window ? keys.size() - c_.window : 0;
-    Vector out = Vector::Zero(q.size());
+    const double scale = c_.attention.scale != 0.0f ? static_cast<double>(c_.attention.scale)
+                                                    : 1.0 / std::sqrt(static_cast<double>(c_.head_dim));
+    std::vector<std::size_t> seen;
+    for (std::size_t p = 0; p < keys.size(); ++p) {
+      if (Sees(position, p, l)) seen.push_back(p);
+    }
+    Vector out = Vector::Zero(static_cast<Eigen::Index>(c_.heads) * dv);
     for (std::size_t h = 0; h < c_.heads; ++h) {
-      const Eigen::Index q_at = static_cast<Eigen::Index>(h) * d, kv_at = static_cast<Eigen::Index>(h / group) * d;
-      Vector scores(static_cast<Eigen::Index>(keys.size() - first));
-      for (std::size_t p = first; p < keys.size(); ++p) {
-        scores(static_cast<Eigen::Index>(p - first)) =
-            q.segment(q_at, d).dot(keys[p].segment(kv_at, d)) / std::sqrt(static_cast<double>(c_.head_dim));
+      const Eigen::Index at = static_cast<Eigen::Index>(h), kv = static_cast<Eigen::Index>(h / group);
+      Vector scores(static_cast<Eigen::Index>(seen.size()) + (c_.attention.sinks ? 1 : 0));
+      for (std::size_t i = 0; i < seen.size(); ++i) {
+        scores(static_cast<Eigen::Index>(i)) = q.segment(at * d, d).dot(keys[seen[i]].segment(kv * d, d)) * scale;
       }
+      scores = Cap(scores, static_cast<double>(c_.attention.softcap));
+      if (c_.attention.sinks) scores(scores.size() - 1) = Mat(block + "attn_sinks.weight")(0, at);
       const Vector weights = Softmax(scores);
-      for (std::size_t p = first; p < keys.size(); ++p) {
-        out.segment(q_at, d) += weights(static_cast<Eigen::Index>(p - first)) * values[p].segment(kv_at, d);
+      for (std::size_t i = 0; i < seen.size(); ++i) {
+        out.segment(at * dv, dv) += weights(static_cast<Eigen::Index>(i)) * values[seen[i]].segment(kv * dv, dv);
       }
     }
     return out;
@@ -157,40 +303,99 @@ class ReferenceModel {
     const Vector e = (scores.array() - scores.maxCoeff()).exp().matrix();
     return e / e.sum();
   }
+  static Vector Sigmoid(const Vector& x) { return (1.0 / (1.0 + (-x.array()).exp())).matrix(); }
 
-  // SwiGLU (Shazeer 2020); with experts as in Mixtral (Jiang et al. 2024): softmax over the chosen scores.
-  Vector FeedForward(const std::string& block, const Vector& h) const {
-    if (c_.experts == 0) return Network(block + "ffn_gate.weight", block + "ffn_up.weight", block + "ffn_down.weight", h, 0);
-    const Vector scores = Multiply(block + "ffn_gate_inp.weight", h);
-    std::vector<std::size_t> order(c_.experts);
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-      return scores(static_cast<Eigen::Index>(a)) > scores(static_cast<Eigen::Index>(b));
-    });
-    order.resize(c_.experts_per_token);
-    Vector chosen(static_cast<Eigen::Index>(order.size()));
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      chosen(static_cast<Eigen::Index>(i)) = scores(static_cast<Eigen::Index>(order[i]));
-    }
-    const Vector weights = Softmax(chosen);
-    Vector out = Vector::Zero(c_.dim);
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      out += weights(static_cast<Eigen::Index>(i)) * Network(block + "ffn_gate_exps.weight", block + "ffn_up_exps.weight",
-                                                             block + "ffn_down_exps.weight", h, order[i]);
+  Vector FeedForward(const std::string& block, const Vector& h, std::size_t l) const {
+    if (!LayerHasExperts(c_, l)) return Network(block, "", h, 0);
+    Vector out = Experts(block, h);
+    if (c_.expert.shared_ffn_dim != 0) {
+      double weight = 1.0;
+      if (c_.expert.shared_gate) weight = 1.0 / (1.0 + std::exp(-Row(block + "ffn_gate_inp_shexp.weight").dot(h)));
+      out += weight * Network(block, "_shexp", h, 0);
     }
     return out;
   }
 
-  Vector Network(const std::string& gate, const std::string& up, const std::string& down, const Vector& h,
-                 std::size_t expert) const {
-    const Vector g = Multiply(gate, h, expert);
-    const Vector silu = (g.array() / (1.0 + (-g.array()).exp())).matrix();
-    return Multiply(down, silu.cwiseProduct(Multiply(up, h, expert)), expert);
+  // Mixtral (Jiang et al. 2024) and what came after: which experts, and with which weights.
+  Vector Experts(const std::string& block, const Vector& h) const {
+    const Vector scores = AddBias(Multiply(block + "ffn_gate_inp.weight", h), block + "ffn_gate_inp");
+    Vector weights = scores;
+    if (c_.expert.router == inlay::Router::kSoftmaxOfAll) weights = Softmax(scores);
+    if (c_.expert.router == inlay::Router::kSigmoid) weights = Sigmoid(scores);
+    const Vector ranks = c_.expert.selection_bias ? Vector(weights + Row(block + "exp_probs_b.bias")) : scores;
+    std::vector<std::size_t> order(c_.experts);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return ranks(static_cast<Eigen::Index>(a)) > ranks(static_cast<Eigen::Index>(b));
+    });
+    order.resize(c_.experts_per_token);
+    Vector chosen(static_cast<Eigen::Index>(order.size()));
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      chosen(static_cast<Eigen::Index>(i)) = weights(static_cast<Eigen::Index>(order[i]));
+    }
+    if (c_.expert.router == inlay::Router::kSoftmaxOfChosen) chosen = Softmax(chosen);
+    if (c_.expert.normalized) chosen /= chosen.sum();
+    chosen *= static_cast<double>(c_.expert.scale);
+    Vector out = Vector::Zero(c_.dim);
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const double weight = chosen(static_cast<Eigen::Index>(i));
+      if (c_.expert.scales_input) {
+        out += Network(block, "_exps", weight * h, order[i]);
+      } else {
+        out += weight * Network(block, "_exps", h, order[i]);
+      }
+    }
+    return out;
+  }
+
+  static Vector Activate(inlay::Activation activation, const Vector& x) {
+    const auto a = x.array();
+    switch (activation) {
+      case inlay::Activation::kSilu: return (a / (1.0 + (-a).exp())).matrix();
+      case inlay::Activation::kGelu:
+        return (0.5 * a * (1.0 + (std::sqrt(2.0 / std::acos(-1.0)) * (a + 0.044715 * a.cube())).tanh())).matrix();
+      case inlay::Activation::kGeluErf:
+        return x.unaryExpr([](double v) { return 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0))); });
+      case inlay::Activation::kReluSquared: return a.max(0.0).square().matrix();
+      case inlay::Activation::kClampedSilu: break;  // has two inputs
+    }
+    return x;
+  }
+
+  // GLU variants (Shazeer 2020), or a plain network without a gate. `kind` is what the names of the tensors end with.
+  Vector Network(const std::string& block, const std::string& kind, const Vector& h, std::size_t expert) const {
+    const auto product = [&](const char* name, const Vector& x) {
+      const std::string full = block + name + kind;
+      return AddBias(Multiply(full + ".weight", x, expert), full, expert);
+    };
+    Vector up = product("ffn_up", h);
+    Vector hidden;
+    if (!c_.gated) {
+      hidden = Activate(c_.activation, up);
+    } else {
+      Vector gate;
+      if (tensors_.contains(block + "ffn_gate" + kind + ".weight")) {
+        gate = product("ffn_gate", h);
+      } else {
+        const Eigen::Index half = up.size() / 2;
+        gate = up.head(half);
+        up = up.tail(half).eval();
+      }
+      if (c_.activation == inlay::Activation::kClampedSilu) {
+        // gpt-oss's reference code.
+        const Eigen::ArrayXd g = gate.array().min(7.0), u = up.array().min(7.0).max(-7.0);
+        hidden = (g / (1.0 + (-1.702 * g).exp()) * (u + 1.0)).matrix();
+      } else {
+        hidden = Activate(c_.activation, gate).cwiseProduct(up);
+      }
+    }
+    return product("ffn_down", hidden);
   }
 
   inlay::ModelConfig c_;
   std::map<std::string, Tensor> tensors_;
   bool quantize_ = false;
+  std::size_t context_ = 0;
 };
 
 }  // namespace inlay_test

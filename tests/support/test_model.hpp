@@ -33,6 +33,10 @@ class TestModel {
   virtual inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const = 0;
   virtual inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences,
                                                    inlay::Workspace& workspace, inlay::ExecutorRef executor) const = 0;
+  virtual inlay::Result<inlay::HiddenView> Embed(std::span<const inlay::SequenceInput>, inlay::Workspace&,
+                                                 inlay::ExecutorRef) const {
+    return inlay::Fail(inlay::ErrorCode::kUnsupported, "embed", "this test model has no hidden states");
+  }
 };
 
 // What BasicModel::Create takes.
@@ -60,6 +64,10 @@ class TestModelOf final : public TestModel {
   }
   inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
     return model_.NewWorkspace(options, arena);
+  }
+  inlay::Result<inlay::HiddenView> Embed(std::span<const inlay::SequenceInput> sequences, inlay::Workspace& workspace,
+                                         inlay::ExecutorRef executor) const override {
+    return model_.Embed(sequences, workspace, executor);
   }
   inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences, inlay::Workspace& workspace,
                                            inlay::ExecutorRef executor) const override {
@@ -148,6 +156,14 @@ class OpenedFile {
     INLAY_CHECK_OK(opened->Read(std::move(bytes), check_finite));
     return opened;
   }
+  // As a model of this configuration, whatever the file's keys say: for features that no family's keys name.
+  static inlay::Result<std::unique_ptr<OpenedFile>> OpenAs(const inlay::ModelConfig& config, AlignedBytes bytes) {
+    auto opened = std::make_unique<OpenedFile>();
+    INLAY_CHECK_OK(inlay::Validate(config));
+    opened->given_ = config;
+    INLAY_CHECK_OK(opened->Read(std::move(bytes), false));
+    return opened;
+  }
 
   ModelParts parts() { return {config_, types_, packed_, layers_}; }
   const inlay::ModelConfig& config() const { return config_; }
@@ -180,7 +196,11 @@ class OpenedFile {
       types_ = file.types();
       packed_ = file.weights();
     } else {
-      INLAY_ASSIGN_OR_RETURN(config_, inlay::ReadConfig(*gguf_));
+      if (given_) {
+        config_ = *given_;
+      } else {
+        INLAY_ASSIGN_OR_RETURN(config_, inlay::ReadConfig(*gguf_));
+      }
       std::vector<inlay::SourceTensor> sources(inlay::TensorCount(config_));
       INLAY_CHECK_OK(inlay::BindSource(config_, *gguf_, sources));
       own_types_.resize(sources.size());
@@ -198,6 +218,7 @@ class OpenedFile {
 
   AlignedBytes bytes_, index_, own_packed_;
   std::optional<inlay::GgufFile> gguf_;
+  std::optional<inlay::ModelConfig> given_;
   inlay::ModelConfig config_;
   std::vector<inlay::WeightType> own_types_;
   inlay::TensorTypes types_;
@@ -231,10 +252,11 @@ inline std::vector<inlay::TokenId> RandomTokens(std::size_t count, std::size_t v
 }
 
 // Logits after every token, [tokens * vocab], all tokens in passes of `batch`.
+// `context`: positions of the cache; 0: as many as there are tokens.
 inline std::vector<float> AllLogits(const TestModel& model, std::span<const inlay::TokenId> tokens, inlay::KvType kv,
-                                    inlay::ExecutorRef executor, std::size_t batch = 4096) {
+                                    inlay::ExecutorRef executor, std::size_t batch = 4096, std::size_t context = 0) {
   inlay::SessionOptions options;
-  options.context = tokens.size();
+  options.context = std::max(context, tokens.size());
   options.batch = std::min(batch, tokens.size());
   options.outputs = options.batch;
   options.kv = kv;
