@@ -134,7 +134,6 @@ Result<Engine::Generated> Engine::Generate(std::span<const TokenId> prompt, std:
 }
 
 Result<void> Engine::StartEvaluation(inlay::SessionOptions options) {
-  options.outputs = options.batch;
   INLAY_ASSIGN_OR_RETURN(const inlay::MemoryPlan plan, PlanFor(options));
   State& state = *state_;
   options.threads = state.threads.concurrency();

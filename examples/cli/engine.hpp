@@ -66,7 +66,7 @@ class Engine {
 
   // --- logits of every position ---
 
-  // Makes the memory of Evaluate and Embed.
+  // Makes the memory of Evaluate, which needs as many outputs as a batch has tokens, and of Embed, which needs none.
   inlay::Result<void> StartEvaluation(inlay::SessionOptions options);
   // Reads a sequence from its beginning and hands out the logits after each token, [vocab], in order.
   inlay::Result<void> Evaluate(std::span<const inlay::TokenId> tokens,

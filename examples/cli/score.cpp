@@ -43,6 +43,7 @@ Result<void> Logits(const LogitsOptions& options) {
       out.clear();
       return {};
     };
+    session.outputs = session.batch;
     INLAY_CHECK_OK(engine.StartEvaluation(session));
     INLAY_CHECK_OK(engine.Evaluate(tokens, print));
   } else {
@@ -101,6 +102,7 @@ Result<void> Perplexity(const PerplexityOptions& options) {
   session.context = DefaultContext(engine.config(), options.model.context);
   session.kv = options.model.kv;
   session.batch = std::min(session.batch, session.context);
+  session.outputs = session.batch;
   INLAY_CHECK_OK(engine.StartEvaluation(session));
 
   Progress progress("scoring");

@@ -26,8 +26,12 @@ BOOST_AUTO_TEST_SUITE(config_config_fields)
 BOOST_AUTO_TEST_CASE(every_member_is_listed) {
   std::vector<bool> covered(sizeof(ModelConfig));
   std::set<std::string_view> names;
+  std::size_t end = 0;
   for (const ConfigField& field : inlay::kConfigFields) {
     BOOST_TEST(names.insert(field.name).second, field.name);
+    // In the order of declaration, which designated initialisers need.
+    BOOST_TEST(field.offset >= end, field.name);
+    end = field.offset + BytesOf(field.kind);
     for (std::size_t i = 0; i < BytesOf(field.kind); ++i) {
       BOOST_TEST(!covered.at(field.offset + i), field.name);
       covered.at(field.offset + i) = true;

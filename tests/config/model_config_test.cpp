@@ -98,6 +98,65 @@ BOOST_AUTO_TEST_CASE(Experts) {
   BOOST_TEST(broken(0, 1) == "experts_per_token");
 }
 
+// Features that contradict each other or are out of range, each by its name.
+BOOST_AUTO_TEST_CASE(Features) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+  struct Case {
+    const char* field;
+    std::function<void(ModelConfig&)> change;
+  };
+  const auto with_experts = [](auto change) {
+    return [change](ModelConfig& c) {
+      c.experts = 8;
+      c.experts_per_token = 2;
+      change(c.expert);
+    };
+  };
+  const std::vector<Case> cases = {
+      {"value_dim", [](auto& c) { c.value_dim = 513; }},
+      {"value_dim", [](auto& c) { c.value_dim = 7; }},
+      {"window", [](auto& c) { c.window = 0xFFFFFFFFu; }},
+      {"rope.unrotated", [](auto& c) { c.rope.unrotated.period = 129; }},
+      {"rope.original_context", [](auto& c) { c.rope_scaling = inlay::RopeScaling::kYarn; }},
+      {"rope.original_context", [](auto& c) { c.rope_scaling = inlay::RopeScaling::kLongRope; }},
+      {"rope.beta_fast", [](auto& c) { c.rope.beta_fast = 0.0f; }},
+      {"rope.beta_slow", [=](auto& c) { c.rope.beta_slow = kNan; }},
+      {"rope.log_multiplier", [=](auto& c) { c.rope.log_multiplier = kInfinity; }},
+      {"rope.attention_factor", [](auto& c) { c.rope.attention_factor = -1.0f; }},
+      {"rope.local_base", [](auto& c) { c.rope.local_base = 0.5f; }},
+      {"attention.global", [](auto& c) { c.attention.global.period = 200; }},
+      {"attention.window_kind", [](auto& c) { c.window = 4; c.attention.window_kind = inlay::WindowKind::kSymmetric; }},
+      {"attention.window_kind", [](auto& c) { c.window = 4; c.attention.causal = false; }},
+      {"attention.scale", [=](auto& c) { c.attention.scale = kNan; }},
+      {"attention.softcap", [](auto& c) { c.attention.softcap = -5.0f; }},
+      {"attention.temperature", [=](auto& c) { c.attention.temperature = kInfinity; }},
+      {"attention.temperature_offset", [](auto& c) { c.attention.temperature_offset = -1.0f; }},
+      {"attention.temperature_length", [](auto& c) { c.attention.temperature = 0.1f; }},
+      {"norm.bias", [](auto& c) { c.norm.bias = true; }},
+      {"expert.ffn_dim", with_experts([](auto& e) { e.ffn_dim = 1u << 23; })},
+      {"expert.shared_ffn_dim", with_experts([](auto& e) { e.shared_ffn_dim = 1u << 23; })},
+      {"expert.leading_dense", with_experts([](auto& e) { e.leading_dense = 4097; })},
+      {"expert.step", with_experts([](auto& e) { e.step = 0; })},
+      {"expert.groups", with_experts([](auto& e) { e.groups = 3; })},
+      {"expert.groups", with_experts([](auto& e) { e.groups = 8; })},
+      {"expert.groups_used", with_experts([](auto& e) { e.groups = 4; })},
+      {"expert.groups_used", with_experts([](auto& e) { e.groups = 4; e.groups_used = 5; })},
+      {"expert.scale", with_experts([=](auto& e) { e.scale = kNan; })},
+      {"activation", [](auto& c) { c.activation = inlay::Activation::kClampedSilu; c.gated = false; }},
+      {"parallel_residual", [](auto& c) { c.parallel_residual = true; c.norm.placement = inlay::NormPlacement::kPost; }},
+      {"parallel_residual", [](auto& c) { c.parallel_residual = true; c.residual_scale = 0.5f; }},
+      {"token_types", [](auto& c) { c.token_types = 0xFFFFFFFFu; }},
+      {"embedding_scale", [=](auto& c) { c.embedding_scale = kNan; }},
+      {"residual_scale", [=](auto& c) { c.residual_scale = kInfinity; }},
+      {"residual_scale", [](auto& c) { c.residual_scale = 0.5f; c.norm.placement = inlay::NormPlacement::kResidual; }},
+      {"logit_divisor", [](auto& c) { c.logit_divisor = 0.0f; }},
+      {"logit_softcap", [=](auto& c) { c.logit_softcap = kNan; }},
+      {"tied_embeddings", [](auto& c) { c.logits = false; c.tied_embeddings = true; }},
+      {"output_bias", [](auto& c) { c.logits = false; c.output_bias = true; }},
+  };
+  for (const Case& test : cases) BOOST_TEST(BrokenField(test.change) == test.field, test.field);
+}
+
 BOOST_AUTO_TEST_CASE(AnEmptyConfigurationIsRefused) {
   constexpr auto kStatus = inlay::Validate(ModelConfig{});
   static_assert(!kStatus.has_value());

@@ -221,4 +221,126 @@ BOOST_AUTO_TEST_CASE(RotationsEqualDouble) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(NormsWithoutWeightOrWithMeanEqualDouble) {
+  for (const std::size_t n : {2u, 8u, 15u, 16u, 17u, 65u, 288u, 1000u}) {
+    auto x = Random(n, static_cast<unsigned>(n), 3.0f);
+    for (float& value : x) value += 5.0f;
+    const auto weight = Random(n, 99, 1.0f), bias = Random(n, 98, 1.0f);
+    double mean = 0, squares = 0, variance = 0;
+    for (const float value : x) mean += static_cast<double>(value) / static_cast<double>(n);
+    for (const float value : x) {
+      const double d = static_cast<double>(value);
+      squares += d * d / static_cast<double>(n);
+      variance += (d - mean) * (d - mean) / static_cast<double>(n);
+    }
+    const double epsilon = 1e-3;
+    std::vector<float> plain(n + 1, kUntouched), centered = plain, shifted = plain;
+    target::RmsNorm(x.data(), n, 1e-3f, plain.data());
+    target::LayerNorm(x.data(), weight.data(), nullptr, n, 1e-3f, centered.data());
+    target::LayerNorm(x.data(), weight.data(), bias.data(), n, 1e-3f, shifted.data());
+    for (std::size_t i = 0; i < n; ++i) {
+      const double value = static_cast<double>(x[i]), w = static_cast<double>(weight[i]);
+      const double normal = (value - mean) / std::sqrt(variance + epsilon) * w;
+      BOOST_TEST(Relative(plain[i], value / std::sqrt(squares + epsilon)) < 2e-6);
+      BOOST_TEST(std::fabs(static_cast<double>(centered[i]) - normal) < 1e-5);
+      BOOST_TEST(std::fabs(static_cast<double>(shifted[i]) - normal - static_cast<double>(bias[i])) < 1e-5);
+    }
+    BOOST_TEST(plain[n] == kUntouched);
+    BOOST_TEST(centered[n] == kUntouched);
+    BOOST_TEST(shifted[n] == kUntouched);
+    auto in_place = x;
+    target::LayerNorm(in_place.data(), weight.data(), bias.data(), n, 1e-3f, in_place.data());
+    BOOST_TEST(std::memcmp(in_place.data(), shifted.data(), n * sizeof(float)) == 0);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(ActivationsEqualDouble) {
+  std::vector<float> x;
+  for (float value = -12.0f; value < 12.0f; value += 0.0137f) x.push_back(value);
+  x.insert(x.end(), {-1000.0f, 1000.0f, 0.0f});
+  const std::size_t n = x.size();
+  const auto up = Random(n, 5, 2.0f);
+  const auto check = [&]<class Activate16>(Activate16, double bound, auto&& expected) {
+    std::vector<float> out(n + 1, kUntouched), joined(n + 1, kUntouched);
+    target::Activate<Activate16>(x.data(), n, out.data());
+    target::ActivateMultiply<Activate16>(x.data(), up.data(), n, joined.data());
+    double worst = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double value = expected(static_cast<double>(x[i]));
+      const double scale = 1 + std::fabs(value);
+      worst = std::max(worst, std::fabs(static_cast<double>(out[i]) - value) / scale);
+      worst = std::max(worst, std::fabs(static_cast<double>(joined[i]) - value * static_cast<double>(up[i])) /
+                                  (1 + scale * std::fabs(static_cast<double>(up[i]))));
+    }
+    BOOST_TEST(worst < bound);
+    BOOST_TEST(out[n] == kUntouched);
+    BOOST_TEST(joined[n] == kUntouched);
+  };
+  check(target::Silu16(), 3e-7, [](double v) { return v / (1 + std::exp(-v)); });
+  check(target::Gelu16(), 6e-7, [](double v) {
+    return 0.5 * v * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (v + 0.044715 * v * v * v)));
+  });
+  check(target::GeluErf16(), 6e-7, [](double v) { return 0.5 * v * (1 + std::erf(v / std::sqrt(2.0))); });
+  check(target::ReluSquared16(), 3e-7, [](double v) { return v < 0 ? 0 : v * v; });
+  std::vector<float> out(n + 1, kUntouched);
+  target::ClampedSiluMultiply(x.data(), up.data(), 1.702f, 1.5f, n, out.data());
+  for (std::size_t i = 0; i < n; ++i) {
+    const double g = std::min(static_cast<double>(x[i]), 1.5);
+    const double u = std::clamp(static_cast<double>(up[i]), -1.5, 1.5);
+    BOOST_TEST(std::fabs(static_cast<double>(out[i]) - g / (1 + std::exp(-1.702 * g)) * (u + 1)) < 3e-6);
+  }
+  BOOST_TEST(out[n] == kUntouched);
+}
+
+BOOST_AUTO_TEST_CASE(SoftCapScaleAndSums) {
+  for (const std::size_t n : {1u, 16u, 37u}) {
+    const auto x = Random(n, 6, 20.0f), before = Random(n, 7, 1.0f);
+    std::vector<float> capped = x, scaled = x, sum = before;
+    for (auto* out : {&capped, &scaled, &sum}) out->push_back(kUntouched);
+    target::SoftCap(8.0f, n, capped.data());
+    target::Scale(0.3f, n, scaled.data());
+    target::AddScaled(x.data(), 0.3f, n, sum.data());
+    double dot = 0, magnitude = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double value = static_cast<double>(x[i]), b = static_cast<double>(before[i]);
+      BOOST_TEST(std::fabs(static_cast<double>(capped[i]) - 8 * std::tanh(value / 8)) < 2e-6);
+      BOOST_TEST(scaled[i] == 0.3f * x[i]);
+      BOOST_TEST(std::fabs(static_cast<double>(sum[i]) - (b + static_cast<double>(0.3f) * value)) < 2e-6);
+      dot += value * b;
+      magnitude += std::fabs(value * b);
+    }
+    BOOST_TEST(std::fabs(static_cast<double>(target::Dot(x.data(), before.data(), n)) - dot) <= 1e-6 * magnitude);
+    for (const auto* out : {&capped, &scaled, &sum}) BOOST_TEST(out->back() == kUntouched);
+  }
+}
+
+// YaRN keeps what turns often, divides what turns seldom, and grows queries and keys.
+BOOST_AUTO_TEST_CASE(YarnFrequencies) {
+  constexpr std::size_t kDim = 64;
+  const inlay::YarnRamp yarn{4096, 32.0, 1.0};
+  std::vector<float> plain(kDim / 2), found(kDim / 2), divided(kDim / 2);
+  inlay::RopeFrequencies(10000.0, 1.0, nullptr, kDim, {}, plain.data());
+  inlay::RopeFrequencies(10000.0, 16.0, nullptr, kDim, {}, divided.data());
+  inlay::RopeFrequencies(10000.0, 16.0, nullptr, kDim, yarn, found.data());
+  // 4096 positions are 652 turns of the fastest pair: pairs below index 10 turn more than 32 times, pairs from 23 on less
+  // than once.
+  for (std::size_t i = 0; i < kDim / 2; ++i) {
+    if (i <= 10) BOOST_TEST(found[i] == plain[i]);
+    if (i >= 23) BOOST_TEST(found[i] == divided[i]);
+    if (i > 10 && i < 23) {
+      const double kept = 1.0 - (static_cast<double>(i) - 10) / 13;
+      const double frequency = std::pow(10000.0, -2.0 * static_cast<double>(i) / kDim);
+      BOOST_TEST(Relative(found[i], frequency * kept + frequency / 16 * (1 - kept)) < 1e-6);
+    }
+  }
+  BOOST_TEST(std::fabs(inlay::YarnMagnitude(16.0, 0.0) - (0.1 * std::log(16.0) + 1)) < 1e-12);
+  BOOST_TEST(std::fabs(inlay::YarnMagnitude(16.0, 1.0) - 1.0) < 1e-12);
+  BOOST_TEST(inlay::YarnMagnitude(1.0, 0.5) == 1.0);
+  std::vector<float> table(4);
+  const float frequency[2] = {0.5f, 0.25f};
+  inlay::RopeTable(frequency, 2, 3, 1.25, table.data());
+  BOOST_TEST(Relative(table[0], 1.25 * std::cos(1.5)) < 1e-7);
+  BOOST_TEST(Relative(table[3], 1.25 * std::sin(0.75)) < 1e-7);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -9,11 +9,14 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "inlay/config/families.hpp"
 #include "inlay/core/thread_pool.hpp"
 #include "inlay/model/embedding.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "tests/support/family_models.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/reference_model.hpp"
@@ -109,6 +112,29 @@ BOOST_AUTO_TEST_CASE(files_are_read_as_the_family) {
       const auto packed = Value(OpenedFile::Open(file->WritePacked()));
       BOOST_TEST((packed->config() == *family.config));
       BOOST_TEST(std::equal(file->packed().begin(), file->packed().end(), packed->packed().begin(), packed->packed().end()));
+    }
+  }
+}
+
+// The keys that the library writes for a configuration are read as that configuration.
+BOOST_AUTO_TEST_CASE(keys_round_trip) {
+  for (const FamilyModel& family : FamilyModels()) {
+    BOOST_TEST_CONTEXT(inlay::Name(family.config->architecture)) {
+      FileContents contents = FileOf(*family.config);
+      contents.metadata.clear();
+      Value(inlay::ForConfigMetadata(*family.config, [&]<class T>(std::string_view key, T value) -> inlay::Result<void> {
+        if constexpr (std::is_same_v<T, std::string_view>) {
+          contents.Set(key, std::string(value));
+        } else {
+          contents.Set(key, value);
+        }
+        return {};
+      }));
+      BOOST_TEST(contents.metadata.size() + 1 == inlay::ConfigMetadataCount(*family.config));
+      const auto file = Value(OpenedFile::Open(WriteGguf(contents)));
+      const auto same = inlay::RequireSameModel(*family.config, file->config());
+      if (!same) BOOST_ERROR(same.error().Message().c_str());
+      BOOST_TEST((file->config() == *family.config));
     }
   }
 }
@@ -229,7 +255,7 @@ BOOST_AUTO_TEST_CASE(threads_and_passes_change_no_bit) {
     BOOST_TEST_CONTEXT(inlay::Name(config.architecture)) {
       BOOST_TEST((Results(*model, tokens, pool, kTokens) == expected));
       if (!config.attention.causal) continue;
-      for (const std::size_t batch : {1, 7, 16}) BOOST_TEST((Results(*model, tokens, pool, batch) == expected));
+      for (const std::size_t batch : {1u, 7u, 16u}) BOOST_TEST((Results(*model, tokens, pool, batch) == expected));
     }
   }
 }

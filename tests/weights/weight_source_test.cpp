@@ -253,6 +253,135 @@ BOOST_AUTO_TEST_CASE(tensors_of_another_type) {
   ExpectError(contents, ErrorCode::kUnsupported, "tensor blk.1.attn_v.weight", "12345");
 }
 
+// --- what families' files say beyond numbers ---
+
+constexpr ModelConfig kWindows{.architecture = inlay::Architecture::kGemma2, .dim = 64, .layers = 6, .heads = 4,
+                               .kv_heads = 2, .head_dim = 16, .ffn_dim = 32, .vocab = 40, .context = 128, .rope_dim = 16,
+                               .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 10,
+                               .rope = {.style = inlay::RopeStyle::kHalves},
+                               .norm = {.placement = inlay::NormPlacement::kSandwich},
+                               .attention = {.global = inlay::LayerPattern::LastOf(2), .softcap = 50.0f},
+                               .activation = inlay::Activation::kGelu, .embedding_scale = 8.0f, .logit_softcap = 30.0f};
+
+BOOST_AUTO_TEST_CASE(window_patterns) {
+  const char* key = "gemma2.attention.sliding_window_pattern";
+  const auto global = [&](auto value) {
+    FileContents contents = RandomModel({.config = kWindows});
+    contents.Set(key, value);
+    const Bound bound(contents);
+    BOOST_REQUIRE(bound.result());
+    std::string layers;
+    for (std::size_t l = 0; l < 6; ++l) layers += bound.config().IsLocal(l) ? 'l' : 'g';
+    return layers;
+  };
+  BOOST_TEST(Bound(RandomModel({.config = kWindows})).config().IsLocal(0));
+  BOOST_TEST(global(2u) == "lglglg");
+  BOOST_TEST(global(3u) == "llgllg");
+  BOOST_TEST(global(1u) == "gggggg");
+  BOOST_TEST(global(0u) == "llllll");
+  // A list says which layers have a window; the shortest pattern that says the same is kept.
+  BOOST_TEST(global(std::vector<std::int32_t>{1, 0, 1, 0, 1, 0}) == "lglglg");
+  BOOST_TEST(global(std::vector<std::int32_t>{0, 1, 1, 1, 0, 0}) == "glllgg");
+  FileContents contents = RandomModel({.config = kWindows});
+  contents.Set(key, std::vector<std::int32_t>{1, 0, 1, 0, 1, 0});
+  BOOST_TEST((Bound(contents).config() == kWindows));
+  contents.Set(key, std::vector<std::int32_t>{1, 0, 1});
+  ExpectError(contents, ErrorCode::kMismatch, key, "3 entries for 6 layers");
+  contents.Set(key, std::vector<float>(6, 1.0f));
+  ExpectError(contents, ErrorCode::kMismatch, key);
+  contents.Set(key, 129u);
+  ExpectError(contents, ErrorCode::kUnsupported, key, "is 129");
+  // Without a window, all layers see everything, whatever the pattern.
+  contents.Set(key, 3u);
+  contents.Set("gemma2.attention.sliding_window", 0u);
+  const Bound none(contents);
+  BOOST_TEST(none.config().window == 0u);
+  BOOST_TEST((none.config().attention.global == inlay::LayerPattern{}));
+}
+
+BOOST_AUTO_TEST_CASE(routers) {
+  ModelConfig config = kConfig;
+  config.experts = 4;
+  config.experts_per_token = 2;
+  const auto router = [&](std::uint32_t function, bool normalized) {
+    FileContents contents = RandomModel({.config = config});
+    contents.Set("llama.expert_gating_func", function);
+    contents.Set("llama.expert_weights_norm", normalized);
+    const Bound bound(contents);
+    BOOST_REQUIRE(bound.result());
+    return bound.config().expert;
+  };
+  BOOST_TEST((router(1, true).router == inlay::Router::kSoftmaxOfChosen));
+  BOOST_TEST((router(1, false).router == inlay::Router::kSoftmaxOfAll));
+  BOOST_TEST((router(2, false) == inlay::ExpertConfig{.router = inlay::Router::kSigmoid}));
+  BOOST_TEST((router(2, true) == inlay::ExpertConfig{.router = inlay::Router::kSigmoid, .normalized = true}));
+  BOOST_TEST((router(3, false).router == inlay::Router::kSoftmaxOfChosen));
+  FileContents contents = RandomModel({.config = config});
+  contents.Set("llama.expert_gating_func", 7u);
+  ExpectError(contents, ErrorCode::kUnsupported, "llama.expert_gating_func", "is 7");
+}
+
+// Numbers per layer that are all the same are one number.
+BOOST_AUTO_TEST_CASE(uniform_arrays) {
+  FileContents contents = WithKey("llama.attention.head_count_kv", std::vector<std::int32_t>{2, 2});
+  contents.Set("llama.feed_forward_length", std::vector<std::int32_t>{64, 64});
+  BOOST_TEST((Bound(contents).config() == kConfig));
+  contents.Set("llama.feed_forward_length", std::vector<std::int32_t>{64, 32});
+  ExpectError(contents, ErrorCode::kUnsupported, "llama.feed_forward_length", "64 in layer 0 and 32 in layer 1");
+}
+
+BOOST_AUTO_TEST_CASE(rope_scaling_keys) {
+  // An old key without a type means linear.
+  BOOST_TEST((Bound(WithKey("llama.rope.scale_linear", 4.0f)).config().rope_scaling == inlay::RopeScaling::kLinear));
+  BOOST_TEST((Bound(WithKey("llama.rope.scaling.factor", 1.0f)).config() == kConfig));
+  FileContents contents = WithKey("llama.rope.scaling.factor", 4.0f);
+  contents.Set("llama.rope.scaling.type", std::string("none"));
+  BOOST_TEST((Bound(contents).config() == kConfig));
+  // The original context of YaRN is the trained one where a file does not say another.
+  contents.Set("llama.rope.scaling.type", std::string("yarn"));
+  BOOST_TEST(Bound(contents).config().rope.original_context == 128u);
+  FileContents both = contents;
+  both.tensors.push_back(both.tensor("blk.0.attn_norm.weight"));
+  both.tensors.back().name = "rope_freqs.weight";
+  ExpectError(both, ErrorCode::kUnsupported, "llama.rope.scaling.type", "yarn together with rope_freqs.weight");
+}
+
+// Queries, keys and values in one tensor: each part is bound where it lies, whatever else the file has.
+BOOST_AUTO_TEST_CASE(fused_tensors) {
+  constexpr ModelConfig kPhi{.architecture = inlay::Architecture::kPhi3, .dim = 32, .layers = 2, .heads = 4, .kv_heads = 2,
+                             .head_dim = 8, .ffn_dim = 64, .vocab = 40, .context = 128, .rope_dim = 8,
+                             .rope = {.style = inlay::RopeStyle::kHalves}};
+  for (const inlay::WeightType type : {inlay::WeightType::kF32, inlay::WeightType::kQ8_0}) {
+    const FileContents contents = RandomModel({.config = kPhi, .type = AllOf(type)});
+    const Bound bound(contents);
+    BOOST_REQUIRE(bound.result());
+    BOOST_TEST((bound.config() == kPhi));
+    const auto data = [&](inlay::TensorRole role) { return bound.table()[inlay::TensorIndex({role, 1})].data; };
+    const std::size_t row = inlay::RowBytes(type, 32);
+    BOOST_TEST(data(inlay::TensorRole::kKey) == data(inlay::TensorRole::kQuery) + 32 * row);
+    BOOST_TEST(data(inlay::TensorRole::kValue) == data(inlay::TensorRole::kKey) + 16 * row);
+    BOOST_TEST(data(inlay::TensorRole::kUp) == data(inlay::TensorRole::kGate) + 64 * row);
+    FileContents twice = contents;
+    twice.tensors.push_back(twice.tensor("blk.0.attn_output.weight"));
+    twice.tensors.back().name = "blk.0.attn_q.weight";
+    ExpectError(twice, ErrorCode::kMismatch, "tensor blk.0.attn_q.weight", "which the file has twice");
+    FileContents wrong = contents;
+    FileTensor& fused = wrong.tensor("blk.1.attn_qkv.weight");
+    fused.dims[1] -= 8;
+    fused.data.resize(fused.data.size() - 8 * row);
+    ExpectError(wrong, ErrorCode::kMismatch, "tensor blk.1.attn_qkv.weight", "needs [32, 64, 1]");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(granite_without_positions) {
+  ModelConfig config = kConfig;
+  config.architecture = inlay::Architecture::kGranite;
+  FileContents contents = RandomModel({.config = config});
+  BOOST_TEST(Bound(contents).config().rope_dim == 8u);
+  contents.Set("granite.rope.scaling.finetuned", false);
+  BOOST_TEST(Bound(contents).config().rope_dim == 0u);
+}
+
 // A llama2.c checkpoint: header, then the tensors as run.c reads them.
 AlignedBytes Checkpoint(const ModelConfig& c, bool tied) {
   AlignedBytes bytes;

@@ -78,7 +78,7 @@ inline constexpr std::array kFamilies = {
                                       .window_kind = WindowKind::kChunked},
                         .expert = {.router = Router::kSigmoid, .scales_input = true}},
            .derive = [](ModelConfig& c) {
-             c.expert.shared_ffn_dim = c.expert.ffn_dim;
+             c.expert.shared_ffn_dim = static_cast<std::uint32_t>(c.expert_ffn_dim());
              if (c.experts == 128) c.attention.qk_norm = QkNorm::kNone;  // Maverick
              // All published models have chunks of 8192, whatever their files say.
              if (c.window != 0) c.window = 8192;

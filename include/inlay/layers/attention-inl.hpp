@@ -88,12 +88,12 @@ class HeadFinisher {
         turns_(spec.config().IsRotated(layer) ? TurnsOf(spec.config(), scratch, layer) : nullptr),
         temperatures_(HasTemperature(spec.config(), layer) ? scratch.temperatures : nullptr) {}
 
-  // Heads [head_begin, head_end) of every token.  rows: [tokens, stride]; norm: of each head, or nullptr.
-  HWY_INLINE void operator()(bool queries, const float* norm, std::size_t tokens, float* rows, std::size_t stride,
-                             std::size_t head_begin, std::size_t head_end) const {
+  // Heads [head_begin, head_end) of tokens [begin, end).  rows: [tokens, stride]; norm: of each head, or nullptr.
+  HWY_INLINE void operator()(bool queries, const float* norm, std::size_t begin, std::size_t end, float* rows,
+                             std::size_t stride, std::size_t head_begin, std::size_t head_end) const {
     const ModelConfig& config = spec_.config();
     const auto head_dim = spec_.head_dim();
-    for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t t = begin; t < end; ++t) {
       const float* turns = turns_ == nullptr ? nullptr : turns_ + t * config.rope_dim;
       for (std::size_t h = head_begin; h < head_end; ++h) {
         float* const head = rows + t * stride + h * head_dim;
@@ -150,11 +150,11 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                  if (part == 0) {
                    project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
                    if (whole_rows) return;
-                   finish(true, weights.query_norm, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
+                   finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
                    project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
                    if (whole_rows) return;
-                   finish(false, weights.key_norm, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
+                   finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
                    StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, begin / head_dim, end / head_dim);
                  } else {
                    project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
@@ -169,10 +169,13 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
       RmsNorm(query, weights.query_norm, q_dim, config.norm_epsilon, query);
       RmsNorm(key, weights.key_norm, k_dim, config.norm_epsilon, key);
     }
+    finish(true, nullptr, begin, end, scratch.query, q_dim, 0, config.heads);
+    finish(false, nullptr, begin, end, scratch.key, k_dim, 0, config.kv_heads);
   });
-  finish(true, nullptr, tokens, scratch.query, q_dim, 0, config.heads);
-  finish(false, nullptr, tokens, scratch.key, k_dim, 0, config.kv_heads);
-  StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, 0, config.kv_heads);
+  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim), k_dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, begin / head_dim, end / head_dim);
+               });
 }
 
 // Runs f(item, slot) for every item. At most scratch.shape.threads calls run at once, each with a slot of its own.

@@ -102,7 +102,8 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                    project(network.up, network.up_bias, begin, end, to);
                  }
                  for (std::size_t t = 0; t < tokens; ++t) {
-                   JoinHidden(config, scratch.up + t * ffn + begin, end - begin, hidden.values + t * hidden.stride + begin);
+                   const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
+                   JoinHidden(config, up, end - begin, hidden.values + t * hidden.stride + begin);
                  }
                });
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);

@@ -347,9 +347,8 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
   const Family* family = FindFamily(architecture);
   if (family == nullptr) {
-    TextBuffer<192> names;
-    for (const Family& each : kFamilies) names.Append(names.empty() ? "" : ", ").Append(each.name());
-    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of: ", names.view());
+    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of the ", kFamilies.size(),
+                " architectures that this version runs (README.md lists them)");
   }
   const detail::KeyReader reader(file, architecture);
   ModelConfig config = family->features;
