@@ -373,6 +373,14 @@ BOOST_AUTO_TEST_CASE(fused_tensors) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(named_activations) {
+  const char* key = "llama.hidden_activation";
+  BOOST_TEST((Bound(WithKey(key, std::string("silu"))).config() == kConfig));
+  BOOST_TEST((Bound(WithKey(key, std::string("gelu"))).config().activation == inlay::Activation::kGelu));
+  ExpectError(WithKey(key, std::string("swish_7")), ErrorCode::kUnsupported, key, "swish_7");
+  ExpectError(WithKey(key, 1u), ErrorCode::kMismatch, key);
+}
+
 BOOST_AUTO_TEST_CASE(granite_without_positions) {
   ModelConfig config = kConfig;
   config.architecture = inlay::Architecture::kGranite;

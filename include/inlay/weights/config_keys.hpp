@@ -189,6 +189,21 @@ class KeyReader {
     return {};
   }
 
+  // Some ModernBERT files have another activation than the family's own.
+  Result<void> ReadActivation(ModelConfig& config) const {
+    const auto value = Find("hidden_activation");
+    if (!value) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::string_view name, value->AsString());
+    if (name == "silu") {
+      config.activation = Activation::kSilu;
+    } else if (name == "gelu" || name == "gelu_new" || name == "gelu_pytorch_tanh") {
+      config.activation = Activation::kGelu;
+    } else {
+      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "\"", name, "\" is not one of: gelu, silu");
+    }
+    return {};
+  }
+
   Result<void> ReadRouter(ModelConfig& config) const {
     const auto gating = Find("expert_gating_func");
     if (!gating) return {};
@@ -353,6 +368,7 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   const detail::KeyReader reader(file, architecture);
   ModelConfig config = family->features;
   INLAY_CHECK_OK(reader.ReadKeys(config));
+  INLAY_CHECK_OK(reader.ReadActivation(config));
   INLAY_CHECK_OK(reader.ReadRouter(config));
   INLAY_CHECK_OK(reader.ReadRopeScaling(config));
   INLAY_CHECK_OK(reader.ReadWindowPattern(config));
@@ -413,6 +429,12 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
       return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
     }
     INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  if (c.activation != family.features.activation) {
+    if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
+      return Fail(ErrorCode::kUnsupported, "activation", "is none that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("hidden_activation").view(), std::string_view(c.activation == Activation::kSilu ? "silu" : "gelu")));
   }
   const ExpertConfig& usual = family.features.expert;
   if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
