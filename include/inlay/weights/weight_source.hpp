@@ -125,8 +125,10 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
     if (HasRole(config, id) && table[i].data == nullptr) {
+      const TensorShape shape = ShapeOf(config, id);
       return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "the file has no such tensor");
+                  "the file has no such tensor; a ", Name(config.architecture), " model with ", config.layers,
+                  " layers has it, of [", shape.cols, ", ", shape.rows, shape.count == 1 ? "" : ", more", "]");
     }
   }
   return {};
