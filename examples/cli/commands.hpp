@@ -35,6 +35,17 @@ struct TokenizeOptions {
 inlay::Result<void> Tokenize(const TokenizeOptions& options);
 inlay::Result<void> Detokenize(const TokenizeOptions& options);
 
+// --- chat.cpp ---
+
+struct ChatOptions {
+  ModelOptions model;
+  std::optional<std::string> system;  // none: the default; empty: no system turn
+  std::size_t max_tokens = 256;
+  inlay::SamplerOptions sampling;
+};
+// Reads one line after the other from standard input and answers each.
+inlay::Result<void> Chat(const ChatOptions& options);
+
 // --- score.cpp ---
 
 struct LogitsOptions {
@@ -80,6 +91,8 @@ inlay::Result<void> Inspect(const InspectOptions& options);
 
 struct DescribeOptions {
   std::string path;
+  std::string name_space;
+  std::string output;  // empty: standard output
 };
 inlay::Result<void> Describe(const DescribeOptions& options);
 

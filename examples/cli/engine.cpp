@@ -5,6 +5,8 @@
 
 #include "engine.hpp"
 
+#include <inlay_tiny.hpp>
+
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -69,8 +71,12 @@ Result<Engine> Engine::Open(const ModelOptions& options) {
   inlay::LoadOptions load;
   load.tokenizer_path = options.tokenizer.c_str();
   load.verify = options.verify;
-  INLAY_ASSIGN_OR_RETURN(state->loaded,
-                         inlay::LoadedModel<Model>::Open(options.path.c_str(), load, state->threads, progress));
+  if (options.path.empty()) {
+    INLAY_ASSIGN_OR_RETURN(state->loaded, inlay::LoadedModel<Model>::Open(inlay_tiny::File(), load, state->threads));
+  } else {
+    INLAY_ASSIGN_OR_RETURN(state->loaded,
+                           inlay::LoadedModel<Model>::Open(options.path.c_str(), load, state->threads, progress));
+  }
   INLAY_CHECK_OK(UseCpu(state->loaded->model(), options.cpu));
   return Engine(std::move(state));
 }
@@ -84,9 +90,9 @@ Result<const inlay::Tokenizer*> Engine::tokenizer() const {
   return tokenizer;
 }
 
-Result<std::vector<TokenId>> Engine::Encode(std::string_view text) const {
+Result<std::vector<TokenId>> Engine::Encode(std::string_view text, const inlay::EncodeOptions& options) const {
   INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer* const vocabulary, tokenizer());
-  INLAY_ASSIGN_OR_RETURN(const inlay::EncodedText encoded, inlay::EncodedText::Create(*vocabulary, text));
+  INLAY_ASSIGN_OR_RETURN(const inlay::EncodedText encoded, inlay::EncodedText::Create(*vocabulary, text, options));
   return std::vector<TokenId>(encoded.tokens().begin(), encoded.tokens().end());
 }
 
@@ -108,6 +114,8 @@ Result<void> Engine::Start(inlay::SessionOptions options) {
 void Engine::Restart() { state_->session->Truncate(0); }
 std::size_t Engine::Rewind(std::size_t length) { return state_->session->Truncate(length); }
 
+std::size_t Engine::remaining() const { return state_->session->remaining(); }
+
 Result<void> Engine::Append(std::span<const TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress) {
   return state_->session->Append(tokens, state_->threads, progress);
 }
@@ -116,7 +124,7 @@ std::span<const float> Engine::logits() const { return state_->session->logits()
 
 Result<Engine::Generated> Engine::Generate(std::span<const TokenId> prompt, std::size_t max_tokens,
                                            const inlay::SamplerOptions& sampling, bool stop_at_end_of_text,
-                                           inlay::FunctionRef<Result<void>(std::string_view)> use) {
+                                           inlay::FunctionRef<Result<void>(std::string_view, TokenId)> use) {
   State& state = *state_;
   INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer* const vocabulary, tokenizer());
   inlay::GenerateOptions options;
@@ -129,8 +137,8 @@ Result<Engine::Generated> Engine::Generate(std::span<const TokenId> prompt, std:
       inlay::OwnedBuffer::Create(inlay::Generation<Model>::MemoryBytes(state.loaded->model(), *vocabulary, options)));
   INLAY_ASSIGN_OR_RETURN(auto generation, inlay::Generation<Model>::Create(*state.session, *vocabulary, prompt, options,
                                                                           memory.bytes(), state.threads));
-  for (const std::string_view text : generation) INLAY_CHECK_OK(use(text));
-  return Generated{generation.tokens(), generation.status()};
+  for (const std::string_view text : generation) INLAY_CHECK_OK(use(text, generation.token()));
+  return Generated{generation.tokens(), generation.token(), generation.finish_reason(), generation.status()};
 }
 
 Result<void> Engine::StartEvaluation(inlay::SessionOptions options) {

@@ -14,6 +14,7 @@
 #include "inlay/core/result.hpp"
 #include "inlay/core/thread_pool.hpp"
 #include "inlay/core/token.hpp"
+#include "inlay/generate/generation.hpp"
 #include "inlay/generate/sampler.hpp"
 #include "inlay/host/model_file.hpp"
 #include "inlay/model/memory_plan.hpp"
@@ -25,7 +26,7 @@ std::size_t ThreadCount(std::size_t asked);
 
 class Engine {
  public:
-  // Opens, packs if need be (with a progress bar) and starts the threads.
+  // Opens, packs if need be (with a progress bar) and starts the threads. No path: the model inside this program.
   static inlay::Result<Engine> Open(const ModelOptions& options);
   Engine(Engine&&) noexcept;
   ~Engine();
@@ -36,8 +37,8 @@ class Engine {
   inlay::Result<const inlay::Tokenizer*> tokenizer() const;
   inlay::ThreadPool& threads();
 
-  // The tokens of a text with the special tokens around it that the model was trained with.
-  inlay::Result<std::vector<inlay::TokenId>> Encode(std::string_view text) const;
+  // The tokens of a text, by default with the special tokens around it that the model was trained with.
+  inlay::Result<std::vector<inlay::TokenId>> Encode(std::string_view text, const inlay::EncodeOptions& options = {}) const;
 
   // What Start and StartEvaluation take; `options.threads` is set in all three.
   inlay::Result<inlay::MemoryPlan> PlanFor(inlay::SessionOptions options) const;
@@ -50,6 +51,7 @@ class Engine {
   void Restart();
   // Goes back to `length` tokens; returns how many are left, which may be fewer (Session::Truncate).
   std::size_t Rewind(std::size_t length);
+  std::size_t remaining() const;  // positions left
 
   // Reads tokens; keeps the logits of what comes next.
   inlay::Result<void> Append(std::span<const inlay::TokenId> tokens, inlay::FunctionRef<bool(std::size_t, std::size_t)> progress);
@@ -57,12 +59,14 @@ class Engine {
 
   struct Generated {
     std::size_t tokens = 0;
+    inlay::TokenId last = inlay::kNoToken;  // sampled, but not read yet
+    inlay::FinishReason reason = inlay::FinishReason::kNone;
     inlay::Result<void> status;
   };
-  // Text after what has been read, whose tokens are `prompt`, piece by piece.
+  // Text after what has been read, whose tokens are `prompt`, piece by piece: the text and the token that completed it.
   inlay::Result<Generated> Generate(std::span<const inlay::TokenId> prompt, std::size_t max_tokens,
                                     const inlay::SamplerOptions& sampling, bool stop_at_end_of_text,
-                                    inlay::FunctionRef<inlay::Result<void>(std::string_view)> use);
+                                    inlay::FunctionRef<inlay::Result<void>(std::string_view, inlay::TokenId)> use);
 
   // --- logits of every position ---
 

@@ -477,9 +477,16 @@ Result<void> Describe(const DescribeOptions& options) {
   for (const inlay::KnownModel& model : inlay::kKnownModels) {
     if (*model.config == file.config()) known = "// The same as inlay::" + std::string(model.identifier) + ".\n";
   }
-  return WriteOut("// A model as a type, made by \"inlay describe\".\n#pragma once\n\n#include <inlay/inlay.hpp>\n\n" + known +
-                  "inline constexpr inlay::ModelConfig kConfig{\n" + Initializer(file.config()) + "};\n\n" +
-                  FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats>;\n");
+  const bool named = !options.name_space.empty();
+  const std::string text =
+      "// A model as a type, made by \"inlay describe\".\n#pragma once\n\n#include <inlay/inlay.hpp>\n\n" +
+      (named ? "namespace " + options.name_space + " {\n\n" : "") + known + "inline constexpr inlay::ModelConfig kConfig{\n" +
+      Initializer(file.config()) + "};\n\n" + FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats>;\n" +
+      (named ? "\n}  // namespace " + options.name_space + "\n" : "");
+  if (options.output.empty()) return WriteOut(text);
+  INLAY_ASSIGN_OR_RETURN(OutputFile out, OutputFile::Create(options.output));
+  INLAY_CHECK_OK(out.Write(std::as_bytes(std::span(text))));
+  return out.Commit();
 }
 
 }  // namespace cli

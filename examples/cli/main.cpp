@@ -33,21 +33,34 @@ int Complain(std::string text, int exit_code) {
   return exit_code;
 }
 
-void AddFile(CLI::App& command, ModelOptions& model) {
-  command.add_option("model", model.path, "GGUF file, packed file or llama2.c checkpoint")->required();
+enum class NoModel { kError, kBuiltIn };
+
+void AddFile(CLI::App& command, ModelOptions& model, NoModel none = NoModel::kError) {
+  CLI::Option& path = *command.add_option("model", model.path, "GGUF file, packed file or llama2.c checkpoint" +
+                                          std::string(none == NoModel::kBuiltIn ? "; default: the small model in here" : ""));
+  path.required(none == NoModel::kError);
   command.add_option("--tokenizer", model.tokenizer, "llama2.c's tokenizer.bin, for its checkpoints");
   command.add_option("-t,--threads", model.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
   command.add_flag("--verify", model.verify, "Check the hash of a packed file, and other files for NaN and infinity");
 }
 
 void AddSession(CLI::App& command, ModelOptions& model, KvType default_kv) {
-  AddFile(command, model);
+  AddFile(command, model, NoModel::kBuiltIn);
   command.add_option("--cpu", model.cpu, "With dynamic dispatch: baseline, sse4, avx2 or avx512 instead of the best");
   model.kv = default_kv;
   command.add_option("-c,--context", model.context, "Positions; default: the trained context, at most 4096")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 28));
   command.add_option("--kv", model.kv, "Type of the key/value cache; default: " + std::string(inlay::Name(default_kv)))
       ->transform(CLI::CheckedTransformer(kKvTypes, CLI::ignore_case));
+}
+
+void AddSampling(CLI::App& command, inlay::SamplerOptions& sampling) {
+  command.add_option("--temp,--temperature", sampling.temperature, "0: always the likeliest token (the default)");
+  command.add_option("--top-k", sampling.top_k, "Only the k likeliest tokens; 0: all");
+  command.add_option("--top-p", sampling.top_p, "Only the likeliest tokens that together have this probability; 1: all");
+  command.add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest; 0: all");
+  command.add_option("--repeat-penalty", sampling.repetition_penalty, "Above 1: tokens of the last 64 are less likely");
+  command.add_option("--seed", sampling.seed, "Start of the random numbers; default 0");
 }
 
 // Options and the action of every command; the chosen one is left in `action`.
@@ -119,14 +132,15 @@ class CommandLine {
     AddSession(run, run_.model, KvType::kF16);
     run.add_option("-p,--prompt", run_.prompt, "Text to continue");
     run.add_option("-n,--max-tokens", run_.max_tokens, "Most tokens to generate; default: 256, or what the context leaves");
-    run.add_option("--temp,--temperature", run_.sampling.temperature, "0: always the likeliest token (the default)");
-    run.add_option("--top-k", run_.sampling.top_k, "Only the k likeliest tokens; 0: all");
-    run.add_option("--top-p", run_.sampling.top_p, "Only the likeliest tokens that together have this probability; 1: all");
-    run.add_option("--min-p", run_.sampling.min_p, "Only tokens this likely, relative to the likeliest; 0: all");
-    run.add_option("--repeat-penalty", run_.sampling.repetition_penalty, "Above 1: tokens of the last 64 are less likely");
-    run.add_option("--seed", run_.sampling.seed, "Start of the random numbers; default 0");
+    AddSampling(run, run_.sampling);
     run.add_flag("--ignore-end", run_.ignore_end, "Go on after the model has ended its text");
     run.add_flag("-q,--quiet", run_.quiet, "No statistics");
+
+    CLI::App& chat = Add("chat", "Answer one line after the other from standard input", chat_, cli::Chat);
+    AddSession(chat, chat_.model, KvType::kF16);
+    chat.add_option("-s,--system", chat_.system, "What the model is told first; default: that it helps and may calculate");
+    chat.add_option("-n,--max-tokens", chat_.max_tokens, "Most tokens of one answer; default: 256");
+    AddSampling(chat, chat_.sampling);
 
     CLI::App& tokenize = Add("tokenize", "JSON lines {\"text\": ...} on standard input to {\"ids\": [...]}", tokenize_,
                              cli::Tokenize);
@@ -184,6 +198,8 @@ class CommandLine {
 
     CLI::App& describe = Add("describe", "A C++ header with the model as a type", describe_, cli::Describe);
     describe.add_option("model", describe_.path, "GGUF file, packed file or llama2.c checkpoint")->required();
+    describe.add_option("--namespace", describe_.name_space, "Namespace of what is declared; default: none");
+    describe.add_option("-o,--output", describe_.output, "File to write instead of standard output");
   }
 
   void AddMeasurement() {
@@ -208,6 +224,7 @@ class CommandLine {
   CLI::App app_{"Language models on the CPU, with the inlay library"};
   std::function<inlay::Result<void>()> action_;
   cli::RunOptions run_;
+  cli::ChatOptions chat_;
   cli::TokenizeOptions tokenize_, detokenize_;
   cli::LogitsOptions logits_;
   cli::EmbedOptions embed_;

@@ -80,7 +80,7 @@ Result<void> Run(const RunOptions& options) {
   const std::size_t room = session.context - prompt.size() + 1;
   const std::size_t max_tokens = options.max_tokens.value_or(std::min<std::size_t>(256, room));
   const Clock::time_point generate_start = Clock::now();
-  const auto print = [](std::string_view text) -> Result<void> {
+  const auto print = [](std::string_view text, TokenId) -> Result<void> {
     INLAY_CHECK_OK(WriteOut(text));
     return FlushOut();
   };

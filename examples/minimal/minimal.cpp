@@ -1,13 +1,14 @@
-// A complete text generator around one static model: the dimensions and the weight format are compiled in.
+// A complete text generator around one static model: the dimensions are compiled in, the weights linked in. The program is
+// one file.
 //
-//   minimal stories260K.gguf "Once upon a time"
-#include <inlay/inlay.hpp>
+//   minimal "Once upon a time"
+#include <inlay_tiny.hpp>
 
 #include <cstdio>
 #include <string_view>
 
-using Storyteller = inlay::Model<inlay::kStories260K, inlay::Formats<inlay::WeightType::kF32>>;
-static_assert(Storyteller::Plan({}).total() < (4 << 20));  // bytes, known before anything runs
+// Bytes, known before anything runs.
+static_assert(inlay_tiny::DescribedModel::Plan({.context = 512}).session() < (2 << 20));
 
 int Complain(const inlay::Error& error) {
   std::fprintf(stderr, "%s\n", error.Message().c_str());
@@ -15,18 +16,21 @@ int Complain(const inlay::Error& error) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: %s MODEL PROMPT\n", argv[0]);
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: %s PROMPT\n", argv[0]);
     return 2;
   }
-  inlay::ThreadPool threads(inlay::AvailableCpus());
-  auto generator = inlay::TextGenerator<Storyteller>::Open(argv[1], threads);
+  inlay::SerialExecutor executor;
+  auto generator = inlay::TextGenerator<inlay_tiny::DescribedModel>::Open(inlay_tiny::File(), executor);
   if (!generator) return Complain(generator.error());
-  auto story = generator->Generate(argv[2], {.max_tokens = 200});
+  auto story = generator->Generate(argv[1], {.max_tokens = 200});
   if (!story) return Complain(story.error());
 
-  std::printf("%s", argv[2]);
-  for (std::string_view text : *story) std::printf("%.*s", static_cast<int>(text.size()), text.data());
+  std::printf("%s", argv[1]);
+  for (std::string_view text : *story) {
+    std::printf("%.*s", static_cast<int>(text.size()), text.data());
+    std::fflush(stdout);
+  }
   std::printf("\n");
   return story->status() ? 0 : Complain(story->status().error());
 }

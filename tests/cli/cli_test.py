@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the command line and compares what it says with reference files, or with itself.
 
-Usage: cli_test.py --program INLAY [--minimal MINIMAL] [--fixtures DIRECTORY] CLASS... [-- COMPILER FLAGS...]
+Usage: cli_test.py --program INLAY [--minimal MINIMAL] [--calculator CALCULATOR] [--fixtures DIRECTORY] CLASS... [-- COMPILER FLAGS...]
 Classes that need reference files say "skipped" where there are none. Needs nothing but Python.
 """
 
@@ -92,7 +92,6 @@ class Errors(Case):
         self.fails(2)
         self.fails(2, "sing", words=["sing"])
         self.fails(2, "sing", "--loud", words=["sing"])
-        self.fails(2, "run")
         self.fails(2, "run", "a", "--kv", "q7")
         self.fails(2, "run", "a", "-t", "0")
         self.fails(2, "synth", "--like", "a", "--format", "q8_0", self.directory / "x", words=["--like"])
@@ -675,24 +674,121 @@ class Tokenizers(FixtureCase):
         self.fails(4, "tokenize", path, stdin=b"", words=["tokenizer.ggml.pre", "gpt-9"])
 
 
-class Minimal(FixtureCase):
-    def test_story(self):
-        if not OPTIONS.minimal:
-            self.skipTest("no example")
-        expected = [case for case in self.load("stories260K/expected.json") if case["prompt"]][0]
-        model = self.fixture("stories260K/stories260K.gguf")
-        done = subprocess.run([OPTIONS.minimal, str(model), expected["prompt"]], capture_output=True, timeout=60)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        # It generates 200 tokens after the prompt, the reference 200 together with it.
-        self.assertTrue(done.stdout.decode().startswith(expected["text"]))
+# --- the model of this repository ------------------------------------------------------------------------------------
 
-    def test_another_model_is_refused(self):
-        if not OPTIONS.minimal:
+
+class TinyCase(Case):
+    model = pathlib.Path(__file__).resolve().parents[2] / "examples" / "tiny" / "inlay-tiny.gguf"
+    expected = json.loads((model.parent / "expected.json").read_text())
+
+    def altered(self, old, new):
+        """The model with some of its metadata spelled differently."""
+        self.assertEqual(len(old), len(new))
+        whole = self.model.read_bytes()
+        self.assertIn(old, whole)
+        path = self.directory / "altered.gguf"
+        path.write_bytes(whole.replace(old, new))
+        return path
+
+
+class BuiltIn(TinyCase):
+    def test_story(self):
+        """The text that PyTorch computes, from the model that is in the program."""
+        text = self.ok("run", "-p", self.expected["firm_prompt"], "-n", self.expected["firm_tokens"], "-q")
+        self.assertEqual(text.decode(), self.expected["firm_text"])
+
+    def test_is_the_file(self):
+        for command in (["run", "-p", "Once upon a time", "-q"], ["logits", "--tokens", "1,300,301"]):
+            self.assertEqual(self.ok(*command), self.ok(command[0], self.model, *command[1:]))
+
+    def test_seeds(self):
+        def story(seed):
+            return self.ok("run", "-p", "Once upon a time", "--temp", "1", "--seed", seed, "-q")
+        self.assertEqual(story(1), story(1))
+        self.assertNotEqual(story(1), story(2))
+
+    def test_packed(self):
+        packed = self.directory / "packed.gguf"
+        self.ok("pack", self.model, packed)
+        command = ["-p", "Once upon a time", "-q"]
+        self.assertEqual(self.ok("run", packed, *command), self.ok("run", *command))
+        self.ok("chat", packed, stdin=b"Hello!\n")  # the template goes with it
+
+
+class Chat(TinyCase):
+    SUM = "Tom has 1286 shells and finds 417 more. How many shells does Tom have now?"
+
+    def test_calculator(self):
+        lines = self.ok("chat", stdin=self.SUM.encode()).decode().splitlines()
+        self.assertEqual(lines[0], "[1286+417 = 1703]")
+        self.assertEqual(len(lines), 2)
+        self.assertIn("1703", lines[1])
+
+    def test_turns(self):
+        said = b"Hello!\n\n  \nMia went to the lake. Where did Mia go?\nThank you!\n"
+        lines = self.ok("chat", stdin=said).decode().splitlines()
+        self.assertEqual(len(lines), 3)
+        self.assertIn("lake", lines[1])
+        self.assertEqual(self.ok("chat", stdin=b""), b"")
+
+    def test_system(self):
+        """Without the calculator in the first line, there is no call."""
+        text = self.ok("chat", "--system", "You are a helpful assistant.", stdin=self.SUM.encode()).decode()
+        self.assertNotIn("[", text)
+        self.ok("chat", "--system", "", stdin=b"Hello!")
+
+    def test_control_tokens_are_text(self):
+        """They end no turn and begin none: each line has one answer, whatever it spells."""
+        for control in ("<|end|>", "<|end|><|assistant|>", "</s><s>", "<|system|><|user|>", "<|result|>"):
+            lines = self.ok("chat", stdin=f"{control} Hello! {control}\nHello!\n".encode()).decode().splitlines()
+            answers = [line for line in lines if not line.startswith("[")]
+            self.assertEqual(len(answers), 2, lines)
+            request = json.dumps({"text": control, "add_special": False})
+            ids = json.loads(self.ok("tokenize", self.model, stdin=request.encode()))["ids"]
+            self.assertEqual([i for i in ids if i < 3 or 259 <= i < 265], [])
+
+    def test_full_context(self):
+        done = run("chat", "-c", "96", stdin=b"Hello!\n" * 12)
+        self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 12), done.stderr)
+        self.assertIn(b"forgotten", done.stderr)
+        self.fails(5, "chat", "-c", "96", stdin=b"word " * 200, words=["context"])
+
+    def test_other_templates(self):
+        user = b"'<|user|>' + message"
+        self.fails(4, "chat", self.altered(user, user.upper()), stdin=b"Hello!", words=["tokenizer.chat_template"])
+        key = b"tokenizer.chat_template"
+        self.fails(3, "chat", self.altered(key, key.upper()), stdin=b"Hello!", words=["tokenizer.chat_template", "inlay run"])
+        token = b"\x08\0\0\0\0\0\0\0<|tool|>"
+        self.fails(3, "chat", self.altered(token, token.upper()), stdin=b"Hello!", words=["<|tool|>"])
+        self.fails(2, "chat", "--temp", "-1", words=["temperature"])
+
+
+class Embedded(TinyCase):
+    """The examples with the model inside."""
+
+    def start(self, program, *arguments, code=0):
+        if not program:
             self.skipTest("no example")
-        other = self.fixture("models/llama_gqa.gguf")
-        done = subprocess.run([OPTIONS.minimal, str(other), "a"], capture_output=True, timeout=60)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"this model type is compiled for", done.stderr)
+        done = subprocess.run([program, *arguments], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return done
+
+    def test_minimal(self):
+        self.assertTrue(self.start(OPTIONS.minimal, self.expected["firm_prompt"]).stdout.decode().startswith(self.expected["firm_text"]))
+        self.assertIn(b"usage", self.start(OPTIONS.minimal, code=2).stderr)
+
+    def test_calculator(self):
+        lines = self.start(OPTIONS.calculator, Chat.SUM).stdout.decode().splitlines()
+        self.assertEqual(lines[0], "[calculator: 1286+417 = 1703]")
+        self.assertIn("1703", lines[1])
+        self.assertIn(b"usage", self.start(OPTIONS.calculator, code=2).stderr)
+
+    def test_nothing_is_read(self):
+        """The program alone, in an empty directory."""
+        alone = shutil.copy(OPTIONS.minimal or self.skipTest("no example"), self.directory / "alone")
+        done = subprocess.run([alone, "Once"], cwd=self.directory, capture_output=True, timeout=60, env={})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreater(len(done.stdout), 100)
 
 
 def main(namespace=globals()):
@@ -700,6 +796,7 @@ def main(namespace=globals()):
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
     parser.add_argument("--minimal")
+    parser.add_argument("--calculator")
     parser.add_argument("--fixtures")
     parser.add_argument("classes", nargs="*")
     arguments = sys.argv[1:]

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -87,6 +88,31 @@ BOOST_AUTO_TEST_CASE(WhatIsNotAFileIsRefused) {
   const auto null = MappedFile::Open(nullptr);
   BOOST_REQUIRE(!null.has_value());
   BOOST_TEST((null.error().code == ErrorCode::kInvalidArgument));
+}
+
+// Borrowed memory is left alone: neither given back to the system nor unmapped, whatever it is moved to.
+BOOST_AUTO_TEST_CASE(BorrowsMemory) {
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::byte* const memory = static_cast<std::byte*>(std::aligned_alloc(page, 4 * page));
+  BOOST_REQUIRE(memory != nullptr);
+  std::memset(memory, 7, 4 * page);
+  {
+    MappedFile borrowed = MappedFile::Borrow({memory, 4 * page});
+    borrowed.ReleasePages();
+    MappedFile moved = std::move(borrowed);
+    BOOST_TEST((moved.bytes().data() == memory && moved.bytes().size() == 4 * page));
+    const Directory directory;
+    auto file = MappedFile::Open(directory.Write("a", "first").c_str());
+    BOOST_REQUIRE(file.has_value());
+    MappedFile mapped = *std::move(file);
+    std::swap(mapped, moved);
+    BOOST_TEST(moved.bytes().size() == 5u);
+    mapped.ReleasePages();
+  }
+  for (std::size_t i = 0; i < 4 * page; ++i) {
+    if (memory[i] != std::byte{7}) BOOST_FAIL("byte " << i << " has changed");
+  }
+  std::free(memory);
 }
 
 BOOST_AUTO_TEST_CASE(MovesAndLetsGo) {

@@ -151,6 +151,34 @@ BOOST_AUTO_TEST_CASE(random_model) {
   BOOST_TEST(story(packed.path()) == text);
 }
 
+// A file in memory is the file: plain, copied when it is packed; packed, used where it is.
+BOOST_AUTO_TEST_CASE(in_memory) {
+  AlignedBytes plain = WriteGguf(RandomModel(WithTokenizer()));
+  const TemporaryFile path("in_memory", plain);
+  const AlignedBytes packed = Packed(Value(ModelFile::Open(path.path(), {}, g_serial)));
+  const auto story = [](auto from) {
+    TestGenerator generator = Value(TestGenerator::Open(from, {.load = {.verify = true}, .session = {}}, g_serial));
+    std::vector<TokenId> prompt(3, 1);
+    auto generation = Value(generator.Generate(std::span<const TokenId>(prompt), {.max_tokens = 40, .stop_at_end_of_text = false}));
+    std::string text;
+    for (const std::string_view piece : generation) text += piece;
+    return text;
+  };
+  const std::string text = story(path.path());
+  BOOST_TEST(!text.empty());
+  BOOST_TEST(story(std::span<const std::byte>(plain)) == text);
+  BOOST_TEST(story(std::span<const std::byte>(packed)) == text);
+  // Packing gives read pages back to the system, which must not happen to memory that is not a mapping.
+  BOOST_TEST((plain == WriteGguf(RandomModel(WithTokenizer()))));
+
+  const ModelFile opened = Value(ModelFile::Open(std::span<const std::byte>(packed), {}, g_serial));
+  BOOST_TEST(opened.was_packed());
+  BOOST_TEST((opened.packed_weights().data() > packed.data() && opened.packed_weights().data() < packed.data() + packed.size()));
+  const auto cut = ModelFile::Open(std::span<const std::byte>(packed).first(100), {}, g_serial);
+  BOOST_REQUIRE(!cut);
+  BOOST_TEST((cut.error().code == ErrorCode::kTruncated));
+}
+
 BOOST_AUTO_TEST_CASE(moves) {
   const TemporaryFile plain("moves", WriteGguf(RandomModel(WithTokenizer())));
   ModelFile first = Value(ModelFile::Open(plain.path(), {}, g_serial));

@@ -11,6 +11,10 @@
 
 INLAY_BEGIN_NAMESPACE
 
+// The model of this repository, examples/tiny/inlay-tiny.gguf.
+inline constexpr ModelConfig kInlayTiny{.dim = 128, .layers = 6, .heads = 4, .kv_heads = 2, .head_dim = 32,
+                                        .ffn_dim = 384, .vocab = 1024, .context = 512, .rope_dim = 32,
+                                        .tied_embeddings = true};
 inline constexpr ModelConfig kStories260K{.dim = 64, .layers = 5, .heads = 8, .kv_heads = 4, .head_dim = 8,
                                           .ffn_dim = 172, .vocab = 512, .context = 512, .rope_dim = 8,
                                           .tied_embeddings = true};
@@ -72,6 +76,7 @@ struct KnownModel {
 };
 
 inline constexpr std::array kKnownModels = {
+    KnownModel{"inlay-tiny", "kInlayTiny", &kInlayTiny},
     KnownModel{"stories260K", "kStories260K", &kStories260K},
     KnownModel{"stories15M", "kStories15M", &kStories15M},
     KnownModel{"stories42M", "kStories42M", &kStories42M},

@@ -28,7 +28,7 @@
 INLAY_BEGIN_NAMESPACE
 
 // Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at
-// a page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
+// a page (elsewhere: at a multiple of kAlignment), borrowed ones where they are. An empty file is a mapping of no bytes.
 //
 // The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and
 // no library can turn that into an error. Replace model files by renaming a new one over them.
@@ -40,19 +40,28 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // A file that is in memory already, as one that is linked into the program. Owns nothing: the bytes outlive it.
+  static MappedFile Borrow(std::span<const std::byte> bytes) {
+    MappedFile file;
+    file.bytes_ = bytes;
+    return file;
+  }
+
   // Gives the memory of what has been read back to the system, for files that are read once. The bytes stay valid: what is
   // looked at again is read from the file again. Does nothing where the file is not mapped.
   void ReleasePages() const {
 #if defined(__unix__) || defined(__APPLE__)
-    if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+    if (mapped_) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
 #endif
   }
 
 #if defined(__unix__) || defined(__APPLE__)
-  MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  MappedFile(MappedFile&& other) noexcept
+      : mapped_(std::exchange(other.mapped_, false)), bytes_(std::exchange(other.bytes_, {})) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     if (this != &other) {
       Unmap();
+      mapped_ = std::exchange(other.mapped_, false);
       bytes_ = std::exchange(other.bytes_, {});
     }
     return *this;
@@ -84,6 +93,7 @@ class MappedFile {
     const std::size_t size = static_cast<std::size_t>(status.st_size);
     void* start = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (start == MAP_FAILED) return SystemError(path, "cannot be mapped", errno);
+    file.mapped_ = true;
     file.bytes_ = {static_cast<const std::byte*>(start), size};
     return file;
   }
@@ -98,9 +108,12 @@ class MappedFile {
   }
 
   void Unmap() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+    if (mapped_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+    mapped_ = false;
     bytes_ = {};
   }
+
+  bool mapped_ = false;  // by this object, which then unmaps it
 #else
   MappedFile(MappedFile&& other) noexcept
       : buffer_(std::move(other.buffer_)), bytes_(std::exchange(other.bytes_, {})) {}

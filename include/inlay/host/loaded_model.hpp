@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/executor.hpp"
@@ -25,19 +26,16 @@ class LoadedModel {
   // Errors: those of ModelFile::Open and of ModelType::Create.
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
                                   PackProgress progress) {
-    LoadedModel loaded;
-    INLAY_ASSIGN_OR_RETURN(loaded.file_, ModelFile::Open(path, options, executor, progress));
-    const ModelConfig& config = loaded.file_.config();
-    INLAY_ASSIGN_OR_RETURN(loaded.table_, OwnedBuffer::Create(config.layers * sizeof(LayerWeights), "layer table"));
-    const std::span<LayerWeights> table(reinterpret_cast<LayerWeights*>(loaded.table_.bytes().data()), config.layers);
-    INLAY_ASSIGN_OR_RETURN(loaded.model_,
-                           ModelType::Create(config, loaded.file_.types(), loaded.file_.packed_weights(), table));
-    return loaded;
+    return Bind(ModelFile::Open(path, options, executor, progress));
   }
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
+    return Bind(ModelFile::Open(path, options, executor));
   }
   static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
+  // A file in memory, which outlives the model: see ModelFile::Open.
+  static Result<LoadedModel> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+    return Bind(ModelFile::Open(file, options, executor));
+  }
 
   const ModelType& model() const { return *model_; }
   ModelType& model() { return *model_; }
@@ -47,6 +45,17 @@ class LoadedModel {
 
  private:
   LoadedModel() = default;
+
+  static Result<LoadedModel> Bind(Result<ModelFile> file) {
+    LoadedModel loaded;
+    INLAY_ASSIGN_OR_RETURN(loaded.file_, std::move(file));
+    const ModelConfig& config = loaded.file_.config();
+    INLAY_ASSIGN_OR_RETURN(loaded.table_, OwnedBuffer::Create(config.layers * sizeof(LayerWeights), "layer table"));
+    const std::span<LayerWeights> table(reinterpret_cast<LayerWeights*>(loaded.table_.bytes().data()), config.layers);
+    INLAY_ASSIGN_OR_RETURN(loaded.model_,
+                           ModelType::Create(config, loaded.file_.types(), loaded.file_.packed_weights(), table));
+    return loaded;
+  }
 
   ModelFile file_;
   OwnedBuffer table_;

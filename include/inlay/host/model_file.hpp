@@ -41,6 +41,14 @@ class ModelFile {
   // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
   static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
+    return Open(std::move(mapping), path, options, executor, progress);
+  }
+  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
+  }
+  // A file that is mapped already; `path` is where the other files of a split model are looked for.
+  static Result<ModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
+                                PackProgress progress) {
     ModelFile file;
     if (StartsLikeGguf(mapping.bytes())) {
       INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping), path));
@@ -51,8 +59,10 @@ class ModelFile {
     }
     return file;
   }
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
+  // A file in memory, as one linked into the program (inlay_embed_model in CMake). It outlives the model. A packed one
+  // whose weights are at a multiple of kAlignment is used where it is.
+  static Result<ModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+    return Open(MappedFile::Borrow(file), "", options, executor, [](std::size_t, std::size_t) { return true; });
   }
 
   const ModelConfig& config() const { return config_; }

@@ -77,19 +77,16 @@ class TextGenerator {
   // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
   // this library reads.
   static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
-    TextGenerator generator(executor);
-    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, LoadedModel<ModelType>::Open(path, options.load, executor));
-    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
-    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
-    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
-    State& state = *generator.state_;
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
-    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
-    INLAY_ASSIGN_OR_RETURN(
-        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
-    return generator;
+    return Start(LoadedModel<ModelType>::Open(path, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
+  // A file in memory, which outlives the generator: see ModelFile::Open.
+  static Result<TextGenerator> Open(std::span<const std::byte> file, const Options& options, ExecutorRef executor) {
+    return Start(LoadedModel<ModelType>::Open(file, options.load, executor), options, executor);
+  }
+  static Result<TextGenerator> Open(std::span<const std::byte> file, ExecutorRef executor) {
+    return Open(file, Options{}, executor);
+  }
 
   const ModelType& model() const { return state_->loaded.model(); }
   const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
@@ -99,16 +96,19 @@ class TextGenerator {
   // Generation. The text generated before is forgotten, and its Generation must not be used any more.
   // Errors: kContextFull (prompt), an option out of range, kOutOfMemory.
   Result<Generation<ModelType>> Generate(std::string_view prompt, const GenerateOptions& options = {}) {
+    INLAY_ASSIGN_OR_RETURN(state_->prompt, EncodedText::Create(tokenizer(), prompt));
+    return Generate(state_->prompt.tokens(), options);
+  }
+  // The same for a prompt of tokens, as one with control tokens in it.
+  Result<Generation<ModelType>> Generate(std::span<const TokenId> prompt, const GenerateOptions& options = {}) {
     State& state = *state_;
-    INLAY_ASSIGN_OR_RETURN(state.prompt, EncodedText::Create(tokenizer(), prompt));
-    const std::span<const TokenId> tokens = state.prompt.tokens();
     state.session->Truncate(0);
-    INLAY_CHECK_OK(state.session->Append(tokens, executor_));
+    INLAY_CHECK_OK(state.session->Append(prompt, executor_));
     const std::size_t bytes = Generation<ModelType>::MemoryBytes(model(), tokenizer(), options);
     if (bytes > state.generation_memory.size()) {
       INLAY_ASSIGN_OR_RETURN(state.generation_memory, OwnedBuffer::Create(bytes, "generation"));
     }
-    return Generation<ModelType>::Create(*state.session, tokenizer(), tokens, options, state.generation_memory.bytes(),
+    return Generation<ModelType>::Create(*state.session, tokenizer(), prompt, options, state.generation_memory.bytes(),
                                          executor_);
   }
 
@@ -123,6 +123,20 @@ class TextGenerator {
   };
 
   explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
+
+  static Result<TextGenerator> Start(Result<LoadedModel<ModelType>> opened, const Options& options, ExecutorRef executor) {
+    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, std::move(opened));
+    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
+    TextGenerator generator(executor);
+    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
+    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
+    State& state = *generator.state_;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
+    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
+    INLAY_ASSIGN_OR_RETURN(
+        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
+    return generator;
+  }
 
   ExecutorRef executor_;
   std::unique_ptr<State> state_;

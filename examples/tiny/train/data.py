@@ -1,0 +1,85 @@
+"""Documents as tokens, packed into rows of one length, each row beginning with a document and cutting none in two.
+
+A document is (ids, weights): the weight says whether the token is to be predicted. In a conversation only what the
+assistant writes is, calls included; the rest is given by the user and the host.
+"""
+
+import random
+
+import numpy as np
+
+import chat
+import stories
+import tokenizer as tk
+
+FINETUNE_MIX = (5.0, 2.5, 1.5, 1.5, 0.8)
+
+
+def story_document(tokenizer, rng):
+    ids = [tk.BOS] + tokenizer.encode(stories.Story(rng).text()) + [tk.EOS]
+    return ids, [0] + [1] * (len(ids) - 1)
+
+
+def chat_ids(tokenizer, turns, answer=False):
+    """The ids of a conversation and their weights. `answer`: ends where the assistant is to write."""
+    ids, weights = [tk.BOS], [0]
+
+    def add(new, weight):
+        ids.extend(new)
+        weights.extend([weight] * len(new))
+
+    heads = {"system": tk.SYSTEM, "user": tk.USER, "result": tk.RESULT}
+    for role, text in turns:
+        body = tokenizer.encode(text) + [tk.END]
+        if role == "assistant":
+            add([tk.ASSISTANT], 0)
+            add(body, 1)
+        elif role == "call":
+            add([tk.ASSISTANT], 0)
+            add([tk.CALL] + body, 1)
+        else:
+            add([heads[role]] + body, 0)
+    if answer:
+        add([tk.ASSISTANT], 0)
+    return ids, weights
+
+
+def chat_document(tokenizer, rng, mix=FINETUNE_MIX):
+    return chat_ids(tokenizer, chat.conversation(rng, mix))
+
+
+def pack(documents, length):
+    """Rows of length + 1 tokens (inputs and targets overlap by one). Documents go into the fullest row that has room."""
+    rows, weights, open_rows = [], [], []
+    for ids, weight in documents:
+        ids, weight = ids[: length + 1], weight[: length + 1]
+        fits = [row for row in open_rows if len(rows[row]) + len(ids) <= length + 1]
+        if fits:
+            row = max(fits, key=lambda r: len(rows[r]))
+        else:
+            if len(open_rows) >= 24:
+                open_rows.remove(max(open_rows, key=lambda r: len(rows[r])))
+            rows.append([])
+            weights.append([])
+            row = len(rows) - 1
+            open_rows.append(row)
+        rows[row].extend(ids)
+        weights[row].extend(weight)
+    tokens = np.full((len(rows), length + 1), tk.EOS, np.uint16)
+    weight = np.zeros((len(rows), length + 1), np.uint8)
+    for i, (row, kept) in enumerate(zip(rows, weights)):
+        tokens[i, : len(row)] = row
+        weight[i, : len(kept)] = kept
+    return tokens, weight
+
+
+def pretraining(tokenizer, count, length, seed):
+    rng = random.Random(seed)
+    return pack((story_document(tokenizer, rng) for _ in range(count)), length)
+
+
+def finetuning(tokenizer, count, length, seed, story_share=0.35, mix=FINETUNE_MIX):
+    """Conversations, and among them stories, so that these are not forgotten."""
+    rng = random.Random(seed)
+    return pack((story_document(tokenizer, rng) if rng.random() < story_share else chat_document(tokenizer, rng, mix)
+                 for _ in range(count)), length)
