@@ -46,6 +46,11 @@ def machine():
     }
 
 
+def shown(command):
+    """The command without folders, which mean nothing elsewhere."""
+    return shlex.join(os.path.basename(part) if os.path.isabs(part) or os.path.exists(part) else part for part in command)
+
+
 class Inlay:
     def __init__(self, command):
         self.name = "inlay"
@@ -56,7 +61,7 @@ class Inlay:
                                   "-r", str(options.repetitions)] + shlex.split(options.inlay_options)
         result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         keep = ("read_bandwidth", "decode_roofline", "bytes_per_token", "macs_per_token")
-        return {"prefill": result["prefill_tps"], "decode": result["decode_tps"], "command": shlex.join(command),
+        return {"prefill": result["prefill_tps"], "decode": result["decode_tps"], "command": shown(command),
                 **{key: result[key] for key in keep}}
 
 
@@ -78,7 +83,7 @@ class LlamaBench:
         else:  # -gp: generate after that many tokens; there is no reading after them
             command += ["-p", "0", "-n", "0", "-gp", f"{depth},{generate}"]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        result = {"prefill": None, "decode": None, "command": shlex.join(command)}
+        result = {"prefill": None, "decode": None, "command": shown(command)}
         for test in json.loads(text[text.index("["):]):
             # avg_ts is over the repetitions, without the round that warms up.
             if test["n_gen"] == 0 and test["n_prompt"] > 0:

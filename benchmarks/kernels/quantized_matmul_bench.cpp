@@ -70,7 +70,7 @@ void Shapes(benchmark::internal::Benchmark* b) {
   b->Args({32000, 4096, 1});  // from memory
   b->Args({256, 2048, 1});    // from the second-level cache
   b->Args({576, 1536, 1});
-  for (const int tokens : {2, 4, 8, 16, 32, 256}) b->Args({512, 2048, tokens});
+  for (const int tokens : {2, 4, 8, 16, 32, 96, 256}) b->Args({512, 2048, tokens});
   b->Args({2048, 5632, 512});
 }
 BENCHMARK(Multiply<WeightType::kQ4_K>)->Apply(Shapes);
