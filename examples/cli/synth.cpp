@@ -254,9 +254,10 @@ void MakeRows(const ModelConfig& config, const SynthTensor& tensor, std::string_
   for (std::size_t row = begin; row < end; ++row, out += row_bytes) {
     RowRandom random(seed, inlay::TensorIndex(tensor.id), row);
     if (inlay::IsVector(tensor.id.role)) {
-      // Gains of norms, around 1.
+      // Gains of norms, around 1. What makes a state decay is below 0.
       float* gains = reinterpret_cast<float*>(out);
-      for (std::size_t i = 0; i < cols; ++i) gains[i] = 1.0f + 0.25f * random.Signed();
+      const float sign = tensor.id.role == TensorRole::kStateDecay ? -1.0f : 1.0f;
+      for (std::size_t i = 0; i < cols; ++i) gains[i] = sign * (1.0f + 0.25f * random.Signed());
     } else {
       // A product with a normalised input then has values around 1.
       MakeRow(random, tensor.type, cols, 1.0f / std::sqrt(static_cast<float>(cols)), out);
@@ -280,9 +281,11 @@ Result<void> Synth(const SynthOptions& options) {
   std::size_t total = 0;
   for (const SynthTensor& tensor : tensors) {
     const inlay::TensorShape shape = inlay::ShapeOf(config, tensor.id);
+    // Several vectors are rows of one tensor.
+    const bool vector = inlay::IsVector(tensor.id.role);
     inlay::GgufTensorEntry entry =
-        inlay::GgufTensorEntry::Matrix(tensor.name.view(), tensor.type, shape.rows, shape.cols);
-    if (shape.count > 1) {
+        inlay::GgufTensorEntry::Matrix(tensor.name.view(), tensor.type, vector ? shape.count : shape.rows, shape.cols);
+    if (!vector && shape.count > 1) {
       entry.n_dims = 3;
       entry.dims[2] = shape.count;
       entry.bytes *= shape.count;

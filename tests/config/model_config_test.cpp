@@ -40,7 +40,7 @@ BOOST_AUTO_TEST_CASE(BoundsOfEveryDimension) {
   const std::vector<Bounds> all = {
       {"dim", &ModelConfig::dim, 1, 1u << 22},         {"layers", &ModelConfig::layers, 1, 4096},
       {"ffn_dim", &ModelConfig::ffn_dim, 1, 1u << 22}, {"vocab", &ModelConfig::vocab, 1, 1u << 22},
-      {"context", &ModelConfig::context, 1, 1u << 28}, {"head_dim", &ModelConfig::head_dim, 64, 512},
+      {"context", &ModelConfig::context, 1, 1u << 28}, {"head_dim", &ModelConfig::head_dim, 64, 640},
       {"heads", &ModelConfig::heads, 4, 4096},         {"rope_dim", &ModelConfig::rope_dim, 0, 64},
   };
   for (const Bounds& bounds : all) {

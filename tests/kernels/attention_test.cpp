@@ -192,6 +192,60 @@ BOOST_AUTO_TEST_CASE(StorageTypesStayWithinTheirErrorOfFloat32) {
   }
 }
 
+// Values that are the first elements of the keys: as if they were stored once more, and the same bits for every split.
+BOOST_AUTO_TEST_CASE(ValuesInTheKeys) {
+  for (const KvType type : kTypes) {
+    for (const std::size_t window : {0u, 100u}) {
+      for (const std::size_t value_dim : {5u, 16u, 40u}) {
+        Case c(type, 48, 7, 500, 30, window, 31);
+        c.values = c.keys;
+        c.StoreUpTo(c.length);
+        const auto rounded = c.Rounded(c.keys);
+        const auto expected = c.Oracle(rounded, rounded);
+        const std::size_t stride = c.shape.group * value_dim;
+        const inlay::DynamicExtent width{c.head_dim}, values{value_dim};
+        c.scratch.assign(inlay::AttentionScratchFloats(c.head_dim, value_dim), NAN);
+        const auto attend = [&](std::size_t begin, std::size_t end, std::vector<float>& out) {
+          WithType(type, [&](auto t) {
+            target::AttendTokens<t.value>(c.shape, c.key_cache.data(), nullptr, width, values, c.queries.data(),
+                                          c.query_stride(), c.first_position, begin, end, out.data(), stride, c.scratch.data());
+          });
+        };
+        std::vector<float> whole(c.tokens * stride, NAN), parts = whole, spans = whole;
+        attend(0, c.tokens, whole);
+        double worst = 0;
+        for (std::size_t t = 0; t < c.tokens; ++t) {
+          for (std::size_t h = 0; h < c.shape.group; ++h) {
+            for (std::size_t i = 0; i < value_dim; ++i) {
+              const double error = std::fabs(static_cast<double>(whole[t * stride + h * value_dim + i]) -
+                                             expected[t * c.out_stride() + h * c.head_dim + i]);
+              worst = error <= worst ? worst : error;
+            }
+          }
+        }
+        BOOST_TEST(worst < (type == KvType::kQ8 ? 0.06 : 1e-5), inlay::Name(type) << " value_dim " << value_dim);
+        for (std::size_t t = 0; t < c.tokens; t += 4) attend(t, std::min(t + 4, c.tokens), parts);
+        BOOST_TEST(SameBits(parts, whole));
+        for (std::size_t t = 0; t < c.tokens; ++t) {
+          const std::size_t position = c.first_position + t;
+          const inlay::SpanRange range = inlay::AttentionSpans(c.shape, position);
+          const std::size_t span_floats = inlay::AttentionPartialFloats(value_dim, c.shape.group, 1);
+          std::vector<float> partials(range.size() * span_floats, NAN);
+          for (std::size_t s = 0; s < range.size(); ++s) {
+            WithType(type, [&](auto k) {
+              target::AttendSpan<k.value>(c.shape, c.key_cache.data(), nullptr, width, values,
+                                          c.queries.data() + t * c.query_stride(), position, range.begin + s,
+                                          partials.data() + s * span_floats, c.scratch.data());
+            });
+          }
+          target::MergeSpans(c.shape, value_dim, range.size(), partials.data(), spans.data() + t * stride);
+        }
+        BOOST_TEST(SameBits(spans, whole));
+      }
+    }
+  }
+}
+
 BOOST_AUTO_TEST_CASE(SlidingWindow) {
   for (const KvType type : kTypes) {
     for (const std::size_t window : {1u, 5u, 64u, 100u, 256u, 257u, 700u}) {

@@ -82,6 +82,19 @@ BOOST_AUTO_TEST_CASE(two_widths) {
   BOOST_TEST(last.values(1) + last.value_bytes == memory.data() + memory.size());
 }
 
+// Values that lie in the keys take no memory of their own.
+BOOST_AUTO_TEST_CASE(values_in_the_keys) {
+  inlay::CacheShape shape{.layers = 3, .kv_heads = 1, .head_dim = 40};
+  inlay::MemoryCounter counter;
+  BOOST_REQUIRE(inlay::SequenceCache::Create(counter, shape, KvType::kF16, 64));
+  BOOST_TEST(counter.used() == 3 * inlay::KvHeadBytes(KvType::kF16, 40, 64));
+  inlay_test::AlignedBytes memory(counter.used());
+  inlay::Arena arena = *inlay::Arena::Create(memory);
+  const inlay::SequenceCache cache = *inlay::SequenceCache::Create(arena, shape, KvType::kF16, 64);
+  BOOST_TEST(cache.layer(1).values(0) == nullptr);
+  BOOST_TEST(cache.layer(2).keys(0) + cache.layer(2).key_bytes == memory.data() + memory.size());
+}
+
 // --- layers that keep a state ---
 
 constexpr inlay::CacheShape kStates{.layers = 5, .kv_heads = 2, .head_dim = 6, .value_dim = 6,

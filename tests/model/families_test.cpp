@@ -94,7 +94,10 @@ std::vector<float> Results(const TestModel& model, std::span<const inlay::TokenI
 BOOST_AUTO_TEST_SUITE(model_families)
 
 BOOST_AUTO_TEST_CASE(every_family_is_here) {
-  std::set<inlay::Architecture> tested = {inlay::Architecture::kLlama};  // oracle_test.cpp
+  using enum inlay::Architecture;
+  // oracle_test.cpp, hybrid_test.cpp
+  std::set<inlay::Architecture> tested = {kLlama,  kLfm2,      kLfm2Moe,       kDeepSeek2, kQwen3Next,
+                                          kQwen35, kQwen35Moe, kGraniteHybrid, kMamba2};
   for (const FamilyModel& family : FamilyModels()) tested.insert(family.config->architecture);
   for (const inlay::Family& family : inlay::kFamilies) {
     BOOST_TEST(tested.contains(family.features.architecture), family.name());
@@ -125,6 +128,8 @@ BOOST_AUTO_TEST_CASE(keys_round_trip) {
       Value(inlay::ForConfigMetadata(*family.config, [&]<class T>(std::string_view key, T value) -> inlay::Result<void> {
         if constexpr (std::is_same_v<T, std::string_view>) {
           contents.Set(key, std::string(value));
+        } else if constexpr (std::is_same_v<T, std::span<const bool>>) {
+          contents.Set(key, std::vector<std::int32_t>(value.begin(), value.end()));
         } else {
           contents.Set(key, value);
         }

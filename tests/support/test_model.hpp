@@ -135,6 +135,8 @@ struct StaticModelEntry {
   inlay::MemoryPlan (*plan)(const inlay::SessionOptions&);  // with every matrix in formats[0]
 };
 std::vector<StaticModelEntry> StaticModels();
+// Of the families whose layers keep a state or attend to latents; shapes of hybrid_models.hpp.
+std::vector<StaticModelEntry> StaticHybrids();
 
 // kOddConfig in F32 with caches of F16 only.
 inlay::Result<std::unique_ptr<TestModel>> MakeHalfCacheModel(const ModelParts& parts);

@@ -53,6 +53,32 @@ struct Source {
 
 BOOST_AUTO_TEST_SUITE(weights_pack)
 
+// Rows that alternate with those of other tensors: as if they were copied together first.
+BOOST_AUTO_TEST_CASE(alternating_rows) {
+  inlay::SerialExecutor serial;
+  constexpr std::size_t kRun = 3, kPeriod = 5, kRows = 40, kCols = 512, kFirst = 7;
+  for (const WeightType type : inlay::AllFormats::kList) {
+    const std::size_t row_bytes = inlay::RowBytes(type, kCols);
+    Random random(static_cast<std::uint64_t>(type) + 1);
+    AlignedBytes file((kFirst + kRows) * kPeriod * row_bytes);
+    std::vector<float> values(kCols);
+    for (std::size_t at = 0; at < file.size(); at += row_bytes) {
+      for (float& value : values) value = random.Symmetric();
+      inlay::EncodeRow(type, values.data(), kCols, &file[at]);
+    }
+    const inlay::SourceTensor source{file.data() + row_bytes, type, kRun, kPeriod};
+    AlignedBytes together;
+    for (std::size_t row = kFirst; row < kFirst + kRows; ++row) {
+      const std::byte* const from = file.data() + (1 + row / kRun * kPeriod + row % kRun) * row_bytes;
+      together.insert(together.end(), from, from + row_bytes);
+    }
+    AlignedBytes expected(inlay::PackedBytes(type, kRows, kCols)), found(expected.size(), std::byte{1});
+    BOOST_TEST(inlay::detail::PackMatrix({together.data(), type}, 0, kRows, kCols, expected, true, serial));
+    BOOST_TEST(inlay::detail::PackMatrix(source, kFirst, kRows, kCols, found, true, serial));
+    BOOST_TEST((found == expected), inlay::Name(type));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(every_value_is_found_again) {
   inlay::SerialExecutor serial;
   const std::vector<WeightType> all(inlay::AllFormats::kList.begin(), inlay::AllFormats::kList.end());

@@ -50,6 +50,7 @@ INLAY_DETAIL_ENUM(QkNorm, "kNone", "kHead", "kWidth", "kUnweighted")
 INLAY_DETAIL_ENUM(WindowKind, "kSliding", "kChunked", "kSymmetric")
 INLAY_DETAIL_ENUM(Activation, "kSilu", "kGelu", "kGeluErf", "kReluSquared", "kClampedSilu")
 INLAY_DETAIL_ENUM(Router, "kSoftmaxOfChosen", "kSoftmaxOfAll", "kSigmoid")
+INLAY_DETAIL_ENUM(StateKind, "kNone", "kConvolution", "kDelta", "kSpace")
 INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast")
 #undef INLAY_DETAIL_ENUM
 

@@ -51,6 +51,48 @@ inline constexpr TensorRename kBertNames[] = {
 // Only the norm before the feed-forward network; in a pre-norm model "after attention" is the same place.
 inline constexpr TensorRename kPostAttentionIsFfnNorm[] = {{"ffn_norm.weight", "post_attention_norm.weight"}};
 
+// LFM2's convolutions, and its name of the last norm.
+inline constexpr TensorRename kLfm2Names[] = {
+    {"output_norm.weight", "token_embd_norm.weight"},
+    {"ssm_conv1d.weight", "shortconv.conv.weight"},
+    {"ssm_out.weight", "shortconv.out_proj.weight"},
+};
+inline constexpr StateConfig kLfm2State{.kind = StateKind::kConvolution};
+
+// Qwen3-Next and Qwen 3.5: three layers of gated DeltaNet, then one that attends, with gated results.
+inline constexpr StateConfig kDeltaState{.layers = LayerPattern::AllButLastOf(4), .kind = StateKind::kDelta};
+inline constexpr StateConfig kTiledDeltaState{.layers = LayerPattern::AllButLastOf(4), .kind = StateKind::kDelta,
+                                              .tiled_groups = true};
+inline constexpr AttentionConfig kGatedAttention{.qk_norm = QkNorm::kHead, .output_gate = true};
+
+// The low-rank form of keys and values in its two spellings (with and without absorbed matrices) becomes one, and the
+// scale takes in YaRN's correction: (1 + m ln scale)^2 with the multiplier m of the file, 0.1 when it has none. A model
+// with a multiplier does not also magnify what is rotated (log_multiplier 1 says that).
+inline void DeepSeekLatents(ModelConfig& c) {
+  if (c.latent.rank == 0) return;
+  if (c.latent.head_dim == 0) c.latent.head_dim = c.head_dim;
+  if (c.latent.value_dim == 0) c.latent.value_dim = static_cast<std::uint32_t>(c.value_width());
+  c.kv_heads = 1;
+  c.head_dim = c.latent.rank + c.rope_dim;
+  c.value_dim = c.latent.rank;
+  if (c.attention.scale != 0.0f || c.latent.head_dim == 0) return;
+  double magnitude = static_cast<double>(c.rope.attention_factor);
+  if (c.rope_scaling == RopeScaling::kYarn && c.rope_scale > 1.0f) {
+    const double multiplier = c.rope.log_multiplier == 0.0f ? 0.1 : static_cast<double>(c.rope.log_multiplier);
+    magnitude *= 1.0 + multiplier * std::log(static_cast<double>(c.rope_scale));
+    if (c.rope.log_multiplier != 0.0f) c.rope.log_multiplier = 1.0f;
+  }
+  c.attention.scale = static_cast<float>(magnitude * magnitude / std::sqrt(static_cast<double>(c.latent.head_dim)));
+}
+
+// Files of models that never attend give no heads.
+inline void NoAttention(ModelConfig& c) {
+  c.state.layers = LayerPattern::All();
+  c.heads = c.kv_heads = 1;
+  c.head_dim = 2;
+  c.value_dim = c.rope_dim = 0;
+}
+
 inline void NoRotation(ModelConfig& c) { c.rope_dim = 0; }
 inline void GemmaScale(ModelConfig& c) { c.embedding_scale = std::sqrt(static_cast<float>(c.dim)); }
 // The 27B models scale by the width per head instead of the head's width (Gemma's config.py, query_pre_attn_scalar).
@@ -188,6 +230,44 @@ inline constexpr std::array kFamilies = {
                         .activation = Activation::kGelu,
                         .logits = false},
            .derive = detail::GemmaScale},
+    Family{.features = {.architecture = Architecture::kLfm2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .state = detail::kLfm2State},
+           .renames = detail::kLfm2Names},
+    Family{.features = {.architecture = Architecture::kLfm2Moe,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .expert = {.router = Router::kSigmoid, .normalized = true},
+                        .state = detail::kLfm2State},
+           .renames = detail::kLfm2Names},
+    Family{.features = {.architecture = Architecture::kDeepSeek2,
+                        .norm_epsilon = 1e-6f,
+                        .expert = {.router = Router::kSoftmaxOfAll}},
+           .derive = detail::DeepSeekLatents},
+    Family{.features = {.architecture = Architecture::kQwen3Next,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .expert = {.shared_gate = true},
+                        .state = detail::kDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kQwen35,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .state = detail::kTiledDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kQwen35Moe,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .expert = {.shared_gate = true},
+                        .state = detail::kTiledDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kGraniteHybrid, .state = {.kind = StateKind::kSpace}}},
+    Family{.features = {.architecture = Architecture::kMamba2, .state = {.kind = StateKind::kSpace}},
+           .derive = detail::NoAttention},
 };
 
 // Every architecture has its family, in the order of the enumerators.

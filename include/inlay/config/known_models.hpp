@@ -69,6 +69,65 @@ inline constexpr ModelConfig kSmolLM2_1_7B{.dim = 2048, .layers = 24, .heads = 3
                                            .ffn_dim = 8192, .vocab = 49152, .context = 8192, .rope_dim = 64,
                                            .rope_base = 130000.0f, .tied_embeddings = true};
 
+inline constexpr ModelConfig kLfm2_1_2B{
+    .architecture = Architecture::kLfm2, .dim = 2048, .layers = 16, .heads = 32, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 8192, .vocab = 65536, .context = 128000, .rope_dim = 64, .rope_base = 1000000.0f, .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead},
+    .state = {.layers = LayerPattern::AllBut(15, {2, 5, 8, 10, 12, 14}), .kernel = 3, .kind = StateKind::kConvolution}};
+
+// Latent attention: head_dim and value_dim are those of the cache. YaRN's factor 40 is in attention.scale.
+inline constexpr ModelConfig kDeepSeekV2Lite{
+    .architecture = Architecture::kDeepSeek2, .dim = 2048, .layers = 27, .heads = 16, .kv_heads = 1, .head_dim = 576,
+    .value_dim = 512, .ffn_dim = 10944, .vocab = 102400, .context = 163840, .rope_dim = 64, .rope_scale = 40.0f,
+    .rope_scaling = RopeScaling::kYarn, .norm_epsilon = 1e-6f, .experts = 64, .experts_per_token = 6,
+    .rope = {.original_context = 4096, .log_multiplier = 1.0f},
+    .attention = {.scale = 0.114721388f},
+    .expert = {.ffn_dim = 1408, .shared_ffn_dim = 2816, .leading_dense = 1, .router = Router::kSoftmaxOfAll},
+    .latent = {.rank = 512, .head_dim = 192, .value_dim = 128}};
+inline constexpr ModelConfig kDeepSeekV3{
+    .architecture = Architecture::kDeepSeek2, .dim = 7168, .layers = 61, .heads = 128, .kv_heads = 1, .head_dim = 576,
+    .value_dim = 512, .ffn_dim = 18432, .vocab = 129280, .context = 163840, .rope_dim = 64, .rope_scale = 40.0f,
+    .rope_scaling = RopeScaling::kYarn, .norm_epsilon = 1e-6f, .experts = 256, .experts_per_token = 8,
+    .rope = {.original_context = 4096, .log_multiplier = 1.0f},
+    .attention = {.scale = 0.135233775f},
+    .expert = {.ffn_dim = 2048, .shared_ffn_dim = 2048, .leading_dense = 3, .groups = 8, .groups_used = 4, .scale = 2.5f,
+               .router = Router::kSigmoid, .normalized = true, .selection_bias = true},
+    .latent = {.rank = 512, .query_rank = 1536, .head_dim = 192, .value_dim = 128}};
+
+// Without the layers that predict further tokens.
+inline constexpr ModelConfig kQwen3Next_80B_A3B{
+    .architecture = Architecture::kQwen3Next, .dim = 2048, .layers = 48, .heads = 16, .kv_heads = 2, .head_dim = 256,
+    .ffn_dim = 5120, .vocab = 151936, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .experts = 512, .experts_per_token = 10,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
+    .expert = {.ffn_dim = 512, .shared_ffn_dim = 512, .shared_gate = true},
+    .state = {.layers = LayerPattern::AllButLastOf(4), .kernel = 4, .inner_dim = 4096, .heads = 32, .groups = 16,
+              .key_dim = 128, .kind = StateKind::kDelta}};
+inline constexpr ModelConfig kQwen3_5_9B{
+    .architecture = Architecture::kQwen35, .dim = 4096, .layers = 32, .heads = 16, .kv_heads = 4, .head_dim = 256,
+    .ffn_dim = 12288, .vocab = 248320, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
+    .state = {.layers = LayerPattern::AllButLastOf(4), .kernel = 4, .inner_dim = 4096, .heads = 32, .groups = 16,
+              .key_dim = 128, .kind = StateKind::kDelta, .tiled_groups = true}};
+inline constexpr ModelConfig kGranite4HMicro{
+    .architecture = Architecture::kGraniteHybrid, .dim = 2048, .layers = 40, .heads = 32, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 8192, .vocab = 100352, .context = 1048576, .tied_embeddings = true,
+    .attention = {.scale = 0.015625f},
+    .state = {.layers = LayerPattern::AllBut(10, {5}), .kernel = 4, .inner_dim = 4096, .heads = 64, .groups = 1,
+              .key_dim = 128, .kind = StateKind::kSpace},
+    .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 8.0f};
+inline constexpr ModelConfig kGranite4HTiny{
+    .architecture = Architecture::kGraniteHybrid, .dim = 1536, .layers = 40, .heads = 12, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 512, .vocab = 100352, .context = 1048576, .tied_embeddings = true, .experts = 64, .experts_per_token = 6,
+    .attention = {.scale = 0.0078125f},
+    .expert = {.shared_ffn_dim = 1024},
+    .state = {.layers = LayerPattern::AllBut(10, {5}), .kernel = 4, .inner_dim = 3072, .heads = 48, .groups = 1,
+              .key_dim = 128, .kind = StateKind::kSpace},
+    .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 6.0f};
+
 struct KnownModel {
   std::string_view name;        // for people and command lines
   std::string_view identifier;  // the constant's name
@@ -95,6 +154,13 @@ inline constexpr std::array kKnownModels = {
     KnownModel{"smollm2-135m", "kSmolLM2_135M", &kSmolLM2_135M},
     KnownModel{"smollm2-360m", "kSmolLM2_360M", &kSmolLM2_360M},
     KnownModel{"smollm2-1.7b", "kSmolLM2_1_7B", &kSmolLM2_1_7B},
+    KnownModel{"lfm2-1.2b", "kLfm2_1_2B", &kLfm2_1_2B},
+    KnownModel{"deepseek-v2-lite", "kDeepSeekV2Lite", &kDeepSeekV2Lite},
+    KnownModel{"deepseek-v3", "kDeepSeekV3", &kDeepSeekV3},
+    KnownModel{"qwen3-next-80b-a3b", "kQwen3Next_80B_A3B", &kQwen3Next_80B_A3B},
+    KnownModel{"qwen3.5-9b", "kQwen3_5_9B", &kQwen3_5_9B},
+    KnownModel{"granite-4.0-h-micro", "kGranite4HMicro", &kGranite4HMicro},
+    KnownModel{"granite-4.0-h-tiny", "kGranite4HTiny", &kGranite4HTiny},
 };
 
 // nullptr when no model of that name is known.

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 #include "inlay/core/macros.hpp"
@@ -37,7 +38,15 @@ INLAY_BEGIN_NAMESPACE
   FAMILY(kBert, "bert")         /* BERT, MiniLM, BGE, E5 */                                                        \
   FAMILY(kNomicBert, "nomic-bert")                                                                                 \
   FAMILY(kModernBert, "modern-bert")                                                                               \
-  FAMILY(kGemmaEmbedding, "gemma-embedding")
+  FAMILY(kGemmaEmbedding, "gemma-embedding")                                                                       \
+  FAMILY(kLfm2, "lfm2")                                                                                            \
+  FAMILY(kLfm2Moe, "lfm2moe")                                                                                      \
+  FAMILY(kDeepSeek2, "deepseek2") /* DeepSeek V2, V3 */                                                            \
+  FAMILY(kQwen3Next, "qwen3next")                                                                                  \
+  FAMILY(kQwen35, "qwen35")     /* Qwen 3.5 */                                                                     \
+  FAMILY(kQwen35Moe, "qwen35moe")                                                                                  \
+  FAMILY(kGraniteHybrid, "granitehybrid") /* Granite 4 H */                                                        \
+  FAMILY(kMamba2, "mamba2")
 
 enum class Architecture : std::uint8_t {
 #define INLAY_DETAIL_FAMILY(enumerator, name) enumerator,
@@ -78,6 +87,15 @@ struct LayerPattern {
   // The last, or the first, of every n layers (n <= kMaxPeriod).
   static constexpr LayerPattern LastOf(std::uint32_t n) { return LayerPattern{n}.Add(n - 1); }
   static constexpr LayerPattern FirstOf(std::uint32_t n) { return LayerPattern{n}.Add(0); }
+  // All of every n layers but the named ones; none when all are named.
+  static constexpr LayerPattern AllBut(std::uint32_t n, std::initializer_list<std::uint32_t> others) {
+    LayerPattern pattern{others.size() < n ? n : 0};
+    for (std::uint32_t l = 0; l < pattern.period; ++l) {
+      if (std::find(others.begin(), others.end(), l) == others.end()) pattern.Add(l);
+    }
+    return pattern;
+  }
+  static constexpr LayerPattern AllButLastOf(std::uint32_t n) { return n < 2 ? LayerPattern{} : AllBut(n, {n - 1}); }
 };
 
 // How rotary frequencies are changed to reach contexts longer than the training length.
@@ -162,6 +180,7 @@ struct AttentionConfig {
   WindowKind window_kind = WindowKind::kSliding;
   bool qkv_bias = false;
   bool output_bias = false;
+  bool output_gate = false;  // each element of a head's result is multiplied by sigmoid(w x)
   bool sinks = false;   // one more score per head, which takes part in the softmax and has no value (arXiv:2309.17453)
   bool causal = true;   // false: every token of a sequence sees all of them; a sequence is read in one pass
 
@@ -203,6 +222,49 @@ struct ExpertConfig {
   constexpr bool operator==(const ExpertConfig&) const = default;
 };
 
+// Latent attention (DeepSeek-V2, arXiv:2405.04434): keys and values of all heads are linear in one latent vector per
+// position, which is what the cache holds. A query is carried over to the latent space, so the model attends with
+// kv_heads 1, head_dim rank + rope_dim, value_dim rank; only there the widths of its own heads are these.
+struct LatentConfig {
+  std::uint32_t rank = 0;        // width of the latent vector; 0: ordinary attention
+  std::uint32_t query_rank = 0;  // queries come from a normalised vector of this width; 0: from the layer's input
+  std::uint32_t head_dim = 0;    // of a query or key; its last rope_dim elements are rotated, and shared by all heads' keys
+  std::uint32_t value_dim = 0;   // of a value
+  bool key_rows = false;         // the file has the matrix that makes keys of latents, not its transpose
+
+  constexpr bool operator==(const LatentConfig&) const = default;
+
+  constexpr std::size_t plain_dim(std::size_t rope_dim) const { return head_dim - rope_dim; }  // of what is not rotated
+};
+
+// What a layer computes that keeps a state of fixed size instead of keys and values.
+enum class StateKind : std::uint8_t {
+  kNone,
+  kConvolution,  // a short convolution between two gates (LFM2)
+  kDelta,        // gated DeltaNet (arXiv:2412.06464)
+  kSpace,        // Mamba-2 (arXiv:2405.21060)
+};
+
+// kDelta and kSpace: S = decay S + key u^T per head, the result is query^T S. u is a value times a strength; with kDelta the
+// value less what the state already has for the key.
+struct StateConfig {
+  LayerPattern layers{};        // which layers keep a state
+  std::uint32_t kernel = 0;     // taps of the causal convolution over the layer's inputs
+  std::uint32_t inner_dim = 0;  // width of the values of all heads
+  std::uint32_t heads = 0;
+  std::uint32_t groups = 0;     // keys and queries, each for heads / groups heads
+  std::uint32_t key_dim = 0;    // of a key; the state of a head is [key_dim, inner_dim / heads]
+  StateKind kind = StateKind::kNone;
+  bool tiled_groups = false;    // head h has keys h % groups; otherwise h / (heads / groups)
+
+  constexpr bool operator==(const StateConfig&) const = default;
+
+  constexpr std::size_t value_dim() const { return heads == 0 ? 0 : inner_dim / heads; }
+  constexpr std::size_t group_of(std::size_t head) const {
+    return tiled_groups ? head % groups : head / (heads / groups);
+  }
+};
+
 // How the embedding of a sequence is made of those of its tokens.
 enum class Pooling : std::uint8_t {
   kNone,  // the model was not made for embeddings
@@ -222,7 +284,7 @@ struct ModelConfig {
   std::uint32_t kv_heads = 0;  // key/value heads; divides heads
   std::uint32_t head_dim = 0;  // width of one head
   std::uint32_t value_dim = 0;  // width of one head's values; 0: head_dim
-  std::uint32_t ffn_dim = 0;   // hidden width of the feed-forward network
+  std::uint32_t ffn_dim = 0;   // hidden width of the feed-forward network; 0: layers have none
   std::uint32_t vocab = 0;     // tokens
   std::uint32_t context = 0;   // longest context that the model was trained for
   std::uint32_t rope_dim = 0;  // leading dimensions of a head that are rotated; even; 0: no rotary positions
@@ -240,6 +302,8 @@ struct ModelConfig {
   NormConfig norm{};
   AttentionConfig attention{};
   ExpertConfig expert{};
+  LatentConfig latent{};
+  StateConfig state{};
   Activation activation = Activation::kSilu;
   bool gated = true;              // down(activation(gate(x)) * up(x)); false: down(activation(up(x)))
   bool ffn_bias = false;          // of gate, up and down of the dense network
@@ -260,7 +324,10 @@ struct ModelConfig {
   constexpr std::size_t q_dim() const { return std::size_t{heads} * head_dim; }
   constexpr std::size_t k_dim() const { return std::size_t{kv_heads} * head_dim; }
   constexpr std::size_t v_dim() const { return std::size_t{kv_heads} * value_width(); }
-  constexpr std::size_t mixed_dim() const { return std::size_t{heads} * value_width(); }  // of attention's output
+  // Of attention's result, which the output projection reads.
+  constexpr std::size_t mixed_dim() const {
+    return std::size_t{heads} * (latent.rank != 0 ? latent.value_dim : value_width());
+  }
   constexpr std::size_t group() const { return heads / kv_heads; }  // query heads per key/value head
 
   constexpr std::size_t expert_ffn_dim() const { return expert.ffn_dim == 0 ? ffn_dim : expert.ffn_dim; }
@@ -270,6 +337,20 @@ struct ModelConfig {
   // The widest feed-forward network of any layer.
   constexpr std::size_t max_ffn_dim() const {
     return std::max({std::size_t{ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
+  }
+
+  constexpr bool HasStates() const { return state.layers.period != 0; }
+  constexpr bool KeepsState(std::size_t layer) const { return state.layers.Has(layer); }
+  // What a convolution reads, and what a layer's output projection reads.
+  constexpr std::size_t state_input_dim() const {
+    return state.kind == StateKind::kConvolution ? dim : state.inner_dim + 2 * std::size_t{state.groups} * state.key_dim;
+  }
+  constexpr std::size_t state_inner_dim() const { return state.kind == StateKind::kConvolution ? dim : state.inner_dim; }
+  // Of one layer: the inputs of the last kernel - 1 positions, then [heads][key_dim][value_dim].
+  constexpr std::size_t state_floats() const {
+    if (!HasStates()) return 0;
+    const std::size_t inputs = (state.kernel - std::size_t{1}) * state_input_dim();
+    return inputs + (state.kind == StateKind::kConvolution ? 0 : std::size_t{state.inner_dim} * state.key_dim);
   }
 
   constexpr bool IsLocal(std::size_t layer) const { return window != 0 && !attention.global.Has(layer); }
@@ -292,11 +373,14 @@ struct ModelConfig {
   FIELD(attention.global) FIELD(attention.scale) FIELD(attention.softcap) FIELD(attention.temperature)                \
   FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.temperature_unrotated)      \
   FIELD(attention.qk_norm) FIELD(attention.window_kind) FIELD(attention.qkv_bias) FIELD(attention.output_bias)        \
-  FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
+  FIELD(attention.output_gate) FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
   FIELD(expert.ffn_dim) FIELD(expert.shared_ffn_dim) FIELD(expert.leading_dense) FIELD(expert.step)                   \
   FIELD(expert.groups) FIELD(expert.groups_used) FIELD(expert.scale) FIELD(expert.router) FIELD(expert.normalized)    \
   FIELD(expert.router_bias) FIELD(expert.selection_bias) FIELD(expert.bias) FIELD(expert.scales_input)                \
   FIELD(expert.shared_gate)                                                                                           \
+  FIELD(latent.rank) FIELD(latent.query_rank) FIELD(latent.head_dim) FIELD(latent.value_dim) FIELD(latent.key_rows)   \
+  FIELD(state.layers) FIELD(state.kernel) FIELD(state.inner_dim) FIELD(state.heads) FIELD(state.groups)               \
+  FIELD(state.key_dim) FIELD(state.kind) FIELD(state.tiled_groups)                                                    \
   FIELD(activation) FIELD(gated) FIELD(ffn_bias) FIELD(parallel_residual) FIELD(learned_positions)                    \
   FIELD(token_types) FIELD(embedding_scale) FIELD(residual_scale) FIELD(logit_divisor) FIELD(logit_softcap)           \
   FIELD(output_bias) FIELD(logits) FIELD(pooling)
@@ -305,7 +389,8 @@ struct ModelConfig {
 inline constexpr std::uint32_t kMaxDimension = 1u << 22;
 inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 inline constexpr std::uint32_t kMaxHeads = 1u << 12;
-inline constexpr std::uint32_t kMaxHeadDim = 512;
+inline constexpr std::uint32_t kMaxHeadDim = 640;  // latent attention of DeepSeek V3: 512 + 64
+inline constexpr std::uint32_t kMaxStateKernel = 16;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
 inline constexpr std::uint32_t kMaxExperts = 1u << 10;
 
@@ -324,9 +409,10 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
   RULE("heads", "must be 1 .. 4096", c.heads >= 1 && c.heads <= kMaxHeads)                                            \
   RULE("kv_heads", "must be 1 .. heads and divide heads",                                                             \
        c.kv_heads >= 1 && c.kv_heads <= c.heads && c.heads % c.kv_heads == 0)                                         \
-  RULE("head_dim", "must be even and 2 .. 512", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
-  RULE("value_dim", "must be even and at most 512", c.value_dim <= kMaxHeadDim && c.value_dim % 2 == 0)               \
-  RULE("ffn_dim", "must be 1 .. 2^22", c.ffn_dim >= 1 && c.ffn_dim <= kMaxDimension)                                  \
+  RULE("head_dim", "must be even and 2 .. 640", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
+  RULE("value_dim", "must be even and at most 640", c.value_dim <= kMaxHeadDim && c.value_dim % 2 == 0)               \
+  RULE("ffn_dim", "must be 1 .. 2^22, or 0 where layers keep states", \
+       c.ffn_dim <= kMaxDimension && (c.ffn_dim >= 1 || c.HasStates()))                                                \
   RULE("vocab", "must be 1 .. 2^22", c.vocab >= 1 && c.vocab <= kMaxDimension)                                        \
   RULE("context", "must be 1 .. 2^28", c.context >= 1 && c.context <= kMaxContext)                                    \
   RULE("rope_dim", "must be even and at most head_dim", c.rope_dim <= c.head_dim && c.rope_dim % 2 == 0)              \
@@ -372,6 +458,34 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
        c.expert.groups <= 1 ||                                                                                        \
            (c.expert.groups_used >= 1 && c.expert.groups_used <= c.expert.groups &&                                   \
             c.experts / c.expert.groups * c.expert.groups_used >= c.experts_per_token))                               \
+  RULE("latent.rank", "must be at most 512, and 0 where the other fields of latent are",                              \
+       c.latent.rank <= 512 && (c.latent.rank != 0 || c.latent == LatentConfig{}))                                     \
+  RULE("latent.query_rank", "must be at most 2^22", c.latent.query_rank <= kMaxDimension)                              \
+  RULE("latent.head_dim", "must be more than rope_dim and at most 640",                                                \
+       c.latent.rank == 0 || (c.latent.head_dim > c.rope_dim && c.latent.head_dim <= kMaxHeadDim))                     \
+  RULE("latent.value_dim", "must be 1 .. 640",                                                                         \
+       c.latent.rank == 0 || (c.latent.value_dim >= 1 && c.latent.value_dim <= kMaxHeadDim))                           \
+  RULE("latent", "needs kv_heads 1, head_dim rank + rope_dim and value_dim rank",                                      \
+       c.latent.rank == 0 ||                                                                                           \
+           (c.kv_heads == 1 && c.head_dim == c.latent.rank + c.rope_dim && c.value_width() == c.latent.rank))           \
+  RULE("latent", "has neither biases, norms of queries and keys, a gate nor a temperature",                            \
+       c.latent.rank == 0 || (!c.attention.qkv_bias && c.attention.qk_norm == QkNorm::kNone &&                         \
+                              !c.attention.output_gate && c.attention.temperature == 0.0f))                            \
+  RULE("state.layers", "must repeat after at most 128 layers, and be none without a kind",                             \
+       c.state.layers.period <= LayerPattern::kMaxPeriod && c.HasStates() == (c.state.kind != StateKind::kNone))       \
+  RULE("state.layers", "a layer with a state sees only what was before: needs causal attention",                       \
+       !c.HasStates() || c.attention.causal)                                                                           \
+  RULE("state.kernel", "must be 2 .. 16 where layers keep states",                                                     \
+       !c.HasStates() || (c.state.kernel >= 2 && c.state.kernel <= kMaxStateKernel))                                   \
+  RULE("state.heads", "must be 1 .. 4096 and divide state.inner_dim, of 1 .. 2^22",                                    \
+       c.state.kind <= StateKind::kConvolution ||                                                                      \
+           (c.state.heads >= 1 && c.state.heads <= kMaxHeads && c.state.inner_dim >= 1 &&                              \
+            c.state.inner_dim <= kMaxDimension && c.state.inner_dim % c.state.heads == 0))                             \
+  RULE("state.groups", "must be 1 .. state.heads and divide state.heads",                                              \
+       c.state.kind <= StateKind::kConvolution ||                                                                      \
+           (c.state.groups >= 1 && c.state.groups <= c.state.heads && c.state.heads % c.state.groups == 0))             \
+  RULE("state.key_dim", "must be 1 .. 512",                                                                            \
+       c.state.kind <= StateKind::kConvolution || (c.state.key_dim >= 1 && c.state.key_dim <= 512))                    \
   RULE("expert.scale", "must be -1e6 .. 1e6", detail::IsScale(c.expert.scale))                                        \
   RULE("activation", "the clamped SwiGLU needs a gate", c.gated || c.activation != Activation::kClampedSilu)          \
   RULE("parallel_residual", "needs norms before the branches only, and no residual scale",                            \

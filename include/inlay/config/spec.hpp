@@ -45,7 +45,14 @@ struct StaticSpec {
   static constexpr auto expert_ffn_dim() { return detail::ColumnsExtent<kConfig.expert_ffn_dim()>(); }
   static constexpr auto shared_ffn_dim() { return detail::ColumnsExtent<kConfig.expert.shared_ffn_dim>(); }
   static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
-  static constexpr auto value_dim() { return StaticExtent<kConfig.value_width()>{}; }
+  static constexpr auto value_dim() {
+    if constexpr (kConfig.latent.rank == 0) {
+      return StaticExtent<kConfig.value_width()>{};
+    } else {
+      return DynamicExtent{kConfig.value_width()};  // values lie in the keys: see kernels/attention-inl.hpp
+    }
+  }
+  static constexpr auto state_inner_dim() { return detail::ColumnsExtent<kConfig.state_inner_dim()>(); }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -63,6 +70,7 @@ class DynamicSpec {
   constexpr DynamicExtent shared_ffn_dim() const { return {config_.expert.shared_ffn_dim}; }
   constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
   constexpr DynamicExtent value_dim() const { return {config_.value_width()}; }
+  constexpr DynamicExtent state_inner_dim() const { return {config_.state_inner_dim()}; }
 
  private:
   ModelConfig config_;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 #include "inlay/core/arena.hpp"
 #include "inlay/core/checked.hpp"
@@ -75,6 +76,18 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
     rows.values = ints.data();
     rows.scales = scales.data();
     rows.sums = sums.data();
+  }
+  return x;
+}
+
+// The same rows without the first `row`.
+constexpr Activations RowsFrom(Activations x, std::size_t row) {
+  x.values += row * x.stride;
+  for (QuantizedRows* rows : {&x.block32, &x.block256}) {
+    if (rows->values == nullptr) continue;
+    rows->values += row * rows->value_stride;
+    rows->scales += row * rows->scale_stride;
+    rows->sums += row * rows->sum_stride;
   }
   return x;
 }

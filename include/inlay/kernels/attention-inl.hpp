@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "inlay/core/extents.hpp"
 #include "inlay/core/macros.hpp"
@@ -159,11 +160,15 @@ struct Queries {
   }
 };
 
+// Values that are the first elements of the keys are only compiled in where the width of values is not a constant.
+template <Extent ValueDim>
+inline constexpr bool kMayShareValues = std::is_same_v<ValueDim, DynamicExtent>;
+
 // The cache of one layer and key/value head.
 template <Extent HeadDim, Extent ValueDim>
 struct KvHead {
   const std::byte* keys;
-  const std::byte* values;
+  const std::byte* values;  // nullptr: the first value_dim elements of the keys
   HeadDim head_dim;
   ValueDim value_dim;
   std::size_t capacity;
@@ -406,6 +411,80 @@ HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::
   Store16(kPack == 1 ? total : AddHalves16(total), sums);
 }
 
+// Element `column` of the sixteen keys of a tile.
+template <KvType kType>
+HWY_INLINE Lanes16 LoadKeyColumn16(const std::byte* keys, std::size_t width, std::size_t tile, std::size_t column) {
+  if constexpr (kType == KvType::kQ8) {
+    const std::int8_t* from =
+        reinterpret_cast<const std::int8_t*>(keys) + tile * RoundUp(width, 4) * 16 + column / 4 * 64 + column % 4;
+    alignas(64) float lanes[16];
+    for (std::size_t i = 0; i < 16; ++i) lanes[i] = static_cast<float>(from[4 * i]);
+    return Load16(lanes);
+  } else {
+    return LoadKv16<kType>(keys, (tile * width + column) * 16);
+  }
+}
+
+// sums[r, column + c] = the sum over positions [begin, end) of weights[r, p] * keys[p, column + c] for kColumns columns of keys
+// that are values too: one chain per position modulo 16, folded at the end. What is outside of the range is not read as
+// values.
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void WeighKeyColumns(const std::byte* keys, std::size_t width, std::size_t column, const float* weights,
+                                std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  Lanes16 sum[kColumns][kRows];
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Set16(0.0f);
+  }
+  for (std::size_t tile = begin / 16; tile * 16 < end; ++tile) {
+    const std::size_t from = std::max(begin, tile * 16) - tile * 16, to = std::min<std::size_t>(end - tile * 16, 16);
+    const bool whole = to - from == 16;
+    Lanes16 value[kColumns];
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      value[c] = LoadKeyColumn16<kType>(keys, width, tile, column + c);
+      if (!whole) value[c] = KeepRange16(value[c], from, to, 0.0f);
+    }
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      Lanes16 weight = Load16(weights + r * kAttentionScoreStride + tile * 16);
+      if (!whole) weight = KeepRange16(weight, from, to, 0.0f);
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) sum[c][r] = MulAdd16(value[c], weight, sum[c][r]);
+    }
+  }
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) sums[r * sum_stride + column + c] = Sum16(sum[c][r]);
+  }
+}
+
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void WeighKeyRows(const std::byte* keys, std::size_t width, std::size_t value_dim, std::size_t column,
+                             const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  for (; column + kColumns <= value_dim; column += kColumns) {
+    WeighKeyColumns<kType, kColumns, kRows>(keys, width, column, weights, begin, end, sums, sum_stride);
+  }
+  if constexpr (kColumns > 1) {
+    if (column < value_dim) {
+      WeighKeyRows<kType, kColumns / 2, kRows>(keys, width, value_dim, column, weights, begin, end, sums, sum_stride);
+    }
+  }
+}
+
+// All columns, `rows` (1 .. kRows) queries that see the same positions.
+template <KvType kType, std::size_t kRows>
+HWY_INLINE void WeighKeys(std::size_t rows, const std::byte* keys, std::size_t width, std::size_t value_dim,
+                          const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  if (rows == kRows) {
+    WeighKeyRows<kType, ColumnsPerQueries(kRows), kRows>(keys, width, value_dim, 0, weights, begin, end, sums, sum_stride);
+  } else if constexpr (kRows > 1) {
+    WeighKeys<kType, kRows - 1>(rows, keys, width, value_dim, weights, begin, end, sums, sum_stride);
+  }
+}
+
 // What each query of a tile sees of one span: positions [begin, end) relative to the span's first, never empty. Queries
 // are in order of position, so neither begin nor end ever decreases.
 struct Seen {
@@ -474,19 +553,42 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries&
     }
   }
   constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
-  const std::byte* values = kv.values + span_begin * value_stride * kElement;
+  const bool shared = kMayShareValues<ValueDim> && kv.values == nullptr;
+  const std::byte* values = shared ? nullptr : kv.values + span_begin * value_stride * kElement;
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, value_dim, kv.capacity) + span_begin;
+  if constexpr (kType == KvType::kQ8) {
+    value_scales = (shared ? KvScales(kv.keys, kv.head_dim, kv.capacity) : KvScales(kv.values, value_dim, kv.capacity)) +
+                   span_begin;
+  }
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
     float* weights = scores + row * kAttentionScoreStride;
     SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], softcap, value_scales, partial);
-    if (value_stride == 8) {
+    if (shared) {
+      for (std::size_t i = 0; i < partial_stride - 16; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    } else if (value_stride == 8) {
       WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
     } else if (value_stride == 16) {
       WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
     } else {
       for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    }
+  }
+  if constexpr (kMayShareValues<ValueDim>) {
+    if (shared) {
+      const std::size_t head_dim = kv.head_dim, key_stride = kType == KvType::kQ8 ? RoundUp(head_dim, 4) : head_dim;
+      const std::byte* const keys = kv.keys + span_begin * key_stride * kElement;
+      for (std::size_t left = blocks, row = 0; left != 0; --left) {
+        const std::size_t count = (rows - row) / left, last = row + count - 1;
+        const bool together = seen.begin[row] == seen.begin[last] && seen.end[row] == seen.end[last];
+        for (std::size_t at = row; at < row + count; at += together ? count : 1) {
+          WeighKeys<kType, kMaxTileQueries>(together ? count : 1, keys, head_dim, value_dim,
+                                            scores + at * kAttentionScoreStride, seen.begin[at], seen.end[at],
+                                            partials + at * partial_stride + 16, partial_stride);
+        }
+        row += count;
+      }
+      return;
     }
   }
   if (value_stride <= 16) return;
@@ -610,7 +712,8 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
 }  // namespace detail
 
 // Attention of tokens [token_begin, token_end) to one key/value head, all `shape.group` heads of its queries.
-//   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already
+//   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already. Where
+//                 value_dim is a DynamicExtent, values may be nullptr: they are the first elements of the keys
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
 //   first_position  absolute position of token 0: token t is at first_position + t
 //   out           head h of token t goes to out + t * out_stride + h * value_dim

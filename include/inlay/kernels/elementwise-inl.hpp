@@ -144,6 +144,14 @@ inline void RmsNorm(const float* x, std::size_t n, float epsilon, float* out) {
   });
 }
 
+// out[i] = factor * x[i] / sqrt(sum of x^2 + epsilon). out may be x.
+inline void UnitNorm(const float* x, std::size_t n, float epsilon, float factor, float* out) {
+  const Lanes16 scale = Set16(factor / std::sqrt(SumOfSquares(x, n) + epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), out + i, count);
+  });
+}
+
 // out[i] = (x[i] - mean) / sqrt(variance + epsilon) * weight[i] + bias[i]; bias may be nullptr. out may be x.
 // Source: Ba, Kiros and Hinton 2016, "Layer Normalization", https://arxiv.org/abs/1607.06450.
 inline void LayerNorm(const float* x, const float* weight, const float* bias, std::size_t n, float epsilon, float* out) {
@@ -218,6 +226,12 @@ struct GeluErf16 {
     const Lanes16 tail = Mul16(half, Mul16(Mul16(p, t), ExpNegative16(Sub16(Set16(0.0f), Mul16(z, z)))));
     return Mul16(x, IfNegative16(x, tail, Sub16(one, tail)));
   }
+};
+struct Identity16 {  // x
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return x; }
+};
+struct Logistic16 {  // 1 / (1 + e^-x)
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return Sigmoid16(x); }
 };
 struct ReluSquared16 {  // max(x, 0)^2
   HWY_INLINE Lanes16 operator()(const Lanes16& x) const {

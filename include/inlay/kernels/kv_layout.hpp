@@ -25,7 +25,7 @@ inline constexpr std::size_t kKvChunk = 64;
 inline constexpr std::size_t kKvSpan = 256;
 
 // The widest head that a cache can hold.
-inline constexpr std::size_t kMaxKvHeadDim = 512;
+inline constexpr std::size_t kMaxKvHeadDim = 640;
 
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
 

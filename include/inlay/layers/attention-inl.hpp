@@ -54,12 +54,12 @@ HWY_INLINE const float* TurnsOf(const ModelConfig& config, const Scratch& scratc
   return local ? scratch.local_rotations.turns : scratch.rotations.turns;
 }
 
-// Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.
+// Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.  rows: [tokens, stride]
 template <bool kKeys, class KvList, class Spec>
 HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
-                           const float* rows, std::size_t head_begin, std::size_t head_end) {
+                           const float* rows, std::size_t stride, std::size_t head_begin, std::size_t head_end) {
   const ModelConfig& config = spec.config();
-  const std::size_t width = kKeys ? config.head_dim : config.value_width(), stride = config.kv_heads * width;
+  const std::size_t width = kKeys ? config.head_dim : config.value_width();
   for (const SequenceInput& sequence : sequences) {
     const KvLayer cache = sequence.cache->layer(layer);
     const std::size_t start = sequence.cache->length();
@@ -134,7 +134,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
-                KindsFor(weights.query, weights.key, weights.value), input, executor);
+                KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t begin,
                            std::size_t end, float* out) HWY_ATTR {
     const Output output{out, rows, false};
@@ -144,8 +144,9 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const HeadFinisher<Spec> finish(spec, scratch, layer);
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
   // Where keys and values have heads of different widths, a range of either is whole heads of both.
-  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
-               (q_dim + k_dim + v_dim) * config.dim * tokens,
+  const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
+  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
+               (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  if (part == 0) {
                    project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
@@ -155,10 +156,13 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                    project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
                    if (whole_rows) return;
                    finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
-                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, begin / head_dim, end / head_dim);
-                 } else {
+                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
+                 } else if (part == 2) {
                    project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
-                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, begin / value_dim, end / value_dim);
+                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
+                                             end / value_dim);
+                 } else {
+                   project(weights.query_gate, nullptr, q_dim, begin, end, scratch.query_gate);
                  }
                });
   if (!whole_rows) return;
@@ -174,20 +178,28 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   });
   ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim), k_dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, begin / head_dim, end / head_dim);
+                 StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                });
 }
 
 // Runs f(item, slot) for every item. At most scratch.shape.threads calls run at once, each with a slot of its own.
 template <class F>
-HWY_INLINE void ForAttentionItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
+HWY_INLINE void ForSlottedItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
   const std::size_t slots = serial ? 1 : std::min({items, scratch.shape.threads, executor.concurrency()});
   std::atomic<std::size_t> next{0};
   executor.Run(slots, [&](std::size_t slot) HWY_ATTR {
     for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < items;
          i = next.fetch_add(1, std::memory_order_relaxed)) {
-      f(i, scratch.attention + slot * scratch.attention_floats);
+      f(i, slot);
     }
+  });
+}
+
+// The same with a slot's part of the working memory of attention.
+template <class F>
+HWY_INLINE void ForAttentionItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
+  ForSlottedItems(scratch, items, serial, executor, [&](std::size_t item, std::size_t slot) HWY_ATTR {
+    f(item, scratch.attention + slot * scratch.attention_floats);
   });
 }
 
@@ -216,7 +228,10 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, 
                                                : 1.0f / std::sqrt(static_cast<float>(std::size_t{config.head_dim}));
   shape.softcap = config.attention.softcap;
   const float* queries = scratch.query + row * config.q_dim();
-  float* out = scratch.mixed.values + row * scratch.mixed.stride;
+  // What is mixed in the latent space is carried back to the heads' own values by another step.
+  const bool latent = config.latent.rank != 0;
+  const std::size_t row_stride = latent ? std::size_t{config.heads} * config.latent.rank : scratch.mixed.stride;
+  float* out = (latent ? scratch.latent.mixed : scratch.mixed.values) + row * row_stride;
   const std::size_t query_stride = shape.group * config.head_dim, out_stride = shape.group * config.value_width();
   const auto shape_of = [&](std::size_t head) {
     AttentionShape of_head = shape;
@@ -249,7 +264,7 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, 
     const std::size_t head = item % kv_heads, begin = item / kv_heads * block;
     AttendTokens<kType>(shape_of(head), cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
                         queries + head * query_stride, config.q_dim(), position, begin, std::min(tokens, begin + block),
-                        out + head * out_stride, scratch.mixed.stride, memory);
+                        out + head * out_stride, row_stride, memory);
   });
 }
 
@@ -272,7 +287,19 @@ HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights
                                    const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const PackedMatrix& matrix = weights.attention_output;
-  QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, scratch.mixed, executor);
+  const Activations& mixed = scratch.mixed;
+  if (config.attention.output_gate) {
+    const std::size_t width = config.mixed_dim();
+    ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+      for (std::size_t t = begin; t < end; ++t) {
+        float* const row = mixed.values + t * mixed.stride;
+        ActivateMultiply<Logistic16>(scratch.query_gate + t * width, row, width, row);
+      }
+      QuantizeRows(KindsFor(matrix), width, begin, end, mixed);
+    });
+  } else {
+    QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
+  }
   Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
                        scratch.mixed, tokens, BranchOutput(spec, scratch), executor);
 }

@@ -2,6 +2,7 @@
 #ifndef INLAY_LAYERS_SCRATCH_HPP_
 #define INLAY_LAYERS_SCRATCH_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,6 +36,23 @@ struct ExpertScratch {
   float* output = nullptr;             // [tokens, dim]
 };
 
+// Layers that keep a state only.
+struct StateScratch {
+  float* input = nullptr;     // [tokens, state_input_dim]: before and after the convolution
+  float* gate = nullptr;      // [tokens, state_inner_dim]
+  float* decay = nullptr;     // [tokens, state.heads]: what stays of the state
+  float* strength = nullptr;  // [tokens, state.heads]: how much of a value is written
+};
+
+// Latent attention only.
+struct LatentScratch {
+  Activations query_low;   // [tokens, query_rank]
+  float* queries = nullptr;  // [tokens, heads, latent.head_dim]
+  Activations plain;       // [threads * tokens, plain_dim]: one head's queries
+  Activations mixed_head;  // [threads * tokens, rank]: one head's results
+  float* mixed = nullptr;  // [tokens, heads, rank]: attention's results, in the latent space
+};
+
 // Rotary positions of the tokens of a pass.
 struct Rotations {
   float* frequencies = nullptr;  // [rope_dim / 2]: radians per position, filled once
@@ -66,6 +84,9 @@ struct Scratch {
   float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(value_width)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
   ExpertScratch experts;
+  StateScratch state;
+  LatentScratch latent;
+  float* query_gate = nullptr;      // [tokens, q_dim]
 
   // Takes everything from an arena, or counts it.
   template <class Memory>
@@ -87,8 +108,11 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   if (NeedsBranch(config)) INLAY_CHECK_OK(floats(scratch.branch, tokens * config.dim));
   INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
   INLAY_CHECK_OK(floats(scratch.key, tokens * config.k_dim()));
-  INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
-  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, config.mixed_dim()));
+  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
+  if (config.attention.output_gate) INLAY_CHECK_OK(floats(scratch.query_gate, tokens * config.q_dim()));
+  const std::size_t mixed_dim = config.HasStates() ? std::max(config.mixed_dim(), config.state_inner_dim())
+                                                   : config.mixed_dim();
+  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, mixed_dim));
   INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.max_ffn_dim()));
   if (config.gated) INLAY_CHECK_OK(floats(scratch.up, tokens * config.max_ffn_dim()));
   for (Rotations* rotations : {&scratch.rotations, &scratch.local_rotations}) {
@@ -117,6 +141,22 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
     INLAY_CHECK_OK(floats(experts.output, tokens * config.dim));
     experts.chosen = chosen.data();
     experts.members = members.data();
+  }
+  if (config.HasStates()) {
+    INLAY_CHECK_OK(floats(scratch.state.input, tokens * config.state_input_dim()));
+    INLAY_CHECK_OK(floats(scratch.state.gate, tokens * config.state_inner_dim()));
+    INLAY_CHECK_OK(floats(scratch.state.decay, tokens * config.state.heads));
+    INLAY_CHECK_OK(floats(scratch.state.strength, tokens * config.state.heads));
+  }
+  if (config.latent.rank != 0) {
+    LatentScratch& latent = scratch.latent;
+    const std::size_t rows = shape.threads * tokens;
+    INLAY_ASSIGN_OR_RETURN(latent.query_low, MakeActivations(memory, shape.kinds, tokens, config.latent.query_rank));
+    INLAY_CHECK_OK(floats(latent.queries, tokens * config.heads * config.latent.head_dim));
+    INLAY_ASSIGN_OR_RETURN(latent.plain,
+                           MakeActivations(memory, shape.kinds, rows, config.latent.plain_dim(config.rope_dim)));
+    INLAY_ASSIGN_OR_RETURN(latent.mixed_head, MakeActivations(memory, shape.kinds, rows, config.latent.rank));
+    INLAY_CHECK_OK(floats(latent.mixed, tokens * config.heads * config.latent.rank));
   }
   return scratch;
 }

@@ -3,10 +3,10 @@
 #define INLAY_LAYERS_SEQUENCE_CACHE_HPP_
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/arena.hpp"
@@ -27,7 +27,10 @@ struct KvLayer {
   std::byte* data = nullptr;    // keys of all heads, then values of all heads
 
   std::byte* keys(std::size_t head) const { return data + head * key_bytes; }
-  std::byte* values(std::size_t head) const { return data + kv_heads * key_bytes + head * value_bytes; }
+  // nullptr: values are the first elements of the keys.
+  std::byte* values(std::size_t head) const {
+    return value_bytes == 0 ? nullptr : data + kv_heads * key_bytes + head * value_bytes;
+  }
 };
 
 // What decides the size of a cache, besides its context and the type of its keys and values.
@@ -35,14 +38,15 @@ struct CacheShape {
   std::uint32_t layers = 0;
   std::uint32_t kv_heads = 0;
   std::uint32_t head_dim = 0;
-  std::uint32_t value_dim = 0;
-  LayerPattern state_layers;     // layers that keep a state instead of keys and values
+  std::uint32_t value_dim = 0;   // 0: values are the first elements of the keys
+  LayerPattern state_layers{};   // layers that keep a state instead of keys and values
   std::size_t state_floats = 0;  // of one such layer
 
   constexpr bool operator==(const CacheShape&) const = default;
 
   static constexpr CacheShape Of(const ModelConfig& config) {
-    return {config.layers, config.kv_heads, config.head_dim, static_cast<std::uint32_t>(config.value_width()), {}, 0};
+    const std::uint32_t value_dim = config.latent.rank != 0 ? 0 : static_cast<std::uint32_t>(config.value_width());
+    return {config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
   }
 
   constexpr std::size_t StateLayersBefore(std::size_t layer) const {
@@ -68,7 +72,7 @@ class SequenceCache {
     cache.layer_.type = type;
     cache.layer_.capacity = KvCapacity(context);
     cache.layer_.key_bytes = KvHeadBytes(type, shape.head_dim, cache.layer_.capacity);
-    cache.layer_.value_bytes = KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
+    cache.layer_.value_bytes = shape.value_dim == 0 ? 0 : KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
     cache.layer_.kv_heads = shape.kv_heads;
     cache.context_ = context;
     cache.layer_bytes_ = std::size_t{shape.kv_heads} * (cache.layer_.key_bytes + cache.layer_.value_bytes);
@@ -77,10 +81,10 @@ class SequenceCache {
         const std::span<std::byte> bytes,
         memory.template Allocate<std::byte>((shape.layers - states) * cache.layer_bytes_, "kv cache"));
     cache.layer_.data = bytes.data();
-    for (std::span<float>* copy : {&cache.current_, &cache.next_, &cache.saved_}) {
-      INLAY_ASSIGN_OR_RETURN(*copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
+    for (std::span<float>& copy : cache.copies_) {
+      INLAY_ASSIGN_OR_RETURN(copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
     }
-    if (cache.current_.data() != nullptr) std::fill(cache.current_.begin(), cache.current_.end(), 0.0f);
+    if (cache.copies_[0].data() != nullptr) std::fill(cache.copies_[0].begin(), cache.copies_[0].end(), 0.0f);
     return cache;
   }
 
@@ -101,7 +105,7 @@ class SequenceCache {
   // Of a layer that keeps a state, [state_floats]: what it is after length() tokens (zeros in the beginning), and where a
   // pass leaves what it is after its own tokens.
   std::span<const float> state(std::size_t index) const { return StateOf(current_, index); }
-  std::span<float> next_state(std::size_t index) const { return StateOf(next_, index); }
+  std::span<float> next_state(std::size_t index) const { return StateOf(next(), index); }
 
   KvType type() const { return layer_.type; }
   // Whether it has the shape that a model's caches have.
@@ -111,43 +115,44 @@ class SequenceCache {
   std::size_t remaining() const { return context_ - length_; }
 
   // Forgets all positions from `length` on, and returns how many are left: with states, those up to the saved position if
-  // that is not beyond `length`, else none. Does nothing when there are no positions from `length` on. Free without states.
+  // that is not beyond `length`, else none. Does nothing when there are no positions from `length` on. Free, but that forgetting
+  // all positions clears the states.
   std::size_t Truncate(std::size_t length) {
     if (length >= length_) return length_;
     length_ = length;
-    if (!current_.empty()) {
+    if (!copies_[0].empty()) {
       length_ = saved_length_ <= length ? saved_length_ : 0;
-      if (length_ == 0) {
-        std::fill(current_.begin(), current_.end(), 0.0f);
-      } else {
-        std::copy(saved_.begin(), saved_.end(), current_.begin());
-      }
+      current_ = saved_;
+      if (length_ == 0) std::fill(copies_[current_].begin(), copies_[current_].end(), 0.0f);
     }
     saved_length_ = std::min(saved_length_, length_);
     return length_;
   }
 
-  // Makes the present position the one that Truncate can go back to. Free without states, else copies them.
+  // Makes the present position the one that Truncate can go back to. Free: later passes leave this copy of the states alone.
   void Save() {
-    std::copy(current_.begin(), current_.end(), saved_.begin());
+    saved_ = current_;
     saved_length_ = length_;
   }
 
   // For the forward pass: `count` (at least 1) more positions have been stored, and with them the next states.
   void Advance(std::size_t count) {
     length_ += count;
-    std::swap(current_, next_);
+    current_ = next();
   }
 
  private:
-  std::span<float> StateOf(std::span<float> states, std::size_t index) const {
-    return states.subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
+  std::span<float> StateOf(std::size_t copy, std::size_t index) const {
+    return copies_[copy].subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
   }
+  // The copy that holds neither the present states nor the saved ones.
+  std::size_t next() const { return current_ == saved_ ? (current_ + 1) % 3 : 3 - current_ - saved_; }
 
   CacheShape shape_;
   KvLayer layer_;
   std::size_t layer_bytes_ = 0;
-  std::span<float> current_, next_, saved_;  // [state layers, state_floats]
+  std::array<std::span<float>, 3> copies_;  // [state layers, state_floats]
+  std::size_t current_ = 0, saved_ = 0;     // which copy is what
   std::size_t context_ = 0;
   std::size_t length_ = 0;
   std::size_t saved_length_ = 0;

@@ -26,7 +26,10 @@
 
 #include "inlay/layers/attention-inl.hpp"
 #include "inlay/layers/feed_forward-inl.hpp"
+#include "inlay/layers/latent_attention-inl.hpp"
+#include "inlay/layers/linear_attention-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
+#include "inlay/layers/short_convolution-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
@@ -93,12 +96,34 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
   }
 }
 
-// residual (or the branch) += attention(norm(residual)).
+// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
                              std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
                              ExecutorRef executor) {
-  ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+  [[maybe_unused]] const ModelConfig& config = spec.config();
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
+    if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
+      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind > StateKind::kConvolution; })) {
+    if (config.KeepsState(index)) {
+      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank != 0; })) {
+    if (config.latent.rank != 0) {
+      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+      Attend<KvList>(spec, layer, index, sequences, scratch, executor);
+      MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
+      AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+      return;
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank == 0; })) {
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+  }
   Attend<KvList>(spec, layer, index, sequences, scratch, executor);
   AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
 }
@@ -139,7 +164,7 @@ HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std
 
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
 // `magnitude` is that of rotated queries and keys. Returns the number of rows of the result. At most five synchronisations a
-// layer, whatever the number of tokens when there is one, as normalising and quantising one row is cheaper than sharing it.
+// layer that attends to keys and values as they are (nine with latents), whatever the number of tokens when there is one, as normalising and quantising one row is cheaper than sharing it.
 template <class FormatList, class KvList, class Spec>
 HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weights,
                                      std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
@@ -153,6 +178,7 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
     };
     AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
     if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
+    if (config.ffn_dim == 0) continue;
     AddFeedForward<FormatList>(spec, layer, l, tokens, scratch, executor);
     finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
   }

@@ -3,10 +3,13 @@
 #ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 #define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
+#include <type_traits>
 
 #include "inlay/config/config_fields.hpp"
 #include "inlay/config/families.hpp"
@@ -49,6 +52,16 @@ inline constexpr ConfigKey kConfigKeys[] = {
     INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
     INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
     INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
+    INLAY_DETAIL_KEY("attention.kv_lora_rank", latent.rank, false)
+    INLAY_DETAIL_KEY("attention.q_lora_rank", latent.query_rank, false)
+    INLAY_DETAIL_KEY("attention.key_length_mla", latent.head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length_mla", latent.value_dim, false)
+    INLAY_DETAIL_KEY("shortconv.l_cache", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.conv_kernel", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.inner_size", state.inner_dim, false)
+    INLAY_DETAIL_KEY("ssm.time_step_rank", state.heads, false)
+    INLAY_DETAIL_KEY("ssm.group_count", state.groups, false)
+    INLAY_DETAIL_KEY("ssm.state_size", state.key_dim, false)
     INLAY_DETAIL_KEY("rope.dimension_count", rope_dim, false)
     INLAY_DETAIL_KEY("rope.freq_base", rope_base, false)
     INLAY_DETAIL_KEY("rope.freq_base_swa", rope.local_base, false)
@@ -76,18 +89,19 @@ inline constexpr std::string_view EpsilonKey(NormKind kind) { return kEpsilonKey
 // Values of "rope.scaling.type", by RopeScaling; the factors of kFactors are found by their tensor instead.
 inline constexpr std::string_view kScalingNames[] = {"none", "linear", "none", "yarn", "longrope"};
 
-// An integer, or an array of as many as there are layers, all equal.
-inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value) {
+// An integer, or an array of as many as there are layers, all equal; with skip_zeros, all but those that are 0.
+inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value, bool skip_zeros = false) {
   std::uint64_t number = 0;
   if (value.type == GgufType::kArray) {
     INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
     if (array.count == 0 || (array.element != GgufType::kU32 && array.element != GgufType::kI32)) {
       return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
     }
-    const std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
+    std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
     for (std::uint64_t i = 1; i < array.count; ++i) {
       const std::uint32_t next = LoadAs<std::uint32_t>(array.bytes.data() + i * 4);
-      if (next != first) {
+      if (skip_zeros && first == 0) first = next;
+      if (next != first && !(skip_zeros && next == 0)) {
         return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", first, " in layer 0 and ", next, " in layer ", i,
                       "; this family is run with the same in all layers");
       }
@@ -151,6 +165,37 @@ constexpr std::optional<LayerPattern> PatternOf(std::uint32_t layers, Has&& has)
   return {};
 }
 
+// An array with an entry per layer, whose entries a function of bytes tells apart.
+inline Result<LayerPattern> ReadPatternOf(const GgufValue& value, std::uint32_t layers, bool zeros) {
+  INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+  const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
+  if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an array of bool or of 32-bit integers");
+  }
+  if (array.count < layers) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", array.count, " entries for ", layers, " layers");
+  }
+  const auto has = [&](std::size_t layer) {
+    bool zero = true;
+    for (std::size_t i = 0; i < width; ++i) zero &= array.bytes[layer * width + i] == std::byte{0};
+    return zero == zeros;
+  };
+  const std::optional<LayerPattern> pattern = PatternOf(layers, has);
+  if (!pattern) {
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
+                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+  }
+  return *pattern;
+}
+
+// Layers at the end of a file that predict further tokens. The library does not run them.
+inline std::uint32_t PredictingLayers(const GgufFile& file, std::string_view architecture) {
+  const auto value = file.Find(TextBuffer<96>(architecture, ".nextn_predict_layers").view());
+  if (!value) return 0;
+  const Result<std::uint64_t> count = value->AsUnsigned();
+  return count && *count < kMaxLayers ? static_cast<std::uint32_t>(*count) : 0;
+}
+
 // One architecture's keys of a file.
 class KeyReader {
  public:
@@ -163,12 +208,16 @@ class KeyReader {
   Result<void> ReadKeys(ModelConfig& config) const {
     for (const ConfigKey& key : kConfigKeys) {
       const std::optional<GgufValue> value = Find(key.name);
-      if (value) {
+      if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
+        // Layers that keep a state have no such heads.
+        INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
+      } else if (value) {
         INLAY_CHECK_OK(ReadField(*value, key.field, config));
       } else if (key.required) {
         return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
       }
     }
+    if (const std::uint32_t more = PredictingLayers(file_, architecture_); more < config.layers) config.layers -= more;
     if (const auto epsilon = Find(EpsilonKey(config.norm.kind))) {
       INLAY_ASSIGN_OR_RETURN(config.norm_epsilon, epsilon->AsFloat());
     }
@@ -176,9 +225,18 @@ class KeyReader {
     if (!Find("attention.key_length")) config.head_dim = config.heads == 0 ? 0 : config.dim / config.heads;
     if (config.value_dim == config.head_dim) config.value_dim = 0;
     if (!Find("rope.dimension_count")) config.rope_dim = config.head_dim;
+    if (const auto shared = Find("expert_shared_count")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, shared->AsUnsigned());
+      if (count > kMaxExperts || config.expert_ffn_dim() > kMaxDimension) {
+        return FailAt(ErrorCode::kTooLarge, shared->offset, shared->key, count, " is beyond any model's size");
+      }
+      const std::uint64_t width = count * config.expert_ffn_dim();
+      config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
+    }
     // A switch of the Granite family: false where a model has no positions at all.
-    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && (config.architecture == Architecture::kGranite ||
-                                                                             config.architecture == Architecture::kGraniteMoe)) {
+    const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
+                         config.architecture == Architecture::kGraniteHybrid;
+    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && granite) {
       INLAY_ASSIGN_OR_RETURN(const bool rotated, finetuned->AsBool());
       if (!rotated) config.rope_dim = 0;
     }
@@ -208,7 +266,7 @@ class KeyReader {
     const auto gating = Find("expert_gating_func");
     if (!gating) return {};
     INLAY_ASSIGN_OR_RETURN(const std::uint64_t function, gating->AsUnsigned());
-    bool normalized = false;
+    bool normalized = config.expert.normalized;
     if (const auto flag = Find("expert_weights_norm")) {
       INLAY_ASSIGN_OR_RETURN(normalized, flag->AsBool());
     }
@@ -277,27 +335,28 @@ class KeyReader {
       config.attention.global = n == 0 ? LayerPattern{} : first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period);
       return {};
     }
-    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value->AsArray());
-    const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
-    if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
-      return FailAt(ErrorCode::kMismatch, value->offset, value->key, "must be an array of bool");
+    INLAY_ASSIGN_OR_RETURN(config.attention.global, ReadPatternOf(*value, config.layers, true));
+    return {};
+  }
+
+  // Which layers keep a state: those without key/value heads, every one but each n-th, or a list.
+  Result<void> ReadStateLayers(ModelConfig& config) const {
+    if (config.state.kind == StateKind::kNone) return {};
+    const auto heads = Find("attention.head_count_kv");
+    if (heads && heads->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*heads, config.layers, true));
     }
-    if (array.count < config.layers) {
-      return FailAt(ErrorCode::kMismatch, value->offset, value->key, "has ", array.count, " entries for ", config.layers,
-                    " layers");
-    }
-    const auto is_global = [&](std::size_t layer) {
-      for (std::size_t i = 0; i < width; ++i) {
-        if (array.bytes[layer * width + i] != std::byte{0}) return false;
+    if (const auto interval = Find("full_attention_interval")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, interval->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, interval->offset, interval->key, "is ", n,
+                      ", this version knows patterns of at most ", std::uint32_t{LayerPattern::kMaxPeriod});
       }
-      return true;
-    };
-    const std::optional<LayerPattern> pattern = PatternOf(config.layers, is_global);
-    if (!pattern) {
-      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "does not repeat after at most ",
-                    std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+      config.state.layers = LayerPattern::AllButLastOf(static_cast<std::uint32_t>(n));
     }
-    config.attention.global = *pattern;
+    if (const auto list = Find("attention.recurrent_layers")) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*list, config.layers, false));
+    }
     return {};
   }
 
@@ -320,6 +379,7 @@ class KeyReader {
     config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
     config.expert.selection_bias |=
         config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
     config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
     return {};
   }
@@ -351,6 +411,8 @@ inline void Canonicalize(ModelConfig& c) {
   }
   if (c.experts == 0) c.expert = {};
   if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
+  if (c.latent.rank == 0) c.latent = {};
+  if (!c.HasStates()) c.state = {};
 }
 
 }  // namespace detail
@@ -372,6 +434,7 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   INLAY_CHECK_OK(reader.ReadRouter(config));
   INLAY_CHECK_OK(reader.ReadRopeScaling(config));
   INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadStateLayers(config));
   INLAY_CHECK_OK(reader.ReadTensors(config));
   if (family->derive != nullptr) family->derive(config);
   detail::Canonicalize(config);
@@ -394,6 +457,7 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
     ModelConfig derived = c;
     derived.embedding_scale = 1.0f;
     derived.attention.scale = 0.0f;
+    derived.expert.shared_ffn_dim = 0;
     family.derive(derived);
     unsaid.embedding_scale = derived.embedding_scale;
     unsaid.attention.scale = derived.attention.scale;
@@ -401,10 +465,12 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
   }
   ModelConfig said = c;
   if (said.value_dim == 0) said.value_dim = said.head_dim;
+  const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
   for (const detail::ConfigKey& entry : detail::kConfigKeys) {
     const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
                            entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
     if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
+    if (entry.name == other_kernel) continue;
     const TextBuffer<96> name = key(entry.name);
     switch (entry.field.kind) {
       case ConfigFieldKind::kUnsigned:
@@ -436,6 +502,11 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
     }
     INLAY_CHECK_OK(put(key("hidden_activation").view(), std::string_view(c.activation == Activation::kSilu ? "silu" : "gelu")));
   }
+  if (c.HasStates() && c.state.layers != family.features.state.layers && c.architecture != Architecture::kMamba2) {
+    std::array<bool, kMaxLayers> keeps{};
+    for (std::size_t l = 0; l < c.layers && l < keeps.size(); ++l) keeps[l] = c.KeepsState(l);
+    INLAY_CHECK_OK(put(key("attention.recurrent_layers").view(), std::span<const bool>(keeps.data(), c.layers)));
+  }
   const ExpertConfig& usual = family.features.expert;
   if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
     const bool sigmoid = c.expert.router == Router::kSigmoid;
@@ -458,7 +529,13 @@ inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
 }
 inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
   INLAY_CHECK_OK(writer.Put("general.name", name));
-  return ForConfigMetadata(config, [&](std::string_view key, auto value) { return writer.Put(key, value); });
+  return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
+    if constexpr (std::is_same_v<T, std::span<const bool>>) {
+      return writer.PutArray(key, value);
+    } else {
+      return writer.Put(key, value);
+    }
+  });
 }
 
 INLAY_END_NAMESPACE

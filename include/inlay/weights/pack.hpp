@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <span>
 
 #include "inlay/config/model_config.hpp"
@@ -48,9 +49,24 @@ inline bool RowsAreFinite(WeightType type, const std::byte* data, std::size_t ro
   return true;
 }
 
-// Packs one matrix of [rows, cols]; false when check_finite found a row with NaN or infinity. The padding after the
+// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time, as a tile
+// is a sequence of tiles of fewer columns.
+inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_t valid, std::size_t cols, std::byte* tile) {
+  constexpr std::size_t kPiece = 256, kPieceBytes = kPiece * sizeof(float);
+  std::array<std::byte, kRowTile * kPieceBytes> rows;
+  const std::size_t row_bytes = RowBytes(source.type, cols);
+  for (std::size_t c = 0; c < cols; c += kPiece) {
+    const std::size_t count = std::min(kPiece, cols - c), bytes = RowBytes(source.type, count);
+    for (std::size_t r = 0; r < valid; ++r) {
+      std::memcpy(rows.data() + r * bytes, source.data + source.RowAt(row + r) * row_bytes + RowBytes(source.type, c), bytes);
+    }
+    PackTile(source.type, rows.data(), bytes, valid, count, tile + PackedTileBytes(source.type, c));
+  }
+}
+
+// Packs one matrix of [rows, cols], which begins with row `first` of the source; false when check_finite found a row with NaN or infinity. The padding after the
 // last tile is zeroed, so that equal models give equal bytes.
-inline bool PackMatrix(const SourceTensor& source, std::size_t rows, std::size_t cols, std::span<std::byte> out,
+inline bool PackMatrix(const SourceTensor& source, std::size_t first, std::size_t rows, std::size_t cols, std::span<std::byte> out,
                        bool check_finite, ExecutorRef executor) {
   const std::size_t row_bytes = RowBytes(source.type, cols);
   const std::size_t tile_bytes = PackedTileBytes(source.type, cols);
@@ -63,9 +79,15 @@ inline bool PackMatrix(const SourceTensor& source, std::size_t rows, std::size_t
       const std::size_t row = tile * kRowTile;
       const std::size_t valid = std::min(kRowTile, rows - row);
       std::byte* to = out.data() + tile * tile_bytes;
-      PackTile(source.type, source.data + row * row_bytes, row_bytes, valid, cols, to);
-      if (check_finite && !RowsAreFinite(source.type, source.data + row * row_bytes, valid, cols)) {
-        finite.store(false, std::memory_order_relaxed);
+      if (source.RowsTogether(first + row, valid) == valid) {
+        PackTile(source.type, source.data + source.RowAt(first + row) * row_bytes, row_bytes, valid, cols, to);
+      } else {
+        PackGathered(source, first + row, valid, cols, to);
+      }
+      for (std::size_t r = 0; check_finite && r < valid; ++r) {
+        if (!RowsAreFinite(source.type, source.data + source.RowAt(first + row + r) * row_bytes, 1, cols)) {
+          finite.store(false, std::memory_order_relaxed);
+        }
       }
     }
   });
@@ -105,10 +127,9 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
       finite = !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
     } else {
       const std::size_t stride = bytes / shape.count;
-      const std::size_t source_stride = shape.rows * RowBytes(type, shape.cols);
       for (std::size_t n = 0; n < shape.count; ++n) {
-        const SourceTensor matrix{sources[i].data + n * source_stride, type};
-        finite &= detail::PackMatrix(matrix, shape.rows, shape.cols, to.subspan(n * stride, stride), check_finite, executor);
+        finite &= detail::PackMatrix(sources[i], n * shape.rows, shape.rows, shape.cols, to.subspan(n * stride, stride),
+                                     check_finite, executor);
       }
     }
     if (!finite) {

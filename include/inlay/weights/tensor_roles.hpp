@@ -45,8 +45,28 @@ INLAY_BEGIN_NAMESPACE
   ROLE(kVector, kQueryNorm, query_norm, "attn_q_norm.weight")                              \
   ROLE(kVector, kKeyNorm, key_norm, "attn_k_norm.weight")                                  \
   ROLE(kVector, kSinks, sinks, "attn_sinks.weight")                                        \
+  ROLE(kMatrix, kQueryGate, query_gate, "attn_q_gate.weight")                              \
+  ROLE(kMatrix, kLatentQueryDown, latent_query_down, "attn_q_a.weight")                    \
+  ROLE(kVector, kLatentQueryNorm, latent_query_norm, "attn_q_a_norm.weight")               \
+  ROLE(kMatrix, kLatentQueryUp, latent_query_up, "attn_q_b.weight")                        \
+  ROLE(kMatrix, kLatentDown, latent_down, "attn_kv_a_mqa.weight")                          \
+  ROLE(kVector, kLatentNorm, latent_norm, "attn_kv_a_norm.weight")                         \
+  ROLE(kMatrix, kLatentKeys, latent_keys, "attn_k_b.weight")                               \
+  ROLE(kMatrix, kLatentKeyRows, latent_key_rows, "attn_k_b_rows.weight")                   \
+  ROLE(kMatrix, kLatentValues, latent_values, "attn_v_b.weight")                           \
   ROLE(kMatrix, kAttentionOutput, attention_output, "attn_output.weight")                  \
   ROLE(kVector, kAttentionOutputBias, attention_output_bias, "attn_output.bias")           \
+  ROLE(kMatrix, kStateInput, state_input, "attn_qkv.weight")                               \
+  ROLE(kMatrix, kStateGate, state_gate, "attn_gate.weight")                                \
+  ROLE(kMatrix, kStateStrength, state_strength, "ssm_beta.weight")                         \
+  ROLE(kMatrix, kStateStep, state_step, "ssm_alpha.weight")                                \
+  ROLE(kVector, kStateConvolution, state_convolution, "ssm_conv1d.weight")                 \
+  ROLE(kVector, kStateConvolutionBias, state_convolution_bias, "ssm_conv1d.bias")          \
+  ROLE(kVector, kStateStepBias, state_step_bias, "ssm_dt.bias")                            \
+  ROLE(kVector, kStateDecay, state_decay, "ssm_a")                                         \
+  ROLE(kVector, kStateSkip, state_skip, "ssm_d")                                           \
+  ROLE(kVector, kStateNorm, state_norm, "ssm_norm.weight")                                 \
+  ROLE(kMatrix, kStateOutput, state_output, "ssm_out.weight")                              \
   ROLE(kVector, kPostAttentionNorm, post_attention_norm, "post_attention_norm.weight")     \
   ROLE(kVector, kPostAttentionNormBias, post_attention_norm_bias, "post_attention_norm.bias") \
   ROLE(kVector, kFfnNorm, ffn_norm, "ffn_norm.weight")                                     \
@@ -123,6 +143,8 @@ struct TensorShape {
 constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
   const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
   const std::size_t ffn = c.ffn_dim;
+  const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
+  const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
   switch (id.role) {
     case TensorRole::kTokenEmbedding:
     case TensorRole::kOutput: return {c.vocab, dim};
@@ -147,7 +169,8 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
     case TensorRole::kSharedRouter:
     case TensorRole::kPostFfnNorm:
     case TensorRole::kPostFfnNormBias: return {1, dim};
-    case TensorRole::kQuery: return {c.q_dim(), dim};
+    case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
+    case TensorRole::kQueryGate: return {c.q_dim(), dim};
     case TensorRole::kKey: return {c.k_dim(), dim};
     case TensorRole::kValue: return {c.v_dim(), dim};
     case TensorRole::kQueryBias: return {1, c.q_dim()};
@@ -157,6 +180,27 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
     case TensorRole::kKeyNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.k_dim() : c.head_dim};
     case TensorRole::kSinks: return {1, c.heads};
     case TensorRole::kAttentionOutput: return {dim, c.mixed_dim()};
+    case TensorRole::kLatentQueryDown: return {c.latent.query_rank, dim};
+    case TensorRole::kLatentQueryNorm: return {1, c.latent.query_rank};
+    case TensorRole::kLatentQueryUp: return {latent_q_dim, c.latent.query_rank};
+    case TensorRole::kLatentDown: return {c.head_dim, dim};
+    case TensorRole::kLatentNorm: return {1, c.latent.rank};
+    case TensorRole::kLatentKeys: return {c.latent.rank, c.latent.plain_dim(c.rope_dim), c.heads};
+    case TensorRole::kLatentKeyRows: return {c.latent.plain_dim(c.rope_dim), c.latent.rank, c.heads};
+    case TensorRole::kLatentValues: return {c.latent.value_dim, c.latent.rank, c.heads};
+    case TensorRole::kStateInput: return {c.state_input_dim(), dim};
+    case TensorRole::kStateGate: return {c.state_inner_dim(), dim};
+    case TensorRole::kStateStrength: return {c.state.kind == StateKind::kConvolution ? dim : c.state.heads, dim};
+    case TensorRole::kStateStep: return {c.state.heads, dim};
+    case TensorRole::kStateConvolution: return {1, c.state.kernel, c.state_input_dim()};
+    case TensorRole::kStateConvolutionBias: return {1, c.state_input_dim()};
+    case TensorRole::kStateStepBias: return {1, c.state.heads};
+    case TensorRole::kStateDecay: return delta ? TensorShape{1, c.state.heads} : TensorShape{1, 1, c.state.heads};
+    case TensorRole::kStateSkip: return {1, 1, c.state.heads};
+    case TensorRole::kStateNorm:
+      return delta ? TensorShape{1, c.state.value_dim()}
+                   : TensorShape{1, c.state.groups == 0 ? 0 : c.state.inner_dim / c.state.groups, c.state.groups};
+    case TensorRole::kStateOutput: return {dim, c.state_inner_dim()};
     case TensorRole::kGate:
     case TensorRole::kUp: return {ffn, dim};
     case TensorRole::kDown: return {dim, ffn};
@@ -180,17 +224,38 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
 
 // Whether a model of this configuration has the tensor.
 constexpr bool HasRole(const ModelConfig& c, TensorId id) {
-  const bool experts = c.HasExperts(id.layer);
+  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
+  const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
   const bool shared = experts && c.expert.shared_ffn_dim != 0;
   const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
   const bool output_norm = c.norm.placement != NormPlacement::kResidual;
   const bool qk_norm = c.attention.qk_norm == QkNorm::kHead || c.attention.qk_norm == QkNorm::kWidth;
   switch (id.role) {
-    case TensorRole::kTokenEmbedding:
-    case TensorRole::kQuery:
+    case TensorRole::kTokenEmbedding: return true;
+    case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
     case TensorRole::kKey:
-    case TensorRole::kValue:
-    case TensorRole::kAttentionOutput: return true;
+    case TensorRole::kValue: return attends && !latent;
+    case TensorRole::kAttentionOutput: return attends;
+    case TensorRole::kQueryGate: return attends && c.attention.output_gate;
+    case TensorRole::kLatentQueryDown:
+    case TensorRole::kLatentQueryNorm:
+    case TensorRole::kLatentQueryUp: return latent && c.latent.query_rank != 0;
+    case TensorRole::kLatentDown:
+    case TensorRole::kLatentNorm:
+    case TensorRole::kLatentValues: return latent;
+    case TensorRole::kLatentKeys: return latent && !c.latent.key_rows;
+    case TensorRole::kLatentKeyRows: return latent && c.latent.key_rows;
+    case TensorRole::kStateInput:
+    case TensorRole::kStateGate:
+    case TensorRole::kStateConvolution:
+    case TensorRole::kStateOutput: return state;
+    case TensorRole::kStateStrength: return state && c.state.kind != StateKind::kSpace;
+    case TensorRole::kStateStep:
+    case TensorRole::kStateStepBias:
+    case TensorRole::kStateDecay:
+    case TensorRole::kStateNorm: return state && c.state.kind != StateKind::kConvolution;
+    case TensorRole::kStateConvolutionBias:
+    case TensorRole::kStateSkip: return state && c.state.kind == StateKind::kSpace;
     case TensorRole::kPositionEmbedding: return c.learned_positions;
     case TensorRole::kTokenTypes: return c.token_types != 0;
     case TensorRole::kEmbeddingNorm: return c.norm.embedding;
@@ -206,23 +271,23 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
     case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
     case TensorRole::kQueryBias:
     case TensorRole::kKeyBias:
-    case TensorRole::kValueBias: return c.attention.qkv_bias;
+    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
     case TensorRole::kQueryNorm:
-    case TensorRole::kKeyNorm: return qk_norm;
-    case TensorRole::kSinks: return c.attention.sinks;
-    case TensorRole::kAttentionOutputBias: return c.attention.output_bias;
+    case TensorRole::kKeyNorm: return attends && qk_norm;
+    case TensorRole::kSinks: return attends && c.attention.sinks;
+    case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
     case TensorRole::kPostAttentionNorm:
     case TensorRole::kPostFfnNorm: return c.HasPostNorm();
     case TensorRole::kPostAttentionNormBias:
     case TensorRole::kPostFfnNormBias: return c.HasPostNorm() && c.norm.bias;
-    case TensorRole::kFfnNorm: return c.HasPreNorm();
-    case TensorRole::kFfnNormBias: return c.HasPreNorm() && c.norm.bias;
-    case TensorRole::kGate: return !experts && c.gated;
+    case TensorRole::kFfnNorm: return (experts || dense) && c.HasPreNorm();
+    case TensorRole::kFfnNormBias: return (experts || dense) && c.HasPreNorm() && c.norm.bias;
+    case TensorRole::kGate: return dense && c.gated;
     case TensorRole::kUp:
-    case TensorRole::kDown: return !experts;
-    case TensorRole::kGateBias: return !experts && c.gated && c.ffn_bias;
+    case TensorRole::kDown: return dense;
+    case TensorRole::kGateBias: return dense && c.gated && c.ffn_bias;
     case TensorRole::kUpBias:
-    case TensorRole::kDownBias: return !experts && c.ffn_bias;
+    case TensorRole::kDownBias: return dense && c.ffn_bias;
     case TensorRole::kRouter: return experts;
     case TensorRole::kRouterBias: return experts && c.expert.router_bias;
     case TensorRole::kSelectionBias: return experts && c.expert.selection_bias;

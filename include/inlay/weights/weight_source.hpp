@@ -3,6 +3,7 @@
 #ifndef INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 #define INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -21,10 +22,20 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// One tensor as the file stores it: rows of whole blocks, row after row. Points into the file.
+// One tensor as the file stores it: rows of whole blocks, row after row, or `run` rows out of every `period` (0: all). Points
+// into the file.
 struct SourceTensor {
   const std::byte* data = nullptr;
   WeightType type = WeightType::kF32;
+  std::size_t run = 0;
+  std::size_t period = 0;
+
+  // The number of a row among those that `data` points to.
+  std::size_t RowAt(std::size_t row) const { return run == 0 ? row : row / run * period + row % run; }
+  // How many rows follow each other from `row` on, at most `rows`.
+  std::size_t RowsTogether(std::size_t row, std::size_t rows) const {
+    return run == 0 ? rows : std::min(rows, run - row % run);
+  }
 };
 
 namespace detail {
@@ -34,13 +45,47 @@ struct FusedTensor {
   std::string_view name;
   std::array<TensorRole, 3> parts;
   std::size_t count;
+  bool alternating = false;  // RunOf rows of each in turn, instead of all rows of one and then those of the next
+  StateKind state = StateKind::kNone;  // only in models of this kind; kNone: in all
 };
 inline constexpr FusedTensor kFusedTensors[] = {
     {"attn_qkv.weight", {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, 3},
     {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
     // Also the name of the up projection alone: told apart by the number of rows.
     {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+    {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
+    {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
+    {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
+    {"ssm_in.weight", {TensorRole::kStateGate, TensorRole::kStateInput, TensorRole::kStateStep}, 3, false,
+     StateKind::kSpace},
+    {"ssm_ba.weight", {TensorRole::kStateStrength, TensorRole::kStateStep}, 2, true},
 };
+
+// Rows of one head, or of one group of heads, in a tensor whose parts alternate.
+constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
+  switch (role) {
+    case TensorRole::kQuery:
+    case TensorRole::kQueryGate: return c.head_dim;
+    case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
+    case TensorRole::kLatentValues: return c.latent.value_dim;
+    case TensorRole::kStateStrength:
+    case TensorRole::kStateStep: return c.state.groups == 0 ? 1 : c.state.heads / c.state.groups;
+    default: return 1;
+  }
+}
+
+// The name of a tensor that may hold the given one and others; empty when there is none.
+constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
+  for (const FusedTensor& fused : kFusedTensors) {
+    bool holds = false, has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      holds |= fused.parts[i] == id.role;
+      has_all &= HasRole(config, {fused.parts[i], id.layer});
+    }
+    if (holds && has_all) return fused.name;
+  }
+  return {};
+}
 
 }  // namespace detail
 
@@ -48,6 +93,7 @@ inline constexpr FusedTensor kFusedTensors[] = {
 struct TensorParts {
   std::array<TensorId, 3> ids;
   std::size_t count = 0;
+  bool alternating = false;
 };
 inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) {
   TensorParts parts;
@@ -55,18 +101,19 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
   if (!name) return parts;
   for (const detail::FusedTensor& fused : detail::kFusedTensors) {
     if (!name->in_layer || fused.name != name->rest) continue;
-    bool has_all = true;
+    bool has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
     std::size_t rows = 0;
     for (std::size_t i = 0; i < fused.count; ++i) {
       parts.ids[i] = {fused.parts[i], name->layer};
       has_all &= HasRole(config, parts.ids[i]);
       const TensorShape shape = ShapeOf(config, parts.ids[i]);
-      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows;
+      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
     }
     const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
     // Where the name means a single tensor too, only the exact number of rows is the fused one.
     if (has_all && (fused.count == 3 || found == rows)) {
       parts.count = fused.count;
+      parts.alternating = fused.alternating;
       return parts;
     }
   }
@@ -82,9 +129,13 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
 // one (queries, keys and values; gate and up) are entered one by one.
 inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, std::span<SourceTensor> table) {
   for (SourceTensor& tensor : table) tensor = {};
+  // Behind the model's own layers a file may have some that predict further tokens; they are left out.
+  const std::uint32_t blocks = config.layers + detail::PredictingLayers(file, Name(config.architecture));
   for (std::size_t i = 0; i < file.tensor_count(); ++i) {
     const GgufTensor tensor = file.tensor(i);
     const TextBuffer<96> field("tensor ", tensor.name);
+    const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
+    if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
     const TensorParts parts = PartsOf(config, tensor);
     if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
@@ -98,9 +149,12 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
     // Vectors lie in rows where a model has one per expert, matrices in planes.
     const bool vector = IsVector(parts.ids[0].role);
     TensorShape whole = ShapeOf(config, parts.ids[0]);
+    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
+    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
     for (std::size_t part = 1; part < parts.count; ++part) {
       const TensorShape shape = ShapeOf(config, parts.ids[part]);
-      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows;
+      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
+      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
     }
     const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
     if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
@@ -115,19 +169,22 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
         return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
                       TensorName(config, parts.ids[part]).view(), ", which the file has twice");
       }
-      entry = {data, tensor.type->type};
+      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
+      entry = {data, tensor.type->type, run, period};
       if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
         return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
       }
-      data += shape.rows * RowBytes(tensor.type->type, shape.cols);
+      data += (parts.alternating ? run : shape.rows) * RowBytes(tensor.type->type, shape.cols);
     }
   }
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
     if (HasRole(config, id) && table[i].data == nullptr) {
       const TensorShape shape = ShapeOf(config, id);
+      const std::string_view fused = detail::FusedNameOf(config, id);
       return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "the file has no such tensor; a ", Name(config.architecture), " model with ", config.layers,
+                  "the file has no such tensor", fused.empty() ? "" : ", nor one named ", fused,
+                  fused.empty() ? "" : " that would hold it", "; a ", Name(config.architecture), " model with ", config.layers,
                   " layers has it, of [", shape.cols, ", ", shape.rows, shape.count == 1 ? "" : ", more", "]");
     }
   }
