@@ -79,7 +79,7 @@ def main():
     entries = json.loads((ROOT / "tests/mutation/mutations.json").read_text())
     wrong = list(misfits(entries))
     if wrong or arguments.only_fit:
-        sys.exit("\n".join(wrong))
+        sys.exit("\n".join(wrong) or None)
     if arguments.words:
         entries = [entry for entry in entries if any(word in entry["name"] for word in arguments.words)]
     command = [*arguments.compiler.split(), "-std=c++20", "-O1", "-isystem", "/usr/include/eigen3", "-DEIGEN_DONT_VECTORIZE"]
