@@ -81,5 +81,11 @@ BENCHMARK(Multiply<WeightType::kQ4_0>)->Apply(Shapes);
 BENCHMARK(Multiply<WeightType::kQ4_1>)->Apply(Shapes);
 BENCHMARK(Multiply<WeightType::kQ5_0>)->Apply(Shapes);
 BENCHMARK(Multiply<WeightType::kQ5_1>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kQ2_K>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kQ3_K>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kIQ4_NL>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kIQ4_XS>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kMXFP4>)->Apply(Shapes);
+BENCHMARK(Multiply<WeightType::kTQ2_0>)->Apply(Shapes);
 
 }  // namespace
