@@ -3,6 +3,10 @@
 add_library(inlay_developer INTERFACE)
 target_link_libraries(inlay_developer INTERFACE inlay::inlay)
 target_compile_options(inlay_developer INTERFACE -Wall -Wextra -Wconversion -Wshadow -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # False alarm in std::string's operator+ (GCC bug 105651).
+  target_compile_options(inlay_developer INTERFACE -Wno-restrict)
+endif()
 
 # Highway 1.0.3 needs AES and PCLMUL beside AVX2 before it picks its AVX2 target, so the levels are spelled out.
 set(INLAY_CPU_FLAGS "" CACHE STRING "Compiler flags that select the CPU level of tests and programs (a CMake list)")

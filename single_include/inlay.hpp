@@ -376,36 +376,281 @@ INLAY_END_NAMESPACE
 
 // --- inlay/config/model_config.hpp
 
-// ModelConfig: every dimension and constant of a model, as a structural type, so that it can be a template argument.
+// ModelConfig: every dimension, constant and structural feature of a model, as a structural type, so that it can be a
+// template argument. Layers read features, never a family's name; what a family's features are is in families.hpp.
 #ifndef INLAY_CONFIG_MODEL_CONFIG_HPP_
 #define INLAY_CONFIG_MODEL_CONFIG_HPP_
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 INLAY_BEGIN_NAMESPACE
 
+// Families, by their enumerator and their name in GGUF's general.architecture. The family decides how keys and tensors of
+// a file are called and which features are on by default (families.hpp); nothing that computes reads it.
+#define INLAY_ARCHITECTURES(FAMILY)                                                                                \
+  FAMILY(kLlama, "llama")       /* Llama 1-3, Mistral 7B, Mixtral, TinyLlama, SmolLM2 */                           \
+  FAMILY(kMistral3, "mistral3") /* Ministral 3, Mistral Small 3 */                                                 \
+  FAMILY(kLlama4, "llama4")                                                                                        \
+  FAMILY(kQwen2, "qwen2")       /* Qwen 2, 2.5 */                                                                  \
+  FAMILY(kQwen3, "qwen3")                                                                                          \
+  FAMILY(kQwen3Moe, "qwen3moe")                                                                                    \
+  FAMILY(kPhi3, "phi3")         /* Phi-3, 3.5, 4 */                                                                \
+  FAMILY(kGemma, "gemma")                                                                                          \
+  FAMILY(kGemma2, "gemma2")                                                                                        \
+  FAMILY(kGemma3, "gemma3")                                                                                        \
+  FAMILY(kSmolLm3, "smollm3")                                                                                      \
+  FAMILY(kOlmo2, "olmo2")       /* OLMo 2, 3 */                                                                    \
+  FAMILY(kGranite, "granite")   /* Granite 3, 4 dense */                                                           \
+  FAMILY(kGraniteMoe, "granitemoe")                                                                                \
+  FAMILY(kGpt2, "gpt2")                                                                                            \
+  FAMILY(kGptNeoX, "gptneox")   /* GPT-NeoX, Pythia */                                                             \
+  FAMILY(kGptOss, "gpt-oss")                                                                                       \
+  FAMILY(kBert, "bert")         /* BERT, MiniLM, BGE, E5 */                                                        \
+  FAMILY(kNomicBert, "nomic-bert")                                                                                 \
+  FAMILY(kModernBert, "modern-bert")                                                                               \
+  FAMILY(kGemmaEmbedding, "gemma-embedding")                                                                       \
+  FAMILY(kLfm2, "lfm2")                                                                                            \
+  FAMILY(kLfm2Moe, "lfm2moe")                                                                                      \
+  FAMILY(kDeepSeek2, "deepseek2") /* DeepSeek V2, V3 */                                                            \
+  FAMILY(kQwen3Next, "qwen3next")                                                                                  \
+  FAMILY(kQwen35, "qwen35")     /* Qwen 3.5 */                                                                     \
+  FAMILY(kQwen35Moe, "qwen35moe")                                                                                  \
+  FAMILY(kGraniteHybrid, "granitehybrid") /* Granite 4 H */                                                        \
+  FAMILY(kMamba2, "mamba2")
+
 enum class Architecture : std::uint8_t {
-  kLlama,  // RMSNorm, rotary positions, grouped-query attention, SwiGLU: Llama 1-3, Mistral 7B, TinyLlama, SmolLM2
+#define INLAY_DETAIL_FAMILY(enumerator, name) enumerator,
+  INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
 };
 
 constexpr std::string_view Name(Architecture architecture) {
   switch (architecture) {
-    case Architecture::kLlama: return "llama";
+#define INLAY_DETAIL_FAMILY(enumerator, name) \
+  case Architecture::enumerator: return name;
+    INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
   }
   return "unknown";
 }
 
+// Some of a model's layers, as a pattern that repeats: layer l is one of them when bit l % period is set.
+struct LayerPattern {
+  std::uint32_t period = 0;  // 0: no layer
+  std::array<std::uint32_t, 4> bits{};
+
+  static constexpr std::uint32_t kMaxPeriod = 128;
+
+  constexpr bool operator==(const LayerPattern&) const = default;
+
+  constexpr bool Has(std::size_t layer) const {
+    if (period == 0) return false;
+    const std::size_t at = layer % period;
+    return (bits[at / 32] >> (at % 32) & 1u) != 0;
+  }
+  constexpr LayerPattern& Add(std::size_t layer) {
+    bits[layer / 32] |= 1u << (layer % 32);
+    return *this;
+  }
+
+  static constexpr LayerPattern All() { return LayerPattern{1}.Add(0); }
+  // The last, or the first, of every n layers (n <= kMaxPeriod).
+  static constexpr LayerPattern LastOf(std::uint32_t n) { return LayerPattern{n}.Add(n - 1); }
+  static constexpr LayerPattern FirstOf(std::uint32_t n) { return LayerPattern{n}.Add(0); }
+  // All of every n layers but the named ones; none when all are named.
+  static constexpr LayerPattern AllBut(std::uint32_t n, std::initializer_list<std::uint32_t> others) {
+    LayerPattern pattern{others.size() < n ? n : 0};
+    for (std::uint32_t l = 0; l < pattern.period; ++l) {
+      if (std::find(others.begin(), others.end(), l) == others.end()) pattern.Add(l);
+    }
+    return pattern;
+  }
+  static constexpr LayerPattern AllButLastOf(std::uint32_t n) { return n < 2 ? LayerPattern{} : AllBut(n, {n - 1}); }
+};
+
 // How rotary frequencies are changed to reach contexts longer than the training length.
 enum class RopeScaling : std::uint8_t {
   kNone,
-  kLinear,  // positions divided by rope_scale
-  kFactors, // each frequency divided by its own factor from the tensor rope_freqs.weight (Llama 3.1 and later)
+  kLinear,    // positions divided by rope_scale
+  kFactors,   // each frequency divided by its own factor from the tensor rope_freqs.weight (Llama 3.1 and later)
+  kYarn,      // low frequencies divided by rope_scale, high ones kept, a ramp between (arXiv:2309.00071)
+  kLongRope,  // each frequency divided by a factor, of which there are two sets: one for sessions with more positions
+              // than rope.original_context, one for all others (arXiv:2402.13753)
+};
+
+// Which elements of a head turn together.
+enum class RopeStyle : std::uint8_t {
+  kPairs,   // 2 i and 2 i + 1
+  kHalves,  // i and i + rope_dim / 2
+};
+
+// Rotary positions beyond what rope_dim, rope_base, rope_scale and rope_scaling say.
+struct RopeConfig {
+  LayerPattern unrotated{};         // layers without positions
+  std::uint32_t original_context = 0;  // YaRN and LongRoPE: the context before it was extended
+  float beta_fast = 32.0f;          // YaRN: frequencies with more turns in original_context are kept
+  float beta_slow = 1.0f;           // YaRN: frequencies with fewer turns are divided by rope_scale
+  float log_multiplier = 0.0f;      // YaRN: see RopeMagnitude (kernels/rope.hpp); 0: none
+  float attention_factor = 1.0f;    // YaRN and LongRoPE: more factor on every rotated query and key
+  float local_base = 0.0f;          // layers with a window rotate with this base, unscaled; 0: as all others
+  RopeStyle style = RopeStyle::kPairs;
+
+  constexpr bool operator==(const RopeConfig&) const = default;
+};
+
+enum class NormKind : std::uint8_t {
+  kRms,    // x / sqrt(mean(x^2) + epsilon) * weight
+  kLayer,  // (x - mean) / sqrt(variance + epsilon) * weight (+ bias)
+};
+
+// Where a layer's two branches (attention and feed-forward) are normalised.
+enum class NormPlacement : std::uint8_t {
+  kPre,       // x += f(norm(x))
+  kPost,      // x += norm(f(x))
+  kSandwich,  // x += norm(f(norm(x)))
+  kResidual,  // x = norm(x + f(x)); there is no norm after the last layer
+};
+
+struct NormConfig {
+  NormKind kind = NormKind::kRms;
+  NormPlacement placement = NormPlacement::kPre;
+  bool bias = false;
+  bool embedding = false;        // token embeddings are normalised before the first layer
+  bool first_identity = false;   // the first layer's attention reads its input without a norm
+
+  constexpr bool operator==(const NormConfig&) const = default;
+};
+
+// Queries and keys are normalised (RMS) before they are compared.
+enum class QkNorm : std::uint8_t {
+  kNone,
+  kHead,        // each head by itself, one weight per element of a head; before the rotation
+  kWidth,       // all heads together; before the rotation
+  kUnweighted,  // each head by itself, without a weight, after the rotation, in layers that rotate
+};
+
+// What a window of `window` positions is.
+enum class WindowKind : std::uint8_t {
+  kSliding,    // a query at position p sees keys p - window + 1 .. p
+  kChunked,    // keys of its own chunk of `window` positions, up to p
+  kSymmetric,  // keys p - window / 2 .. p + window / 2
+};
+
+struct AttentionConfig {
+  LayerPattern global{};      // layers that see everything although there is a window
+  float scale = 0.0f;         // factor on every dot product; 0: 1 / sqrt(head_dim)
+  float softcap = 0.0f;       // scores become softcap * tanh(score / softcap); 0: none
+  // Queries far from the beginning grow: factor 1 + temperature * ln(1 + floor((p + temperature_offset) /
+  // temperature_length)). 0: none.
+  float temperature = 0.0f;
+  float temperature_offset = 0.0f;
+  std::uint32_t temperature_length = 0;
+  bool temperature_unrotated = false;  // only in layers without rotary positions
+  QkNorm qk_norm = QkNorm::kNone;
+  WindowKind window_kind = WindowKind::kSliding;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool output_gate = false;  // each element of a head's result is multiplied by sigmoid(w x)
+  bool sinks = false;   // one more score per head, which takes part in the softmax and has no value (arXiv:2309.17453)
+  bool causal = true;   // false: every token of a sequence sees all of them; a sequence is read in one pass
+
+  constexpr bool operator==(const AttentionConfig&) const = default;
+};
+
+enum class Activation : std::uint8_t {
+  kSilu,         // x sigmoid(x)
+  kGelu,         // x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  kGeluErf,      // x / 2 (1 + erf(x / sqrt(2)))
+  kReluSquared,  // max(x, 0)^2
+  kClampedSilu,  // with gate g and up u: g' = min(g, 7), u' = clamp(u, -7, 7): g' sigmoid(1.702 g') (u' + 1)
+};
+
+// Who chooses the experts of a token, and with which weights.
+enum class Router : std::uint8_t {
+  kSoftmaxOfChosen,  // the best scores; softmax over them
+  kSoftmaxOfAll,     // the best scores; softmax over all
+  kSigmoid,          // the best scores; sigmoid of each
+};
+
+// Mixture of experts beyond `experts` and `experts_per_token`.
+struct ExpertConfig {
+  std::uint32_t ffn_dim = 0;         // hidden width of one expert; 0: ffn_dim
+  std::uint32_t shared_ffn_dim = 0;  // hidden width of the network that every token uses too; 0: there is none
+  std::uint32_t leading_dense = 0;   // so many layers at the beginning have one dense network instead
+  std::uint32_t step = 1;            // of the others, every step-th has experts: layer l when (l + 1) % step == 0
+  std::uint32_t groups = 0;          // experts form groups, of which the best groups_used are considered; 0: no groups
+  std::uint32_t groups_used = 0;
+  float scale = 1.0f;                // factor on all weights
+  Router router = Router::kSoftmaxOfChosen;
+  bool normalized = false;           // kSigmoid: weights are divided by their sum
+  bool router_bias = false;          // added to the scores
+  bool selection_bias = false;       // added to what chooses, not to what weighs
+  bool bias = false;                 // of gate, up and down of each expert
+  bool scales_input = false;         // the weight multiplies an expert's input instead of its output
+  bool shared_gate = false;          // the shared network's output is multiplied by sigmoid(w x)
+
+  constexpr bool operator==(const ExpertConfig&) const = default;
+};
+
+// Latent attention (DeepSeek-V2, arXiv:2405.04434): keys and values of all heads are linear in one latent vector per
+// position, which is what the cache holds. A query is carried over to the latent space, so the model attends with
+// kv_heads 1, head_dim rank + rope_dim, value_dim rank; only there the widths of its own heads are these.
+struct LatentConfig {
+  std::uint32_t rank = 0;        // width of the latent vector; 0: ordinary attention
+  std::uint32_t query_rank = 0;  // queries come from a normalised vector of this width; 0: from the layer's input
+  std::uint32_t head_dim = 0;    // of a query or key; its last rope_dim elements are rotated, and shared by all heads' keys
+  std::uint32_t value_dim = 0;   // of a value
+  bool key_rows = false;         // the file has the matrix that makes keys of latents, not its transpose
+
+  constexpr bool operator==(const LatentConfig&) const = default;
+
+  constexpr std::size_t plain_dim(std::size_t rope_dim) const { return head_dim - rope_dim; }  // of what is not rotated
+};
+
+// What a layer computes that keeps a state of fixed size instead of keys and values.
+enum class StateKind : std::uint8_t {
+  kNone,
+  kConvolution,  // a short convolution between two gates (LFM2)
+  kDelta,        // gated DeltaNet (arXiv:2412.06464)
+  kSpace,        // Mamba-2 (arXiv:2405.21060)
+};
+
+// kDelta and kSpace: S = decay S + key u^T per head, the result is query^T S. u is a value times a strength; with kDelta the
+// value less what the state already has for the key.
+struct StateConfig {
+  LayerPattern layers{};        // which layers keep a state
+  std::uint32_t kernel = 0;     // taps of the causal convolution over the layer's inputs
+  std::uint32_t inner_dim = 0;  // width of the values of all heads
+  std::uint32_t heads = 0;
+  std::uint32_t groups = 0;     // keys and queries, each for heads / groups heads
+  std::uint32_t key_dim = 0;    // of a key; the state of a head is [key_dim, inner_dim / heads]
+  StateKind kind = StateKind::kNone;
+  bool tiled_groups = false;    // head h has keys h % groups; otherwise h / (heads / groups)
+
+  constexpr bool operator==(const StateConfig&) const = default;
+
+  constexpr std::size_t value_dim() const { return heads == 0 ? 0 : inner_dim / heads; }
+  constexpr std::size_t group_of(std::size_t head) const {
+    return tiled_groups ? head % groups : head / (heads / groups);
+  }
+};
+
+// How the embedding of a sequence is made of those of its tokens.
+enum class Pooling : std::uint8_t {
+  kNone,  // the model was not made for embeddings
+  kMean,
+  kCls,   // the first token
+  kLast,  // the last token
 };
 
 // A model's hyperparameters. Aggregate and structural: usable as a constant, a template argument and a value read from
-// a file. Fields are those of GGUF's "llama.*" keys under the field's usual names.
+// a file. The first fields are those of GGUF's keys under the field's usual names; the groups are features, all of them off
+// (or as in Llama) by default. A new field also goes into INLAY_CONFIG_FIELDS below.
 struct ModelConfig {
   Architecture architecture = Architecture::kLlama;
   std::uint32_t dim = 0;       // width of the residual stream (embedding_length)
@@ -413,35 +658,122 @@ struct ModelConfig {
   std::uint32_t heads = 0;     // query heads
   std::uint32_t kv_heads = 0;  // key/value heads; divides heads
   std::uint32_t head_dim = 0;  // width of one head
-  std::uint32_t ffn_dim = 0;   // hidden width of the feed-forward network
+  std::uint32_t value_dim = 0;  // width of one head's values; 0: head_dim
+  std::uint32_t ffn_dim = 0;   // hidden width of the feed-forward network; 0: layers have none
   std::uint32_t vocab = 0;     // tokens
   std::uint32_t context = 0;   // longest context that the model was trained for
-  std::uint32_t rope_dim = 0;  // leading dimensions of a head that are rotated; even
+  std::uint32_t rope_dim = 0;  // leading dimensions of a head that are rotated; even; 0: no rotary positions
   float rope_base = 10000.0f;
   float rope_scale = 1.0f;
   RopeScaling rope_scaling = RopeScaling::kNone;
-  float norm_epsilon = 1e-5f;  // of RMSNorm
+  float norm_epsilon = 1e-5f;
   bool tied_embeddings = false;  // the output matrix is the embedding table
-  // Sliding window: a query at position p sees keys p - window + 1 .. p. 0: all.
-  std::uint32_t window = 0;
+  std::uint32_t window = 0;      // positions that a query sees (see WindowKind); 0: all
   // Mixture of experts: feed-forward networks per layer, and how many of them each token uses. 0: one dense network.
   std::uint32_t experts = 0;
   std::uint32_t experts_per_token = 0;
 
+  RopeConfig rope{};
+  NormConfig norm{};
+  AttentionConfig attention{};
+  ExpertConfig expert{};
+  LatentConfig latent{};
+  StateConfig state{};
+  Activation activation = Activation::kSilu;
+  bool gated = true;              // down(activation(gate(x)) * up(x)); false: down(activation(up(x)))
+  bool ffn_bias = false;          // of gate, up and down of the dense network
+  bool parallel_residual = false;  // attention and feed-forward read the same input and are added together
+  bool learned_positions = false;  // a row of a table of `context` rows is added to each token's embedding
+  std::uint32_t token_types = 0;   // rows of the table of segment embeddings; the first one is added. 0: there is none
+  float embedding_scale = 1.0f;   // factor on token embeddings
+  float residual_scale = 1.0f;    // factor on what a branch adds
+  float logit_divisor = 1.0f;
+  float logit_softcap = 0.0f;     // logits become softcap * tanh(logit / softcap); 0: none
+  bool output_bias = false;       // of the output matrix
+  bool logits = true;             // false: a model that gives embeddings only
+  Pooling pooling = Pooling::kNone;
+
   constexpr bool operator==(const ModelConfig&) const = default;
 
+  constexpr std::size_t value_width() const { return value_dim == 0 ? head_dim : value_dim; }
   constexpr std::size_t q_dim() const { return std::size_t{heads} * head_dim; }
-  constexpr std::size_t kv_dim() const { return std::size_t{kv_heads} * head_dim; }
+  constexpr std::size_t k_dim() const { return std::size_t{kv_heads} * head_dim; }
+  constexpr std::size_t v_dim() const { return std::size_t{kv_heads} * value_width(); }
+  // Of attention's result, which the output projection reads.
+  constexpr std::size_t mixed_dim() const {
+    return std::size_t{heads} * (latent.rank != 0 ? latent.value_dim : value_width());
+  }
   constexpr std::size_t group() const { return heads / kv_heads; }  // query heads per key/value head
+
+  constexpr std::size_t expert_ffn_dim() const { return expert.ffn_dim == 0 ? ffn_dim : expert.ffn_dim; }
+  constexpr bool HasExperts(std::size_t layer) const {
+    return experts != 0 && layer >= expert.leading_dense && (layer + 1) % expert.step == 0;
+  }
+  // The widest feed-forward network of any layer.
+  constexpr std::size_t max_ffn_dim() const {
+    return std::max({std::size_t{ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
+  }
+
+  constexpr bool HasStates() const { return state.layers.period != 0; }
+  constexpr bool KeepsState(std::size_t layer) const { return state.layers.Has(layer); }
+  // What a convolution reads, and what a layer's output projection reads.
+  constexpr std::size_t state_input_dim() const {
+    return state.kind == StateKind::kConvolution ? dim : state.inner_dim + 2 * std::size_t{state.groups} * state.key_dim;
+  }
+  constexpr std::size_t state_inner_dim() const { return state.kind == StateKind::kConvolution ? dim : state.inner_dim; }
+  // Of one layer: the inputs of the last kernel - 1 positions, then [heads][key_dim][value_dim].
+  constexpr std::size_t state_floats() const {
+    if (!HasStates()) return 0;
+    const std::size_t inputs = (state.kernel - std::size_t{1}) * state_input_dim();
+    return inputs + (state.kind == StateKind::kConvolution ? 0 : std::size_t{state.inner_dim} * state.key_dim);
+  }
+
+  constexpr bool IsLocal(std::size_t layer) const { return window != 0 && !attention.global.Has(layer); }
+  constexpr bool IsRotated(std::size_t layer) const { return rope_dim != 0 && !rope.unrotated.Has(layer); }
+  constexpr bool HasPreNorm() const {
+    return norm.placement == NormPlacement::kPre || norm.placement == NormPlacement::kSandwich;
+  }
+  constexpr bool HasPostNorm() const { return norm.placement != NormPlacement::kPre; }
 };
+
+// Every field, once: what compares, prints, stores and reads configurations field by field is made from this list.
+// (A test notices a field that is missing.)
+#define INLAY_CONFIG_FIELDS(FIELD)                                                                                   \
+  FIELD(architecture) FIELD(dim) FIELD(layers) FIELD(heads) FIELD(kv_heads) FIELD(head_dim) FIELD(value_dim)          \
+  FIELD(ffn_dim) FIELD(vocab) FIELD(context) FIELD(rope_dim) FIELD(rope_base) FIELD(rope_scale) FIELD(rope_scaling)   \
+  FIELD(norm_epsilon) FIELD(tied_embeddings) FIELD(window) FIELD(experts) FIELD(experts_per_token)                    \
+  FIELD(rope.unrotated) FIELD(rope.original_context) FIELD(rope.beta_fast) FIELD(rope.beta_slow)                      \
+  FIELD(rope.log_multiplier) FIELD(rope.attention_factor) FIELD(rope.local_base) FIELD(rope.style)                    \
+  FIELD(norm.kind) FIELD(norm.placement) FIELD(norm.bias) FIELD(norm.embedding) FIELD(norm.first_identity)            \
+  FIELD(attention.global) FIELD(attention.scale) FIELD(attention.softcap) FIELD(attention.temperature)                \
+  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.temperature_unrotated)      \
+  FIELD(attention.qk_norm) FIELD(attention.window_kind) FIELD(attention.qkv_bias) FIELD(attention.output_bias)        \
+  FIELD(attention.output_gate) FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
+  FIELD(expert.ffn_dim) FIELD(expert.shared_ffn_dim) FIELD(expert.leading_dense) FIELD(expert.step)                   \
+  FIELD(expert.groups) FIELD(expert.groups_used) FIELD(expert.scale) FIELD(expert.router) FIELD(expert.normalized)    \
+  FIELD(expert.router_bias) FIELD(expert.selection_bias) FIELD(expert.bias) FIELD(expert.scales_input)                \
+  FIELD(expert.shared_gate)                                                                                           \
+  FIELD(latent.rank) FIELD(latent.query_rank) FIELD(latent.head_dim) FIELD(latent.value_dim) FIELD(latent.key_rows)   \
+  FIELD(state.layers) FIELD(state.kernel) FIELD(state.inner_dim) FIELD(state.heads) FIELD(state.groups)               \
+  FIELD(state.key_dim) FIELD(state.kind) FIELD(state.tiled_groups)                                                    \
+  FIELD(activation) FIELD(gated) FIELD(ffn_bias) FIELD(parallel_residual) FIELD(learned_positions)                    \
+  FIELD(token_types) FIELD(embedding_scale) FIELD(residual_scale) FIELD(logit_divisor) FIELD(logit_softcap)           \
+  FIELD(output_bias) FIELD(logits) FIELD(pooling)
 
 // Limits that keep every product of two dimensions far from overflow, and that no published model comes near.
 inline constexpr std::uint32_t kMaxDimension = 1u << 22;
 inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 inline constexpr std::uint32_t kMaxHeads = 1u << 12;
-inline constexpr std::uint32_t kMaxHeadDim = 512;
+inline constexpr std::uint32_t kMaxHeadDim = 640;  // latent attention of DeepSeek V3: 512 + 64
+inline constexpr std::uint32_t kMaxStateKernel = 16;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
 inline constexpr std::uint32_t kMaxExperts = 1u << 10;
+
+namespace detail {
+constexpr bool IsScale(float value) { return value >= -1e6f && value <= 1e6f; }  // false for NaN
+constexpr bool IsPositive(float value) { return value >= 1e-6f && value <= 1e6f; }
+constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
+}  // namespace detail
 
 // Every rule a configuration must keep, once: RULE(field, message, condition on `c`). Validate turns a broken rule into
 // an error value (files), StaticSpec into a failed static_assert with the same words (compile-time configurations).
@@ -452,8 +784,10 @@ inline constexpr std::uint32_t kMaxExperts = 1u << 10;
   RULE("heads", "must be 1 .. 4096", c.heads >= 1 && c.heads <= kMaxHeads)                                            \
   RULE("kv_heads", "must be 1 .. heads and divide heads",                                                             \
        c.kv_heads >= 1 && c.kv_heads <= c.heads && c.heads % c.kv_heads == 0)                                         \
-  RULE("head_dim", "must be even and 2 .. 512", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
-  RULE("ffn_dim", "must be 1 .. 2^22", c.ffn_dim >= 1 && c.ffn_dim <= kMaxDimension)                                  \
+  RULE("head_dim", "must be even and 2 .. 640", c.head_dim >= 2 && c.head_dim <= kMaxHeadDim && c.head_dim % 2 == 0)  \
+  RULE("value_dim", "must be even and at most 640", c.value_dim <= kMaxHeadDim && c.value_dim % 2 == 0)               \
+  RULE("ffn_dim", "must be 1 .. 2^22, or 0 where layers keep states", \
+       c.ffn_dim <= kMaxDimension && (c.ffn_dim >= 1 || c.HasStates()))                                                \
   RULE("vocab", "must be 1 .. 2^22", c.vocab >= 1 && c.vocab <= kMaxDimension)                                        \
   RULE("context", "must be 1 .. 2^28", c.context >= 1 && c.context <= kMaxContext)                                    \
   RULE("rope_dim", "must be even and at most head_dim", c.rope_dim <= c.head_dim && c.rope_dim % 2 == 0)              \
@@ -462,7 +796,84 @@ inline constexpr std::uint32_t kMaxExperts = 1u << 10;
   RULE("norm_epsilon", "must be 0 .. 1", c.norm_epsilon >= 0.0f && c.norm_epsilon <= 1.0f)                            \
   RULE("experts", "must be at most 1024", c.experts <= kMaxExperts)                                                   \
   RULE("experts_per_token", "must be 1 .. experts, or 0 without experts",                                             \
-       c.experts == 0 ? c.experts_per_token == 0 : c.experts_per_token >= 1 && c.experts_per_token <= c.experts)
+       c.experts == 0 ? c.experts_per_token == 0 : c.experts_per_token >= 1 && c.experts_per_token <= c.experts)      \
+  RULE("rope.unrotated", "must repeat after at most 128 layers", c.rope.unrotated.period <= LayerPattern::kMaxPeriod)  \
+  RULE("rope.original_context", "must be 1 .. 2^28 with YaRN and LongRoPE",                                           \
+       c.rope.original_context <= kMaxContext &&                                                                      \
+           (c.rope.original_context >= 1 ||                                                                           \
+            (c.rope_scaling != RopeScaling::kYarn && c.rope_scaling != RopeScaling::kLongRope)))                      \
+  RULE("rope.beta_fast", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.beta_fast))                                 \
+  RULE("rope.beta_slow", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.beta_slow))                                 \
+  RULE("rope.log_multiplier", "must be 0 .. 1e6",                                                                     \
+       c.rope.log_multiplier >= 0.0f && c.rope.log_multiplier <= 1e6f)                                                \
+  RULE("rope.attention_factor", "must be 1e-6 .. 1e6", detail::IsPositive(c.rope.attention_factor))                   \
+  RULE("rope.local_base", "must be 1 .. 1e12, or 0",                                                                  \
+       c.rope.local_base == 0.0f || (c.rope.local_base >= 1.0f && c.rope.local_base <= 1e12f))                        \
+  RULE("attention.global", "must repeat after at most 128 layers",                                                    \
+       c.attention.global.period <= LayerPattern::kMaxPeriod)                                                         \
+  RULE("window", "must be at most 2^28", c.window <= kMaxContext)                                                     \
+  RULE("attention.window_kind", "a symmetric window needs attention that is not causal, and the others one that is",  \
+       c.window == 0 || c.attention.causal == (c.attention.window_kind != WindowKind::kSymmetric))                    \
+  RULE("attention.scale", "must be -1e6 .. 1e6", detail::IsScale(c.attention.scale))                                  \
+  RULE("attention.softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.attention.softcap))                          \
+  RULE("attention.temperature", "must be -1e6 .. 1e6", detail::IsScale(c.attention.temperature))                      \
+  RULE("attention.temperature_offset", "must be 0 .. 1e6",                                                            \
+       c.attention.temperature_offset >= 0.0f && c.attention.temperature_offset <= 1e6f)                              \
+  RULE("attention.temperature_length", "must be 1 .. 2^28 where there is a temperature",                              \
+       c.attention.temperature == 0.0f ||                                                                             \
+           (c.attention.temperature_length >= 1 && c.attention.temperature_length <= kMaxContext))                    \
+  RULE("norm.bias", "only LayerNorm has one", !c.norm.bias || c.norm.kind == NormKind::kLayer)                        \
+  RULE("expert.ffn_dim", "must be at most 2^22", c.expert.ffn_dim <= kMaxDimension)                                   \
+  RULE("expert.shared_ffn_dim", "must be at most 2^22", c.expert.shared_ffn_dim <= kMaxDimension)                     \
+  RULE("expert.leading_dense", "must be at most layers", c.expert.leading_dense <= c.layers)                          \
+  RULE("expert.step", "must be 1 .. 4096", c.expert.step >= 1 && c.expert.step <= kMaxLayers)                         \
+  RULE("expert.groups", "must divide experts, and hold at least two each",                                            \
+       c.expert.groups <= 1 || (c.experts % c.expert.groups == 0 && c.experts / c.expert.groups >= 2))                \
+  RULE("expert.groups_used", "must be 1 .. groups and hold experts_per_token",                                        \
+       c.expert.groups <= 1 ||                                                                                        \
+           (c.expert.groups_used >= 1 && c.expert.groups_used <= c.expert.groups &&                                   \
+            c.experts / c.expert.groups * c.expert.groups_used >= c.experts_per_token))                               \
+  RULE("latent.rank", "must be at most 512, and 0 where the other fields of latent are",                              \
+       c.latent.rank <= 512 && (c.latent.rank != 0 || c.latent == LatentConfig{}))                                     \
+  RULE("latent.query_rank", "must be at most 2^22", c.latent.query_rank <= kMaxDimension)                              \
+  RULE("latent.head_dim", "must be more than rope_dim and at most 640",                                                \
+       c.latent.rank == 0 || (c.latent.head_dim > c.rope_dim && c.latent.head_dim <= kMaxHeadDim))                     \
+  RULE("latent.value_dim", "must be 1 .. 640",                                                                         \
+       c.latent.rank == 0 || (c.latent.value_dim >= 1 && c.latent.value_dim <= kMaxHeadDim))                           \
+  RULE("latent", "needs kv_heads 1, head_dim rank + rope_dim and value_dim rank",                                      \
+       c.latent.rank == 0 ||                                                                                           \
+           (c.kv_heads == 1 && c.head_dim == c.latent.rank + c.rope_dim && c.value_width() == c.latent.rank))           \
+  RULE("latent", "has neither biases, norms of queries and keys, a gate nor a temperature",                            \
+       c.latent.rank == 0 || (!c.attention.qkv_bias && c.attention.qk_norm == QkNorm::kNone &&                         \
+                              !c.attention.output_gate && c.attention.temperature == 0.0f))                            \
+  RULE("state.layers", "must repeat after at most 128 layers, and be none without a kind",                             \
+       c.state.layers.period <= LayerPattern::kMaxPeriod && c.HasStates() == (c.state.kind != StateKind::kNone))       \
+  RULE("state.layers", "a layer with a state sees only what was before: needs causal attention",                       \
+       !c.HasStates() || c.attention.causal)                                                                           \
+  RULE("state.kernel", "must be 2 .. 16 where layers keep states",                                                     \
+       !c.HasStates() || (c.state.kernel >= 2 && c.state.kernel <= kMaxStateKernel))                                   \
+  RULE("state.heads", "must be 1 .. 4096 and divide state.inner_dim, of 1 .. 2^22",                                    \
+       c.state.kind <= StateKind::kConvolution ||                                                                      \
+           (c.state.heads >= 1 && c.state.heads <= kMaxHeads && c.state.inner_dim >= 1 &&                              \
+            c.state.inner_dim <= kMaxDimension && c.state.inner_dim % c.state.heads == 0))                             \
+  RULE("state.groups", "must be 1 .. state.heads and divide state.heads",                                              \
+       c.state.kind <= StateKind::kConvolution ||                                                                      \
+           (c.state.groups >= 1 && c.state.groups <= c.state.heads && c.state.heads % c.state.groups == 0))             \
+  RULE("state.key_dim", "must be 1 .. 512",                                                                            \
+       c.state.kind <= StateKind::kConvolution || (c.state.key_dim >= 1 && c.state.key_dim <= 512))                    \
+  RULE("expert.scale", "must be -1e6 .. 1e6", detail::IsScale(c.expert.scale))                                        \
+  RULE("activation", "the clamped SwiGLU needs a gate", c.gated || c.activation != Activation::kClampedSilu)          \
+  RULE("parallel_residual", "needs norms before the branches only, and no residual scale",                            \
+       !c.parallel_residual || (c.norm.placement == NormPlacement::kPre && c.residual_scale == 1.0f))                                               \
+  RULE("token_types", "must be at most 2^22", c.token_types <= kMaxDimension)                                         \
+  RULE("embedding_scale", "must be -1e6 .. 1e6", detail::IsScale(c.embedding_scale))                                  \
+  RULE("residual_scale", "must be -1e6 .. 1e6", detail::IsScale(c.residual_scale))                                    \
+  RULE("residual_scale", "is not for norms after the sum",                                                            \
+       c.residual_scale == 1.0f || c.norm.placement != NormPlacement::kResidual)                                      \
+  RULE("logit_divisor", "must be 1e-6 .. 1e6", detail::IsPositive(c.logit_divisor))                                   \
+  RULE("logit_softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.logit_softcap))                                  \
+  RULE("tied_embeddings", "a model without logits has no output matrix", c.logits || !c.tied_embeddings)              \
+  RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 
 // The first rule that the configuration breaks: kMismatch, naming the field.
 constexpr Result<void> Validate(const ModelConfig& c) {
@@ -477,6 +888,428 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_CONFIG_MODEL_CONFIG_HPP_
 
+// --- inlay/config/config_fields.hpp
+
+// The fields of ModelConfig as data: name, kind and place of each. Comparing, printing, storing and reading them is a loop
+// over this table instead of a list in every place that would forget the next field.
+#ifndef INLAY_CONFIG_CONFIG_FIELDS_HPP_
+#define INLAY_CONFIG_CONFIG_FIELDS_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+INLAY_BEGIN_NAMESPACE
+
+enum class ConfigFieldKind : std::uint8_t { kUnsigned, kFloat, kBool, kEnum, kPattern };
+
+// An enum of configurations: its name, and those of its enumerators in order.
+struct ConfigEnum {
+  std::string_view name;
+  std::span<const std::string_view> enumerators;
+};
+
+struct ConfigField {
+  std::string_view name;  // "dim", "rope.local_base"
+  ConfigFieldKind kind;
+  std::uint16_t offset;         // in ModelConfig
+  const ConfigEnum* enumeration;  // of kEnum
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr ConfigEnum kConfigEnum{};
+#define INLAY_DETAIL_ENUM(type, ...)                                \
+  inline constexpr std::string_view k##type##Names[] = {__VA_ARGS__}; \
+  template <>                                                       \
+  inline constexpr ConfigEnum kConfigEnum<type>{#type, k##type##Names};
+#define INLAY_DETAIL_FAMILY(enumerator, name) #enumerator,
+INLAY_DETAIL_ENUM(Architecture, INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY))
+#undef INLAY_DETAIL_FAMILY
+INLAY_DETAIL_ENUM(RopeScaling, "kNone", "kLinear", "kFactors", "kYarn", "kLongRope")
+INLAY_DETAIL_ENUM(RopeStyle, "kPairs", "kHalves")
+INLAY_DETAIL_ENUM(NormKind, "kRms", "kLayer")
+INLAY_DETAIL_ENUM(NormPlacement, "kPre", "kPost", "kSandwich", "kResidual")
+INLAY_DETAIL_ENUM(QkNorm, "kNone", "kHead", "kWidth", "kUnweighted")
+INLAY_DETAIL_ENUM(WindowKind, "kSliding", "kChunked", "kSymmetric")
+INLAY_DETAIL_ENUM(Activation, "kSilu", "kGelu", "kGeluErf", "kReluSquared", "kClampedSilu")
+INLAY_DETAIL_ENUM(Router, "kSoftmaxOfChosen", "kSoftmaxOfAll", "kSigmoid")
+INLAY_DETAIL_ENUM(StateKind, "kNone", "kConvolution", "kDelta", "kSpace")
+INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast")
+#undef INLAY_DETAIL_ENUM
+
+template <class T>
+constexpr ConfigField MakeConfigField(std::string_view name, std::size_t offset) {
+  constexpr ConfigFieldKind kKind = std::is_same_v<T, bool>            ? ConfigFieldKind::kBool
+                                    : std::is_same_v<T, float>         ? ConfigFieldKind::kFloat
+                                    : std::is_same_v<T, LayerPattern>  ? ConfigFieldKind::kPattern
+                                    : std::is_same_v<T, std::uint32_t> ? ConfigFieldKind::kUnsigned
+                                                                       : ConfigFieldKind::kEnum;
+  static_assert(kKind != ConfigFieldKind::kEnum || (sizeof(T) == 1 && !kConfigEnum<T>.enumerators.empty()),
+                "an enum of a configuration needs its names above");
+  return {name, kKind, static_cast<std::uint16_t>(offset), kKind == ConfigFieldKind::kEnum ? &kConfigEnum<T> : nullptr};
+}
+
+}  // namespace detail
+
+static_assert(std::is_standard_layout_v<ModelConfig> && std::is_trivially_copyable_v<ModelConfig>);
+
+inline constexpr ConfigField kConfigFields[] = {
+#define INLAY_DETAIL_FIELD(field) \
+  detail::MakeConfigField<decltype(ModelConfig{}.field)>(#field, offsetof(ModelConfig, field)),
+    INLAY_CONFIG_FIELDS(INLAY_DETAIL_FIELD)
+#undef INLAY_DETAIL_FIELD
+};
+
+constexpr std::size_t BytesOf(ConfigFieldKind kind) {
+  switch (kind) {
+    case ConfigFieldKind::kUnsigned:
+    case ConfigFieldKind::kFloat: return 4;
+    case ConfigFieldKind::kPattern: return sizeof(LayerPattern);
+    case ConfigFieldKind::kBool:
+    case ConfigFieldKind::kEnum: return 1;
+  }
+  return 0;
+}
+
+// A field of a configuration as its type T: std::uint32_t, float, bool, LayerPattern, or std::uint8_t for an enum.
+template <class T>
+T GetField(const ModelConfig& config, const ConfigField& field) {
+  T value;
+  std::memcpy(&value, reinterpret_cast<const char*>(&config) + field.offset, sizeof(T));
+  return value;
+}
+template <class T>
+void SetField(ModelConfig& config, const ConfigField& field, const T& value) {
+  std::memcpy(reinterpret_cast<char*>(&config) + field.offset, &value, sizeof(T));
+}
+
+// Whether two configurations have the same value (the same bits) in a field.
+inline bool SameField(const ModelConfig& a, const ModelConfig& b, const ConfigField& field) {
+  return std::memcmp(reinterpret_cast<const char*>(&a) + field.offset, reinterpret_cast<const char*>(&b) + field.offset,
+                     BytesOf(field.kind)) == 0;
+}
+
+// Whether a file's model is the one compiled in: kMismatch, naming the first field that differs. The trained context may
+// differ, unless there is a table with a row for each of its positions.
+inline Result<void> RequireSameModel(const ModelConfig& compiled, const ModelConfig& file) {
+  ModelConfig expected = compiled;
+  if (!compiled.learned_positions) expected.context = file.context;
+  if (expected == file) return {};
+  for (const ConfigField& field : kConfigFields) {
+    if (SameField(expected, file, field)) continue;
+    if (field.kind == ConfigFieldKind::kUnsigned) {
+      return Fail(ErrorCode::kMismatch, field.name, "the file has ", GetField<std::uint32_t>(file, field),
+                  ", this model type is compiled for ", GetField<std::uint32_t>(expected, field));
+    }
+    return Fail(ErrorCode::kMismatch, field.name, "differs from what this model type is compiled for");
+  }
+  return Fail(ErrorCode::kMismatch, "configuration", "differs from what this model type is compiled for");
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_CONFIG_CONFIG_FIELDS_HPP_
+
+// --- inlay/config/families.hpp
+
+// Families: what the models of one GGUF architecture have in common, and where their files differ from the usual names.
+// A new family is an entry here, and new code in layers/ only for what no other family does.
+// Sources: each publisher's modelling code and config.json; the names and defaults are those of GGUF files in circulation.
+#ifndef INLAY_CONFIG_FAMILIES_HPP_
+#define INLAY_CONFIG_FAMILIES_HPP_
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// A tensor that a family's files call by another name than the usual one; without "blk.N.".
+struct TensorRename {
+  std::string_view usual;
+  std::string_view name;
+};
+
+struct Family {
+  ModelConfig features;  // dimensions and constants that a file's keys give are defaults only
+  std::span<const TensorRename> renames{};
+  // What follows from a file's numbers; called when they have been read. nullptr: nothing.
+  void (*derive)(ModelConfig&) = nullptr;
+
+  constexpr std::string_view name() const { return Name(features.architecture); }
+  constexpr std::string_view FileName(std::string_view usual) const {
+    for (const TensorRename& rename : renames) {
+      if (rename.usual == usual) return rename.name;
+    }
+    return usual;
+  }
+};
+
+namespace detail {
+
+inline constexpr NormConfig kLayerNorm{.kind = NormKind::kLayer, .bias = true};
+
+// BERT's blocks: LayerNorm after each sum, every token sees every other, embeddings instead of logits.
+inline constexpr NormConfig kBertNorm{.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true,
+                                      .embedding = true};
+inline constexpr TensorRename kBertNames[] = {
+    {"post_attention_norm.weight", "attn_output_norm.weight"}, {"post_attention_norm.bias", "attn_output_norm.bias"},
+    {"post_ffw_norm.weight", "layer_output_norm.weight"},      {"post_ffw_norm.bias", "layer_output_norm.bias"},
+};
+
+// Only the norm before the feed-forward network; in a pre-norm model "after attention" is the same place.
+inline constexpr TensorRename kPostAttentionIsFfnNorm[] = {{"ffn_norm.weight", "post_attention_norm.weight"}};
+
+// LFM2's convolutions, and its name of the last norm.
+inline constexpr TensorRename kLfm2Names[] = {
+    {"output_norm.weight", "token_embd_norm.weight"},
+    {"ssm_conv1d.weight", "shortconv.conv.weight"},
+    {"ssm_out.weight", "shortconv.out_proj.weight"},
+};
+inline constexpr StateConfig kLfm2State{.kind = StateKind::kConvolution};
+
+// Qwen3-Next and Qwen 3.5: three layers of gated DeltaNet, then one that attends, with gated results.
+inline constexpr StateConfig kDeltaState{.layers = LayerPattern::AllButLastOf(4), .kind = StateKind::kDelta};
+inline constexpr StateConfig kTiledDeltaState{.layers = LayerPattern::AllButLastOf(4), .kind = StateKind::kDelta,
+                                              .tiled_groups = true};
+inline constexpr AttentionConfig kGatedAttention{.qk_norm = QkNorm::kHead, .output_gate = true};
+
+// The low-rank form of keys and values in its two spellings (with and without absorbed matrices) becomes one, and the
+// scale takes in YaRN's correction: (1 + m ln scale)^2 with the multiplier m of the file, 0.1 when it has none. A model
+// with a multiplier does not also magnify what is rotated (log_multiplier 1 says that).
+inline void DeepSeekLatents(ModelConfig& c) {
+  if (c.latent.rank == 0) return;
+  if (c.latent.head_dim == 0) c.latent.head_dim = c.head_dim;
+  if (c.latent.value_dim == 0) c.latent.value_dim = static_cast<std::uint32_t>(c.value_width());
+  c.kv_heads = 1;
+  c.head_dim = c.latent.rank + c.rope_dim;
+  c.value_dim = c.latent.rank;
+  if (c.attention.scale != 0.0f || c.latent.head_dim == 0) return;
+  double magnitude = static_cast<double>(c.rope.attention_factor);
+  if (c.rope_scaling == RopeScaling::kYarn && c.rope_scale > 1.0f) {
+    const double multiplier = c.rope.log_multiplier == 0.0f ? 0.1 : static_cast<double>(c.rope.log_multiplier);
+    magnitude *= 1.0 + multiplier * std::log(static_cast<double>(c.rope_scale));
+    if (c.rope.log_multiplier != 0.0f) c.rope.log_multiplier = 1.0f;
+  }
+  c.attention.scale = static_cast<float>(magnitude * magnitude / std::sqrt(static_cast<double>(c.latent.head_dim)));
+}
+
+// Files of models that never attend give no heads.
+inline void NoAttention(ModelConfig& c) {
+  c.state.layers = LayerPattern::All();
+  c.heads = c.kv_heads = 1;
+  c.head_dim = 2;
+  c.value_dim = c.rope_dim = 0;
+}
+
+inline void NoRotation(ModelConfig& c) { c.rope_dim = 0; }
+inline void GemmaScale(ModelConfig& c) { c.embedding_scale = std::sqrt(static_cast<float>(c.dim)); }
+// The 27B models scale by the width per head instead of the head's width (Gemma's config.py, query_pre_attn_scalar).
+inline void GemmaScales(ModelConfig& c, std::uint32_t layers_of_27b) {
+  GemmaScale(c);
+  if (c.layers == layers_of_27b && c.heads != 0) c.attention.scale = 1.0f / std::sqrt(static_cast<float>(c.dim / c.heads));
+}
+
+}  // namespace detail
+
+inline constexpr std::array kFamilies = {
+    Family{.features = {.architecture = Architecture::kLlama}},
+    // Ministral 3: YaRN, and queries that grow beyond the original context.
+    Family{.features = {.architecture = Architecture::kMistral3},
+           .derive = [](ModelConfig& c) { c.attention.temperature_length = c.rope.original_context; }},
+    Family{.features = {.architecture = Architecture::kLlama4,
+                        .window = 8192,
+                        .rope = {.unrotated = LayerPattern::LastOf(4)},
+                        .attention = {.global = LayerPattern::LastOf(4),
+                                      .temperature = 0.1f,
+                                      .temperature_offset = 1.0f,
+                                      .temperature_length = 8192,
+                                      .temperature_unrotated = true,
+                                      .qk_norm = QkNorm::kUnweighted,
+                                      .window_kind = WindowKind::kChunked},
+                        .expert = {.router = Router::kSigmoid, .scales_input = true}},
+           .derive = [](ModelConfig& c) {
+             c.expert.shared_ffn_dim = static_cast<std::uint32_t>(c.expert_ffn_dim());
+             if (c.experts == 128) c.attention.qk_norm = QkNorm::kNone;  // Maverick
+             // All published models have chunks of 8192, whatever their files say.
+             if (c.window != 0) c.window = 8192;
+           }},
+    Family{.features = {.architecture = Architecture::kQwen2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qkv_bias = true}}},
+    Family{.features = {.architecture = Architecture::kQwen3,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead}}},
+    Family{.features = {.architecture = Architecture::kQwen3Moe,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead}}},
+    Family{.features = {.architecture = Architecture::kPhi3, .rope = {.style = RopeStyle::kHalves}}},
+    Family{.features = {.architecture = Architecture::kGemma,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .activation = Activation::kGelu},
+           .derive = detail::GemmaScale},
+    Family{.features = {.architecture = Architecture::kGemma2,
+                        .norm_epsilon = 1e-6f,
+                        .window = 4096,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(2), .softcap = 50.0f},
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = [](ModelConfig& c) { detail::GemmaScales(c, 46); }},
+    Family{.features = {.architecture = Architecture::kGemma3,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead},
+                        .activation = Activation::kGelu},
+           .derive = [](ModelConfig& c) { detail::GemmaScales(c, 62); }},
+    Family{.features = {.architecture = Architecture::kSmolLm3, .rope = {.unrotated = LayerPattern::LastOf(4)}}},
+    // OLMo 3 is OLMo 2 with windows; only layers without one have their positions scaled.
+    Family{.features = {.architecture = Architecture::kOlmo2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kPost},
+                        .attention = {.global = LayerPattern::LastOf(4), .qk_norm = QkNorm::kWidth}},
+           .derive = [](ModelConfig& c) {
+             if (c.window != 0 && c.rope.local_base == 0.0f && c.rope_scaling != RopeScaling::kNone) {
+               c.rope.local_base = c.rope_base;
+             }
+           }},
+    Family{.features = {.architecture = Architecture::kGranite}},
+    Family{.features = {.architecture = Architecture::kGraniteMoe}},
+    Family{.features = {.architecture = Architecture::kGpt2,
+                        .norm = detail::kLayerNorm,
+                        .attention = {.qkv_bias = true, .output_bias = true},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .ffn_bias = true,
+                        .learned_positions = true},
+           .derive = detail::NoRotation},
+    Family{.features = {.architecture = Architecture::kGptNeoX,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kLayerNorm,
+                        .attention = {.qkv_bias = true, .output_bias = true},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .ffn_bias = true,
+                        .parallel_residual = true}},
+    Family{.features = {.architecture = Architecture::kGptOss,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.global = LayerPattern::LastOf(2),
+                                      .qkv_bias = true,
+                                      .output_bias = true,
+                                      .sinks = true},
+                        .expert = {.router_bias = true, .bias = true},
+                        .activation = Activation::kClampedSilu},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kBert,
+                        .norm_epsilon = 1e-12f,
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .learned_positions = true,
+                        .logits = false},
+           .renames = detail::kBertNames,
+           .derive = detail::NoRotation},
+    Family{.features = {.architecture = Architecture::kNomicBert,
+                        .norm_epsilon = 1e-12f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .logits = false},
+           .renames = detail::kBertNames},
+    Family{.features = {.architecture = Architecture::kModernBert,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.kind = NormKind::kLayer, .embedding = true},
+                        .attention = {.global = LayerPattern::FirstOf(3),
+                                      .window_kind = WindowKind::kSymmetric,
+                                      .causal = false},
+                        .activation = Activation::kGelu,
+                        .logits = false}},
+    Family{.features = {.architecture = Architecture::kGemmaEmbedding,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(6),
+                                      .qk_norm = QkNorm::kHead,
+                                      .window_kind = WindowKind::kSymmetric,
+                                      .causal = false},
+                        .activation = Activation::kGelu,
+                        .logits = false},
+           .derive = detail::GemmaScale},
+    Family{.features = {.architecture = Architecture::kLfm2,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .state = detail::kLfm2State},
+           .renames = detail::kLfm2Names},
+    Family{.features = {.architecture = Architecture::kLfm2Moe,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .expert = {.router = Router::kSigmoid, .normalized = true},
+                        .state = detail::kLfm2State},
+           .renames = detail::kLfm2Names},
+    Family{.features = {.architecture = Architecture::kDeepSeek2,
+                        .norm_epsilon = 1e-6f,
+                        .expert = {.router = Router::kSoftmaxOfAll}},
+           .derive = detail::DeepSeekLatents},
+    Family{.features = {.architecture = Architecture::kQwen3Next,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .expert = {.shared_gate = true},
+                        .state = detail::kDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kQwen35,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .state = detail::kTiledDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kQwen35Moe,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .attention = detail::kGatedAttention,
+                        .expert = {.shared_gate = true},
+                        .state = detail::kTiledDeltaState},
+           .renames = detail::kPostAttentionIsFfnNorm},
+    Family{.features = {.architecture = Architecture::kGraniteHybrid, .state = {.kind = StateKind::kSpace}}},
+    Family{.features = {.architecture = Architecture::kMamba2, .state = {.kind = StateKind::kSpace}},
+           .derive = detail::NoAttention},
+};
+
+// Every architecture has its family, in the order of the enumerators.
+constexpr const Family& FamilyOf(Architecture architecture) { return kFamilies[static_cast<std::size_t>(architecture)]; }
+static_assert([] {
+  std::size_t count = 0;
+#define INLAY_DETAIL_FAMILY(enumerator, name) \
+  if (FamilyOf(Architecture::enumerator).features.architecture != Architecture::enumerator) return false; \
+  ++count;
+  INLAY_ARCHITECTURES(INLAY_DETAIL_FAMILY)
+#undef INLAY_DETAIL_FAMILY
+  return count == kFamilies.size();
+}());
+
+// nullptr when no family has that name.
+constexpr const Family* FindFamily(std::string_view name) {
+  for (const Family& family : kFamilies) {
+    if (family.name() == name) return &family;
+  }
+  return nullptr;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_CONFIG_FAMILIES_HPP_
+
 // --- inlay/config/known_models.hpp
 
 // The published shapes of well-known models, for compile-time specialisation and for synthetic benchmark files.
@@ -489,6 +1322,10 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
+// The model of this repository, examples/tiny/inlay-tiny.gguf.
+inline constexpr ModelConfig kInlayTiny{.dim = 128, .layers = 6, .heads = 4, .kv_heads = 2, .head_dim = 32,
+                                        .ffn_dim = 384, .vocab = 1024, .context = 512, .rope_dim = 32,
+                                        .tied_embeddings = true};
 inline constexpr ModelConfig kStories260K{.dim = 64, .layers = 5, .heads = 8, .kv_heads = 4, .head_dim = 8,
                                           .ffn_dim = 172, .vocab = 512, .context = 512, .rope_dim = 8,
                                           .tied_embeddings = true};
@@ -543,6 +1380,65 @@ inline constexpr ModelConfig kSmolLM2_1_7B{.dim = 2048, .layers = 24, .heads = 3
                                            .ffn_dim = 8192, .vocab = 49152, .context = 8192, .rope_dim = 64,
                                            .rope_base = 130000.0f, .tied_embeddings = true};
 
+inline constexpr ModelConfig kLfm2_1_2B{
+    .architecture = Architecture::kLfm2, .dim = 2048, .layers = 16, .heads = 32, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 8192, .vocab = 65536, .context = 128000, .rope_dim = 64, .rope_base = 1000000.0f, .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead},
+    .state = {.layers = LayerPattern::AllBut(15, {2, 5, 8, 10, 12, 14}), .kernel = 3, .kind = StateKind::kConvolution}};
+
+// Latent attention: head_dim and value_dim are those of the cache. YaRN's factor 40 is in attention.scale.
+inline constexpr ModelConfig kDeepSeekV2Lite{
+    .architecture = Architecture::kDeepSeek2, .dim = 2048, .layers = 27, .heads = 16, .kv_heads = 1, .head_dim = 576,
+    .value_dim = 512, .ffn_dim = 10944, .vocab = 102400, .context = 163840, .rope_dim = 64, .rope_scale = 40.0f,
+    .rope_scaling = RopeScaling::kYarn, .norm_epsilon = 1e-6f, .experts = 64, .experts_per_token = 6,
+    .rope = {.original_context = 4096, .log_multiplier = 1.0f},
+    .attention = {.scale = 0.114721388f},
+    .expert = {.ffn_dim = 1408, .shared_ffn_dim = 2816, .leading_dense = 1, .router = Router::kSoftmaxOfAll},
+    .latent = {.rank = 512, .head_dim = 192, .value_dim = 128}};
+inline constexpr ModelConfig kDeepSeekV3{
+    .architecture = Architecture::kDeepSeek2, .dim = 7168, .layers = 61, .heads = 128, .kv_heads = 1, .head_dim = 576,
+    .value_dim = 512, .ffn_dim = 18432, .vocab = 129280, .context = 163840, .rope_dim = 64, .rope_scale = 40.0f,
+    .rope_scaling = RopeScaling::kYarn, .norm_epsilon = 1e-6f, .experts = 256, .experts_per_token = 8,
+    .rope = {.original_context = 4096, .log_multiplier = 1.0f},
+    .attention = {.scale = 0.135233775f},
+    .expert = {.ffn_dim = 2048, .shared_ffn_dim = 2048, .leading_dense = 3, .groups = 8, .groups_used = 4, .scale = 2.5f,
+               .router = Router::kSigmoid, .normalized = true, .selection_bias = true},
+    .latent = {.rank = 512, .query_rank = 1536, .head_dim = 192, .value_dim = 128}};
+
+// Without the layers that predict further tokens.
+inline constexpr ModelConfig kQwen3Next_80B_A3B{
+    .architecture = Architecture::kQwen3Next, .dim = 2048, .layers = 48, .heads = 16, .kv_heads = 2, .head_dim = 256,
+    .ffn_dim = 5120, .vocab = 151936, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .experts = 512, .experts_per_token = 10,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
+    .expert = {.ffn_dim = 512, .shared_ffn_dim = 512, .shared_gate = true},
+    .state = {.layers = LayerPattern::AllButLastOf(4), .kernel = 4, .inner_dim = 4096, .heads = 32, .groups = 16,
+              .key_dim = 128, .kind = StateKind::kDelta}};
+inline constexpr ModelConfig kQwen3_5_9B{
+    .architecture = Architecture::kQwen35, .dim = 4096, .layers = 32, .heads = 16, .kv_heads = 4, .head_dim = 256,
+    .ffn_dim = 12288, .vocab = 248320, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
+    .state = {.layers = LayerPattern::AllButLastOf(4), .kernel = 4, .inner_dim = 4096, .heads = 32, .groups = 16,
+              .key_dim = 128, .kind = StateKind::kDelta, .tiled_groups = true}};
+inline constexpr ModelConfig kGranite4HMicro{
+    .architecture = Architecture::kGraniteHybrid, .dim = 2048, .layers = 40, .heads = 32, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 8192, .vocab = 100352, .context = 1048576, .tied_embeddings = true,
+    .attention = {.scale = 0.015625f},
+    .state = {.layers = LayerPattern::AllBut(10, {5}), .kernel = 4, .inner_dim = 4096, .heads = 64, .groups = 1,
+              .key_dim = 128, .kind = StateKind::kSpace},
+    .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 8.0f};
+inline constexpr ModelConfig kGranite4HTiny{
+    .architecture = Architecture::kGraniteHybrid, .dim = 1536, .layers = 40, .heads = 12, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 512, .vocab = 100352, .context = 1048576, .tied_embeddings = true, .experts = 64, .experts_per_token = 6,
+    .attention = {.scale = 0.0078125f},
+    .expert = {.shared_ffn_dim = 1024},
+    .state = {.layers = LayerPattern::AllBut(10, {5}), .kernel = 4, .inner_dim = 3072, .heads = 48, .groups = 1,
+              .key_dim = 128, .kind = StateKind::kSpace},
+    .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 6.0f};
+
 struct KnownModel {
   std::string_view name;        // for people and command lines
   std::string_view identifier;  // the constant's name
@@ -550,6 +1446,7 @@ struct KnownModel {
 };
 
 inline constexpr std::array kKnownModels = {
+    KnownModel{"inlay-tiny", "kInlayTiny", &kInlayTiny},
     KnownModel{"stories260K", "kStories260K", &kStories260K},
     KnownModel{"stories15M", "kStories15M", &kStories15M},
     KnownModel{"stories42M", "kStories42M", &kStories42M},
@@ -568,6 +1465,13 @@ inline constexpr std::array kKnownModels = {
     KnownModel{"smollm2-135m", "kSmolLM2_135M", &kSmolLM2_135M},
     KnownModel{"smollm2-360m", "kSmolLM2_360M", &kSmolLM2_360M},
     KnownModel{"smollm2-1.7b", "kSmolLM2_1_7B", &kSmolLM2_1_7B},
+    KnownModel{"lfm2-1.2b", "kLfm2_1_2B", &kLfm2_1_2B},
+    KnownModel{"deepseek-v2-lite", "kDeepSeekV2Lite", &kDeepSeekV2Lite},
+    KnownModel{"deepseek-v3", "kDeepSeekV3", &kDeepSeekV3},
+    KnownModel{"qwen3-next-80b-a3b", "kQwen3Next_80B_A3B", &kQwen3Next_80B_A3B},
+    KnownModel{"qwen3.5-9b", "kQwen3_5_9B", &kQwen3_5_9B},
+    KnownModel{"granite-4.0-h-micro", "kGranite4HMicro", &kGranite4HMicro},
+    KnownModel{"granite-4.0-h-tiny", "kGranite4HTiny", &kGranite4HTiny},
 };
 
 // nullptr when no model of that name is known.
@@ -653,9 +1557,19 @@ struct StaticSpec {
 
   // Columns of the matrices that read the residual stream, the attention output and the feed-forward network.
   static constexpr auto dim() { return detail::ColumnsExtent<kConfig.dim>(); }
-  static constexpr auto q_dim() { return detail::ColumnsExtent<kConfig.q_dim()>(); }
+  static constexpr auto mixed_dim() { return detail::ColumnsExtent<kConfig.mixed_dim()>(); }
   static constexpr auto ffn_dim() { return detail::ColumnsExtent<kConfig.ffn_dim>(); }
+  static constexpr auto expert_ffn_dim() { return detail::ColumnsExtent<kConfig.expert_ffn_dim()>(); }
+  static constexpr auto shared_ffn_dim() { return detail::ColumnsExtent<kConfig.expert.shared_ffn_dim>(); }
   static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
+  static constexpr auto value_dim() {
+    if constexpr (kConfig.latent.rank == 0) {
+      return StaticExtent<kConfig.value_width()>{};
+    } else {
+      return DynamicExtent{kConfig.value_width()};  // values lie in the keys: see kernels/attention-inl.hpp
+    }
+  }
+  static constexpr auto state_inner_dim() { return detail::ColumnsExtent<kConfig.state_inner_dim()>(); }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -667,13 +1581,28 @@ class DynamicSpec {
   constexpr const ModelConfig& config() const { return config_; }
 
   constexpr DynamicExtent dim() const { return {config_.dim}; }
-  constexpr DynamicExtent q_dim() const { return {config_.q_dim()}; }
+  constexpr DynamicExtent mixed_dim() const { return {config_.mixed_dim()}; }
   constexpr DynamicExtent ffn_dim() const { return {config_.ffn_dim}; }
+  constexpr DynamicExtent expert_ffn_dim() const { return {config_.expert_ffn_dim()}; }
+  constexpr DynamicExtent shared_ffn_dim() const { return {config_.expert.shared_ffn_dim}; }
   constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
+  constexpr DynamicExtent value_dim() const { return {config_.value_width()}; }
+  constexpr DynamicExtent state_inner_dim() const { return {config_.state_inner_dim()}; }
 
  private:
   ModelConfig config_;
 };
+
+// Whether a model of this spec may have a feature: what a static model lacks is not even compiled. `feature` is a
+// function of the configuration, without captures.
+template <class Spec, class Feature>
+constexpr bool MayHave(Feature feature) {
+  if constexpr (Spec::kIsStatic) {
+    return feature(Spec::config());
+  } else {
+    return true;
+  }
+}
 
 INLAY_END_NAMESPACE
 
@@ -901,9 +1830,15 @@ INLAY_END_NAMESPACE
 #include <span>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 INLAY_BEGIN_NAMESPACE
 
-// Owns `size` bytes that start at a multiple of kAlignment; uninitialised. Movable, not copyable.
+// Owns `size` bytes that start at a multiple of kAlignment; uninitialised. Movable, not copyable. Large buffers ask the
+// system for huge pages (Linux, where it grants them on request): weights are read end to end for every token, and with
+// pages of 4 KiB the processor would look up a new one every 64 cache lines.
 class OwnedBuffer {
  public:
   OwnedBuffer() = default;
@@ -914,14 +1849,18 @@ class OwnedBuffer {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~OwnedBuffer() { ::operator delete(data_, std::align_val_t{kAlignment}); }
+  ~OwnedBuffer() { ::operator delete(data_, Alignment(size_)); }
 
   // kOutOfMemory when the heap refuses. Never throws.
   static Result<OwnedBuffer> Create(std::size_t size, std::string_view what = "memory") {
     OwnedBuffer buffer;
     if (size != 0) {
-      buffer.data_ = static_cast<std::byte*>(::operator new(size, std::align_val_t{kAlignment}, std::nothrow));
+      buffer.data_ = static_cast<std::byte*>(::operator new(size, Alignment(size), std::nothrow));
       if (buffer.data_ == nullptr) return Fail(ErrorCode::kOutOfMemory, what, "needs ", size, " bytes");
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+      // Only whole pages, so that no more memory is used. A refusal changes nothing but the speed.
+      if (size >= kHugePageMinimum) ::madvise(buffer.data_, size / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
     }
     buffer.size_ = size;
     return buffer;
@@ -932,6 +1871,13 @@ class OwnedBuffer {
   std::size_t size() const { return size_; }
 
  private:
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+  static constexpr std::size_t kHugePageMinimum = 4 * kHugePage;
+
+  static constexpr std::align_val_t Alignment(std::size_t size) {
+    return std::align_val_t{size >= kHugePageMinimum ? kHugePage : std::size_t{kAlignment}};
+  }
+
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
@@ -1104,6 +2050,103 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_CORE_TOKEN_HPP_
 
+// --- inlay/files/byte_reader.hpp
+
+// What the readers of files share: steps through bytes that say whether they stayed inside, text checks, and sorting without
+// memory or recursion.
+#ifndef INLAY_FILES_BYTE_READER_HPP_
+#define INLAY_FILES_BYTE_READER_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+template <class T>
+T LoadAs(const std::byte* from) {
+  T value;
+  std::memcpy(&value, from, sizeof(T));
+  return value;
+}
+
+// Well-formed UTF-8 (no overlong forms, surrogates or values beyond U+10FFFF) without NUL.
+inline bool IsPlainUtf8(std::string_view text) {
+  const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  for (std::size_t i = 0; i < text.size();) {
+    const unsigned lead = byte_at(i);
+    if (lead == 0) return false;
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+    if (lead < 0xC2 || lead > 0xF4 || text.size() - i < length) return false;
+    for (std::size_t k = 1; k < length; ++k) {
+      if ((byte_at(i + k) & 0xC0) != 0x80) return false;
+    }
+    const unsigned second = byte_at(i + 1);
+    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
+        (lead == 0xF4 && second > 0x8F)) {
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
+// Reads forward through bytes; every step says whether it stayed inside.
+class ByteReader {
+ public:
+  explicit ByteReader(std::span<const std::byte> bytes, std::uint64_t at = 0) : bytes_(bytes), at_(at) {}
+
+  std::uint64_t at() const { return at_; }
+  std::uint64_t remaining() const { return bytes_.size() - at_; }
+  const std::byte* here() const { return bytes_.data() + at_; }
+
+  [[nodiscard]] bool Skip(std::uint64_t count) {
+    if (count > remaining()) return false;
+    at_ += count;
+    return true;
+  }
+  template <class T>
+  [[nodiscard]] bool Read(T& value) {
+    if (remaining() < sizeof(T)) return false;
+    value = LoadAs<T>(here());
+    at_ += sizeof(T);
+    return true;
+  }
+  [[nodiscard]] bool ReadString(std::string_view& text) {
+    std::uint64_t length = 0;
+    if (!Read(length) || length > remaining()) return false;
+    text = {reinterpret_cast<const char*>(here()), static_cast<std::size_t>(length)};
+    at_ += length;
+    return true;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::uint64_t at_;
+};
+
+// Sorts indices by a key in place: O(n log n) for every input, no recursion, no memory.
+template <class Less>
+void SortIndices(std::span<std::uint32_t> indices, Less less) {
+  std::make_heap(indices.begin(), indices.end(), less);
+  std::sort_heap(indices.begin(), indices.end(), less);
+}
+
+}  // namespace detail
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FILES_BYTE_READER_HPP_
+
 // --- inlay/formats/weight_type.hpp
 
 // The weight types of GGUF: names, numbers on disk and block sizes. The one table every other part looks things up in.
@@ -1127,11 +2170,18 @@ enum class WeightType : std::uint8_t {
   kQ5_0 = 6,
   kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
   kI8 = 24,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
+  kMXFP4 = 39,
 };
 
 struct WeightTypeInfo {
@@ -1143,12 +2193,25 @@ struct WeightTypeInfo {
 };
 
 inline constexpr std::array kWeightTypes = {
-    WeightTypeInfo{WeightType::kF32, "F32", 1, 4, true},      WeightTypeInfo{WeightType::kF16, "F16", 1, 2, true},
-    WeightTypeInfo{WeightType::kBF16, "BF16", 1, 2, true},    WeightTypeInfo{WeightType::kQ8_0, "Q8_0", 32, 34, true},
-    WeightTypeInfo{WeightType::kQ4_0, "Q4_0", 32, 18, true},  WeightTypeInfo{WeightType::kQ4_1, "Q4_1", 32, 20, true},
-    WeightTypeInfo{WeightType::kQ5_0, "Q5_0", 32, 22, true},  WeightTypeInfo{WeightType::kQ5_1, "Q5_1", 32, 24, true},
-    WeightTypeInfo{WeightType::kQ4_K, "Q4_K", 256, 144, true}, WeightTypeInfo{WeightType::kQ5_K, "Q5_K", 256, 176, true},
-    WeightTypeInfo{WeightType::kQ6_K, "Q6_K", 256, 210, true}, WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
+    WeightTypeInfo{WeightType::kF32, "F32", 1, 4, true},
+    WeightTypeInfo{WeightType::kF16, "F16", 1, 2, true},
+    WeightTypeInfo{WeightType::kBF16, "BF16", 1, 2, true},
+    WeightTypeInfo{WeightType::kQ8_0, "Q8_0", 32, 34, true},
+    WeightTypeInfo{WeightType::kQ4_0, "Q4_0", 32, 18, true},
+    WeightTypeInfo{WeightType::kQ4_1, "Q4_1", 32, 20, true},
+    WeightTypeInfo{WeightType::kQ5_0, "Q5_0", 32, 22, true},
+    WeightTypeInfo{WeightType::kQ5_1, "Q5_1", 32, 24, true},
+    WeightTypeInfo{WeightType::kIQ4_NL, "IQ4_NL", 32, 18, true},
+    WeightTypeInfo{WeightType::kMXFP4, "MXFP4", 32, 17, true},
+    WeightTypeInfo{WeightType::kQ2_K, "Q2_K", 256, 84, true},
+    WeightTypeInfo{WeightType::kQ3_K, "Q3_K", 256, 110, true},
+    WeightTypeInfo{WeightType::kQ4_K, "Q4_K", 256, 144, true},
+    WeightTypeInfo{WeightType::kQ5_K, "Q5_K", 256, 176, true},
+    WeightTypeInfo{WeightType::kQ6_K, "Q6_K", 256, 210, true},
+    WeightTypeInfo{WeightType::kIQ4_XS, "IQ4_XS", 256, 136, true},
+    WeightTypeInfo{WeightType::kTQ1_0, "TQ1_0", 256, 54, true},
+    WeightTypeInfo{WeightType::kTQ2_0, "TQ2_0", 256, 66, true},
+    WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
 };
 
 // nullptr when the library does not know the type.
@@ -1171,25 +2234,18 @@ constexpr std::string_view Name(WeightType type) { return Info(type).name; }
 constexpr std::string_view NameOfUnreadType(std::uint32_t id) {
   switch (id) {
     case 9: return "Q8_1";
-    case 10: return "Q2_K";
-    case 11: return "Q3_K";
     case 15: return "Q8_K";
     case 16: return "IQ2_XXS";
     case 17: return "IQ2_XS";
     case 18: return "IQ3_XXS";
     case 19: return "IQ1_S";
-    case 20: return "IQ4_NL";
     case 21: return "IQ3_S";
     case 22: return "IQ2_S";
-    case 23: return "IQ4_XS";
     case 25: return "I16";
     case 26: return "I32";
     case 27: return "I64";
     case 28: return "F64";
     case 29: return "IQ1_M";
-    case 34: return "TQ1_0";
-    case 35: return "TQ2_0";
-    case 39: return "MXFP4";
     case 40: return "NVFP4";
     case 41: return "Q1_0";
     case 42: return "Q2_0";
@@ -1211,8 +2267,9 @@ struct Formats {
 
 // Every type that has kernels.
 using AllFormats = Formats<WeightType::kF32, WeightType::kF16, WeightType::kBF16, WeightType::kQ8_0, WeightType::kQ4_0,
-                           WeightType::kQ4_1, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kQ4_K, WeightType::kQ5_K,
-                           WeightType::kQ6_K>;
+                           WeightType::kQ4_1, WeightType::kQ5_0, WeightType::kQ5_1, WeightType::kIQ4_NL,
+                           WeightType::kMXFP4, WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K,
+                           WeightType::kQ6_K, WeightType::kIQ4_XS, WeightType::kTQ1_0, WeightType::kTQ2_0>;
 
 INLAY_END_NAMESPACE
 
@@ -1233,6 +2290,17 @@ INLAY_BEGIN_NAMESPACE
 
 // Files are little-endian and their numbers are used in place.
 static_assert(std::endian::native == std::endian::little, "inlay reads weights in place: little-endian targets only");
+
+// The levels of IQ4_NL and IQ4_XS, denser around zero as trained weights are.
+inline constexpr std::int8_t kIq4Levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// The levels of MXFP4: twice the numbers of its 4-bit float (2 bits of exponent, 1 of mantissa, the sign on top).
+inline constexpr std::int8_t kMxfp4Levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+// The largest exponent with which every level is a finite float.
+inline constexpr std::uint8_t kMostMxfp4Exponent = 252;
+// The scale of an MXFP4 block, 2^(e - 128): half of what its exponent says, because the levels are twice theirs.
+constexpr float Mxfp4Scale(std::uint8_t e) {
+  return std::bit_cast<float>(e < 2 ? std::uint32_t{0x00200000} << e : (std::uint32_t{e} - 1) << 23);
+}
 
 // Scales (d, m, dmin) are binary16 bit patterns. A block in a file need not be aligned: copy it out with memcpy.
 
@@ -1270,6 +2338,36 @@ struct BlockQ5_1 {
   std::uint8_t qs[16];
 };
 
+// 32 values, value = d * kIq4Levels[q]. Nibbles as Q4_0.
+struct BlockIQ4_NL {
+  std::uint16_t d;
+  std::uint8_t qs[16];
+};
+
+// 32 values of the OCP microscaling format MXFP4, value = 2^(e - 128) * kMxfp4Levels[q]. Nibbles as Q4_0.
+struct BlockMXFP4 {
+  std::uint8_t e;
+  std::uint8_t qs[16];
+};
+
+// 256 values in 16 groups of 16, value = d * scale * q - dmin * min, q of 2 bits; scale in the low, min in the high nibble
+// of the group's byte. In each half of 128 values, byte j of qs holds values j + 0, 32, 64, 96, from the low bits up.
+struct BlockQ2_K {
+  std::uint8_t scales[16];
+  std::uint8_t qs[64];
+  std::uint16_t d;
+  std::uint16_t dmin;
+};
+
+// 256 values in 16 groups of 16, value = d * (scale - 32) * (q - 4), q of 3 bits: the low two as in Q2_K, the third of
+// value i in bit i / 32 of hmask[i % 32]. Scales of 6 bits, packed as Codec<kQ3_K>::ScaleOf reads them.
+struct BlockQ3_K {
+  std::uint8_t hmask[32];
+  std::uint8_t qs[64];
+  std::uint8_t scales[12];
+  std::uint16_t d;
+};
+
 // 256 values in 8 groups of 32, value = d * scale * q - dmin * min, q of 4 bits; scale and min of 6 bits per group,
 // packed as codec.hpp's GroupScales. qs: 64 values per 32 bytes, group 2i in the low nibbles, 2i + 1 in the high ones.
 struct BlockQ4_K {
@@ -1297,14 +2395,43 @@ struct BlockQ6_K {
   std::uint16_t d;
 };
 
+// 256 values in 8 groups of 32, value = d * (scale - 32) * kIq4Levels[q]. The scale of group g has its low nibble in nibble g
+// of scales_l, its upper two bits in bits 2g, 2g + 1 of scales_h. qs: per group 16 bytes as Q4_0.
+struct BlockIQ4_XS {
+  std::uint16_t d;
+  std::uint16_t scales_h;
+  std::uint8_t scales_l[4];
+  std::uint8_t qs[128];
+};
+
+// 256 values of -1, 0, 1 times d. Five values in a byte of qs, four in a byte of qh: see Codec<kTQ1_0>.
+struct BlockTQ1_0 {
+  std::uint8_t qs[48];
+  std::uint8_t qh[4];
+  std::uint16_t d;
+};
+
+// 256 values, value = d * (q - 1), q of 2 bits in the order of Q2_K.
+struct BlockTQ2_0 {
+  std::uint8_t qs[64];
+  std::uint16_t d;
+};
+
 static_assert(sizeof(BlockQ8_0) == Info(WeightType::kQ8_0).block_bytes);
 static_assert(sizeof(BlockQ4_0) == Info(WeightType::kQ4_0).block_bytes);
 static_assert(sizeof(BlockQ4_1) == Info(WeightType::kQ4_1).block_bytes);
 static_assert(sizeof(BlockQ5_0) == Info(WeightType::kQ5_0).block_bytes);
 static_assert(sizeof(BlockQ5_1) == Info(WeightType::kQ5_1).block_bytes);
+static_assert(sizeof(BlockIQ4_NL) == Info(WeightType::kIQ4_NL).block_bytes);
+static_assert(sizeof(BlockMXFP4) == Info(WeightType::kMXFP4).block_bytes);
+static_assert(sizeof(BlockQ2_K) == Info(WeightType::kQ2_K).block_bytes);
+static_assert(sizeof(BlockQ3_K) == Info(WeightType::kQ3_K).block_bytes);
 static_assert(sizeof(BlockQ4_K) == Info(WeightType::kQ4_K).block_bytes);
 static_assert(sizeof(BlockQ5_K) == Info(WeightType::kQ5_K).block_bytes);
 static_assert(sizeof(BlockQ6_K) == Info(WeightType::kQ6_K).block_bytes);
+static_assert(sizeof(BlockIQ4_XS) == Info(WeightType::kIQ4_XS).block_bytes);
+static_assert(sizeof(BlockTQ1_0) == Info(WeightType::kTQ1_0).block_bytes);
+static_assert(sizeof(BlockTQ2_0) == Info(WeightType::kTQ2_0).block_bytes);
 
 INLAY_END_NAMESPACE
 
@@ -1356,7 +2483,21 @@ inline std::size_t FindNonFinite(WeightType type, std::span<const std::byte> dat
     case WeightType::kQ8_0: return in_blocks(sizeof(BlockQ8_0), offsetof(BlockQ8_0, d));
     case WeightType::kQ4_0: return in_blocks(sizeof(BlockQ4_0), offsetof(BlockQ4_0, d));
     case WeightType::kQ5_0: return in_blocks(sizeof(BlockQ5_0), offsetof(BlockQ5_0, d));
+    case WeightType::kIQ4_NL: return in_blocks(sizeof(BlockIQ4_NL), offsetof(BlockIQ4_NL, d));
+    case WeightType::kQ3_K: return in_blocks(sizeof(BlockQ3_K), offsetof(BlockQ3_K, d));
     case WeightType::kQ6_K: return in_blocks(sizeof(BlockQ6_K), offsetof(BlockQ6_K, d));
+    case WeightType::kIQ4_XS: return in_blocks(sizeof(BlockIQ4_XS), offsetof(BlockIQ4_XS, d));
+    case WeightType::kTQ1_0: return in_blocks(sizeof(BlockTQ1_0), offsetof(BlockTQ1_0, d));
+    case WeightType::kTQ2_0: return in_blocks(sizeof(BlockTQ2_0), offsetof(BlockTQ2_0, d));
+    case WeightType::kMXFP4:
+      // 255 is the format's NaN; with 253 and 254 the larger levels are beyond a float.
+      for (std::size_t i = offsetof(BlockMXFP4, e); i < data.size(); i += sizeof(BlockMXFP4)) {
+        if (static_cast<std::uint8_t>(data[i]) > kMostMxfp4Exponent) return i;
+      }
+      return kAllFinite;
+    case WeightType::kQ2_K:
+      return first_of(in_blocks(sizeof(BlockQ2_K), offsetof(BlockQ2_K, d)),
+                      in_blocks(sizeof(BlockQ2_K), offsetof(BlockQ2_K, dmin)));
     case WeightType::kQ4_1:
       return first_of(in_blocks(sizeof(BlockQ4_1), offsetof(BlockQ4_1, d)),
                       in_blocks(sizeof(BlockQ4_1), offsetof(BlockQ4_1, m)));
@@ -1488,82 +2629,9 @@ inline constexpr std::string_view kGgufAlignmentKey = "general.alignment";
 
 namespace detail {
 
-template <class T>
-T LoadAs(const std::byte* from) {
-  T value;
-  std::memcpy(&value, from, sizeof(T));
-  return value;
-}
-
 // A string as GGUF stores it (64-bit length, bytes), at a place where it is known to be complete.
 inline std::string_view GgufStringAt(const std::byte* from) {
   return {reinterpret_cast<const char*>(from + 8), static_cast<std::size_t>(LoadAs<std::uint64_t>(from))};
-}
-
-// Well-formed UTF-8 (no overlong forms, surrogates or values beyond U+10FFFF) without NUL.
-inline bool IsPlainUtf8(std::string_view text) {
-  const auto byte_at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  for (std::size_t i = 0; i < text.size();) {
-    const unsigned lead = byte_at(i);
-    if (lead == 0) return false;
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-    if (lead < 0xC2 || lead > 0xF4 || text.size() - i < length) return false;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte_at(i + k) & 0xC0) != 0x80) return false;
-    }
-    const unsigned second = byte_at(i + 1);
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) || (lead == 0xF0 && second < 0x90) ||
-        (lead == 0xF4 && second > 0x8F)) {
-      return false;
-    }
-    i += length;
-  }
-  return true;
-}
-
-// Reads forward through bytes; every step says whether it stayed inside.
-class ByteReader {
- public:
-  explicit ByteReader(std::span<const std::byte> bytes, std::uint64_t at = 0) : bytes_(bytes), at_(at) {}
-
-  std::uint64_t at() const { return at_; }
-  std::uint64_t remaining() const { return bytes_.size() - at_; }
-  const std::byte* here() const { return bytes_.data() + at_; }
-
-  [[nodiscard]] bool Skip(std::uint64_t count) {
-    if (count > remaining()) return false;
-    at_ += count;
-    return true;
-  }
-  template <class T>
-  [[nodiscard]] bool Read(T& value) {
-    if (remaining() < sizeof(T)) return false;
-    value = LoadAs<T>(here());
-    at_ += sizeof(T);
-    return true;
-  }
-  [[nodiscard]] bool ReadString(std::string_view& text) {
-    std::uint64_t length = 0;
-    if (!Read(length) || length > remaining()) return false;
-    text = {reinterpret_cast<const char*>(here()), static_cast<std::size_t>(length)};
-    at_ += length;
-    return true;
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-  std::uint64_t at_;
-};
-
-// Sorts indices by a key in place: O(n log n) for every input, no recursion, no memory.
-template <class Less>
-void SortIndices(std::span<std::uint32_t> indices, Less less) {
-  std::make_heap(indices.begin(), indices.end(), less);
-  std::sort_heap(indices.begin(), indices.end(), less);
 }
 
 }  // namespace detail
@@ -1701,12 +2769,21 @@ struct GgufTensor {
   std::uint64_t offset;                          // of the data in the file
   std::span<const std::byte> data;               // empty for an unknown type: its size is unknown
   std::uint64_t record;                          // of the tensor's description in the file
+  std::uint32_t shard;                           // which file of a split model it is in; 0 for others
 
   std::uint64_t cols() const { return dims[0]; }
   std::uint64_t rows() const { return dims[1] * dims[2] * dims[3]; }
 };
 
+// What a file says of itself as a part of a model that was split over several (keys "split.*", llama-gguf-split's).
+struct GgufSplit {
+  std::uint64_t number = 0;   // of the file, from 0
+  std::uint64_t count = 1;    // of files
+  std::uint64_t tensors = 0;  // of all files together
+};
+
 // An opened file: a small view, cheap to copy, of the file's bytes and of the index made at Open. Both must outlive it.
+// Several files of a split model, joined, look the same: the metadata is the first file's, the tensors are those of all.
 class GgufFile {
  public:
   // Arena bytes that Open takes at most; never more than file.size() + 256. Reads the header only; any input is fine.
@@ -1725,10 +2802,22 @@ class GgufFile {
   // tensors' values are not looked at (see CheckFinite) and no byte of their data is read. A tensor of a type that this
   // library does not know is no error here: it is listed with type == nullptr.
   //
-  // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, a split file, a nested
-  // array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
+  // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, one file of a split model,
+  // a nested array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
   // Cost: O(header bytes * log entries), no recursion.
   static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+    const Arena before = index;
+    INLAY_ASSIGN_OR_RETURN(const GgufFile opened, OpenShard(file, index));
+    const Result<GgufSplit> split = opened.split();
+    if (split && split->count <= 1) return opened;
+    index = before;
+    if (!split) return split.error();
+    return FailAt(ErrorCode::kUnsupported, opened.Find("split.count")->offset, "split.count", "is ", split->count,
+                  ": this file alone is not the model; open it by the name of its first file");
+  }
+
+  // The same for a file that may be one of several of a split model, to be joined.
+  static Result<GgufFile> OpenShard(std::span<const std::byte> file, Arena& index) {
     const Arena before = index;
     GgufFile opened;
     if (const Result<void> read = opened.ReadAll(file, index); !read) {
@@ -1738,6 +2827,72 @@ class GgufFile {
     return opened;
   }
 
+  // Where in a split model the file stands; {0, 1} for a file that is not split. kMismatch when the keys are no numbers,
+  // or the number is not below the count.
+  Result<GgufSplit> split() const {
+    GgufSplit split;
+    if (!Find("split.count")) return split;
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, GetUnsigned("split.count"));
+    if (count <= 1) return split;
+    split.count = count;
+    INLAY_ASSIGN_OR_RETURN(split.number, GetUnsigned("split.no"));
+    if (split.number >= split.count) {
+      return FailAt(ErrorCode::kMismatch, Find("split.no")->offset, "split.no", "is ", split.number, ", split.count is ",
+                    split.count);
+    }
+    INLAY_ASSIGN_OR_RETURN(split.tensors, GetUnsigned("split.tensors.count"));
+    return split;
+  }
+
+  // Whether this file is number `number` of the split model whose first file is `first`: kMismatch where it is not.
+  Result<void> CheckShardOf(const GgufFile& first, std::uint64_t number) const {
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit model, first.split());
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit own, split());
+    const auto same = [this](std::string_view key, std::uint64_t found, std::uint64_t wanted) -> Result<void> {
+      if (found == wanted) return {};
+      const std::optional<GgufValue> value = Find(key);
+      return FailAt(ErrorCode::kMismatch, value ? value->offset : 0, key, "is ", found, ", must be ", wanted,
+                    ": the file belongs to another model or has another's name");
+    };
+    INLAY_CHECK_OK(same("split.count", own.count, model.count));
+    INLAY_CHECK_OK(same("split.no", own.number, number));
+    return same("split.tensors.count", own.tensors, model.tensors);
+  }
+
+  // All files of a split model as one. `shards` are in their order, each from OpenShard; the array must outlive the result.
+  // kMismatch: a file missing, of another model or at a wrong place, a number of tensors that is not the one stated;
+  // kBadFile: a tensor in two files. Cost: O(tensors * shards * log tensors).
+  static Result<GgufFile> Join(std::span<const GgufFile> shards) {
+    if (shards.empty()) return Fail(ErrorCode::kInvalidArgument, "shards", "are none");
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit model, shards[0].split());
+    if (model.count != shards.size()) {
+      return Fail(ErrorCode::kMismatch, "split.count", "is ", model.count, ", ", shards.size(), " files are there");
+    }
+    GgufFile joined = shards[0];
+    if (shards.size() == 1) return joined;
+    joined.shards_ = shards.data();
+    joined.shard_count_ = shards.size();
+    joined.joined_tensors_ = 0;
+    for (std::size_t i = 0; i < shards.size(); ++i) {
+      INLAY_CHECK_OK(shards[i].CheckShardOf(shards[0], i));
+      for (std::size_t t = 0; t < shards[i].tensor_count(); ++t) {
+        const GgufTensor tensor = shards[i].tensor(t);
+        for (std::size_t k = 0; k < i; ++k) {
+          if (!shards[k].FindTensor(tensor.name)) continue;
+          return FailAt(ErrorCode::kBadFile, tensor.record, TensorField(tensor.name).view(), "is in the files ", k + 1, " and ",
+                        i + 1, " of the split model");
+        }
+      }
+      joined.joined_tensors_ += shards[i].tensor_count();
+    }
+    if (joined.joined_tensors_ != model.tensors) {
+      return FailAt(ErrorCode::kMismatch, shards[0].Find("split.tensors.count")->offset, "split.tensors.count", "is ",
+                    model.tensors, ", the ", shards.size(), " files have ", joined.joined_tensors_, " tensors");
+    }
+    return joined;
+  }
+
+  // Of a split model: the first file's.
   std::span<const std::byte> bytes() const { return file_; }
   std::uint32_t version() const { return version_; }
   // Tensor data starts at multiples of this.
@@ -1787,10 +2942,17 @@ class GgufFile {
     return value.AsArray(element);
   }
 
-  std::size_t tensor_count() const { return tensor_records_.size(); }
-  // Tensor i in the file's order; O(1).
+  std::size_t tensor_count() const { return shards_ != nullptr ? joined_tensors_ : tensor_records_.size(); }
+  // Tensor i in the file's order; O(1), O(files) for a split model.
   GgufTensor tensor(std::size_t i) const {
     INLAY_ASSERT(i < tensor_count());
+    if (shards_ != nullptr) {
+      std::uint32_t shard = 0;
+      for (; i >= shards_[shard].tensor_count(); ++shard) i -= shards_[shard].tensor_count();
+      GgufTensor tensor = shards_[shard].tensor(i);
+      tensor.shard = shard;
+      return tensor;
+    }
     const std::uint64_t record = tensor_records_[i];
     const std::byte* from = file_.data() + record;
     GgufTensor tensor{};
@@ -1810,8 +2972,15 @@ class GgufFile {
     }
     return tensor;
   }
-  // O(log tensor_count).
+  // O(log tensor_count), times the files of a split model.
   std::optional<GgufTensor> FindTensor(std::string_view name) const {
+    for (std::uint32_t shard = 0; shard < shard_count_; ++shard) {
+      std::optional<GgufTensor> found = shards_[shard].FindTensor(name);
+      if (!found) continue;
+      found->shard = shard;
+      return found;
+    }
+    if (shards_ != nullptr) return std::nullopt;
     const auto found =
         std::lower_bound(tensor_by_name_.begin(), tensor_by_name_.end(), name,
                          [this](std::uint32_t i, std::string_view wanted) { return TensorName(i) < wanted; });
@@ -1868,7 +3037,6 @@ class GgufFile {
     detail::ByteReader reader(file, kHeaderBytes);
     INLAY_CHECK_OK(ReadMetadata(reader));
     INLAY_CHECK_OK(ReadAlignment());
-    INLAY_CHECK_OK(RefuseSplit());
     INLAY_CHECK_OK(ReadTensors(reader));
     INLAY_CHECK_OK(CheckOverlaps());
     return SortTensorNames();
@@ -2025,18 +3193,6 @@ class GgufFile {
     return {};
   }
 
-  // One shard of a split model has only some of its tensors.
-  Result<void> RefuseSplit() const {
-    const std::optional<GgufValue> value = Find("split.count");
-    if (!value) return {};
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, value->AsUnsigned());
-    if (count > 1) {
-      return FailAt(ErrorCode::kUnsupported, value->offset, "split.count", "the model is split over ", count,
-                    " files; merge them into one (llama-gguf-split --merge)");
-    }
-    return {};
-  }
-
   Result<void> ReadTensors(detail::ByteReader& reader) {
     for (std::size_t i = 0; i < tensor_count(); ++i) {
       tensor_records_[i] = reader.at();
@@ -2149,6 +3305,9 @@ class GgufFile {
   std::span<std::uint32_t> value_by_key_;    // [metadata_count] in the order of their keys
   std::span<std::uint64_t> tensor_records_;  // [tensor_count] where each description starts
   std::span<std::uint32_t> tensor_by_name_;  // [tensor_count] in the order of their names
+  const GgufFile* shards_ = nullptr;         // [shard_count_] of a split model, whose first is this file
+  std::size_t shard_count_ = 0;
+  std::size_t joined_tensors_ = 0;  // of all shards
 };
 
 INLAY_END_NAMESPACE
@@ -2361,7 +3520,7 @@ class GgufWriter {
   }
   Result<void> WriteString(std::string_view text) {
     INLAY_CHECK_OK(WriteNumber(std::uint64_t{text.size()}));
-    return Write(std::as_bytes(std::span(text)));
+    return Write(std::as_bytes(std::span(text.data(), text.size())));
   }
   Result<void> BeginValue(std::string_view key, GgufType type) {
     INLAY_CHECK_OK(CheckName(key));
@@ -2404,13 +3563,366 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_FILES_GGUF_WRITER_HPP_
 
+// --- inlay/files/json_reader.hpp
+
+// Reads JSON (RFC 8259) as a stream of tokens, strictly, with no memory of its own: for headers that come with files.
+// Programs that build documents are better served by a JSON library.
+#ifndef INLAY_FILES_JSON_READER_HPP_
+#define INLAY_FILES_JSON_READER_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+enum class JsonEvent : std::uint8_t {
+  kBeginObject,
+  kEndObject,
+  kBeginArray,
+  kEndArray,
+  kKey,  // of an object's member; its value is next
+  kString,
+  kNumeral,
+  kTrue,
+  kFalse,
+  kNull,
+  kEnd,  // of the text
+};
+
+constexpr std::string_view Name(JsonEvent event) {
+  switch (event) {
+    case JsonEvent::kBeginObject: return "an object";
+    case JsonEvent::kEndObject: return "the end of an object";
+    case JsonEvent::kBeginArray: return "an array";
+    case JsonEvent::kEndArray: return "the end of an array";
+    case JsonEvent::kKey: return "a key";
+    case JsonEvent::kString: return "a string";
+    case JsonEvent::kNumeral: return "a number";
+    case JsonEvent::kTrue:
+    case JsonEvent::kFalse: return "a boolean";
+    case JsonEvent::kNull: return "null";
+    case JsonEvent::kEnd: return "the end of the text";
+  }
+  return "unknown";
+}
+
+// Views the text.
+struct JsonToken {
+  JsonEvent event = JsonEvent::kEnd;
+  // A key's or string's bytes between its quotes, as written; a number's digits. Empty for others.
+  std::string_view text;
+  bool has_escapes = false;  // `text` holds backslashes and is not what it means
+  std::uint64_t offset = 0;  // where the token starts
+
+  // A number that is written as an integer from 0 to 2^64 - 1; nothing for every other token.
+  constexpr std::optional<std::uint64_t> AsUnsigned() const {
+    if (event != JsonEvent::kNumeral) return {};
+    std::uint64_t value = 0;
+    for (const char c : text) {
+      if (c < '0' || c > '9') return {};
+      if (__builtin_mul_overflow(value, std::uint64_t{10}, &value) ||
+          __builtin_add_overflow(value, static_cast<std::uint64_t>(c - '0'), &value)) {
+        return {};
+      }
+    }
+    return value;
+  }
+};
+
+// One pass over a text that must outlive it. Every byte is looked at once; nesting is limited to kMaxDepth. Duplicate keys
+// are the caller's to find. After an error the reader is of no further use.
+class JsonReader {
+ public:
+  static constexpr unsigned kMaxDepth = 64;
+
+  // Offsets, also those of errors, count from `base`: where the text is in its file.
+  explicit JsonReader(std::string_view text, std::uint64_t base = 0) : text_(text), base_(base) {}
+
+  // Starts inside an object, at a member: the tokens of an object that has been read once can be read again from there.
+  struct InObject {};
+  JsonReader(std::string_view text, std::uint64_t base, InObject)
+      : text_(text), base_(base), objects_(1), depth_(1), expected_(Expected::kKey) {}
+
+  // Errors: kBadFile (not JSON, invalid UTF-8, a control character in a string), kTruncated (the text ends inside a value),
+  // kTooLarge (nested too deep). After the one value of the text, kEnd.
+  Result<JsonToken> Next() {
+    SkipSpace();
+    if (expected_ == Expected::kNothing) {
+      if (at_ != text_.size()) return Bad("the text goes on after its value");
+      return JsonToken{JsonEvent::kEnd, {}, false, offset()};
+    }
+    if (at_ == text_.size()) return CutOff();
+    if (expected_ == Expected::kCommaOrClose) {
+      if (IsClose(text_[at_])) return Close();
+      if (text_[at_] != ',') return Bad("a comma or the end of the array or object is missing");
+      ++at_;
+      SkipSpace();
+      expected_ = in_object() ? Expected::kKey : Expected::kValue;
+      if (at_ == text_.size()) return CutOff();
+    } else if (expected_ == Expected::kFirst) {
+      if (IsClose(text_[at_])) return Close();
+      expected_ = in_object() ? Expected::kKey : Expected::kValue;
+    }
+    return expected_ == Expected::kKey ? ReadKey() : ReadValue();
+  }
+
+  // The next token, which must be `event`: kBadFile, naming `field`, when it is another.
+  Result<JsonToken> Expect(JsonEvent event, std::string_view field) {
+    INLAY_ASSIGN_OR_RETURN(const JsonToken token, Next());
+    if (token.event == event) return token;
+    return FailAt(ErrorCode::kBadFile, token.offset, field, "must be ", Name(event), ", is ", Name(token.event));
+  }
+
+  // Where the next token is looked for.
+  std::uint64_t offset() const { return base_ + at_; }
+
+ private:
+  enum class Expected : std::uint8_t { kValue, kFirst, kKey, kCommaOrClose, kNothing };
+
+  Error Bad(std::string_view why) const { return FailAt(ErrorCode::kBadFile, offset(), "JSON", why); }
+  Error CutOff() const { return FailAt(ErrorCode::kTruncated, base_ + text_.size(), "JSON", "the text ends inside a value"); }
+
+  bool in_object() const { return (objects_ & 1) != 0; }
+  static bool IsClose(char c) { return c == '}' || c == ']'; }
+  static bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+  void SkipSpace() {
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
+  }
+
+  void AfterValue() { expected_ = depth_ == 0 ? Expected::kNothing : Expected::kCommaOrClose; }
+
+  Result<JsonToken> Open(bool object) {
+    if (depth_ == kMaxDepth) {
+      return FailAt(ErrorCode::kTooLarge, offset(), "JSON", "is nested more than ", kMaxDepth, " deep");
+    }
+    ++depth_;
+    objects_ = objects_ << 1 | (object ? 1u : 0u);
+    expected_ = Expected::kFirst;
+    ++at_;
+    return JsonToken{object ? JsonEvent::kBeginObject : JsonEvent::kBeginArray, {}, false, offset() - 1};
+  }
+
+  Result<JsonToken> Close() {
+    const bool object = in_object();
+    if (text_[at_] != (object ? '}' : ']')) return Bad("an array or object is closed by the other's bracket");
+    --depth_;
+    objects_ >>= 1;
+    ++at_;
+    AfterValue();
+    return JsonToken{object ? JsonEvent::kEndObject : JsonEvent::kEndArray, {}, false, offset() - 1};
+  }
+
+  Result<JsonToken> ReadKey() {
+    if (text_[at_] != '"') return Bad("a member of an object must start with a key in quotes");
+    INLAY_ASSIGN_OR_RETURN(const JsonToken key, ReadString(JsonEvent::kKey));
+    SkipSpace();
+    if (at_ == text_.size()) return CutOff();
+    if (text_[at_] != ':') return Bad("a colon is missing after a key");
+    ++at_;
+    expected_ = Expected::kValue;
+    return key;
+  }
+
+  Result<JsonToken> ReadValue() {
+    switch (text_[at_]) {
+      case '{': return Open(true);
+      case '[': return Open(false);
+      case '"': {
+        INLAY_ASSIGN_OR_RETURN(const JsonToken text, ReadString(JsonEvent::kString));
+        AfterValue();
+        return text;
+      }
+      case 't': return ReadWord("true", JsonEvent::kTrue);
+      case 'f': return ReadWord("false", JsonEvent::kFalse);
+      case 'n': return ReadWord("null", JsonEvent::kNull);
+      default: return ReadNumber();
+    }
+  }
+
+  Result<JsonToken> ReadWord(std::string_view word, JsonEvent event) {
+    const std::string_view rest = text_.substr(at_);
+    if (!rest.starts_with(word)) return word.starts_with(rest) ? CutOff() : Bad("is not a JSON value");
+    const JsonToken token{event, {}, false, offset()};
+    at_ += word.size();
+    AfterValue();
+    return token;
+  }
+
+  Result<JsonToken> ReadNumber() {
+    const std::size_t start = at_;
+    const auto digits = [this] {
+      const std::size_t first = at_;
+      while (at_ < text_.size() && IsDigit(text_[at_])) ++at_;
+      return at_ != first;
+    };
+    const auto take = [this](char c) {
+      if (at_ >= text_.size() || text_[at_] != c) return false;
+      ++at_;
+      return true;
+    };
+    const auto broken = [this] { return at_ == text_.size() ? CutOff() : Bad("is not a JSON value"); };
+    take('-');
+    if (!take('0') && !digits()) return broken();
+    if (take('.') && !digits()) return broken();
+    if (take('e') || take('E')) {
+      if (!take('+')) take('-');
+      if (!digits()) return broken();
+    }
+    const JsonToken token{JsonEvent::kNumeral, text_.substr(start, at_ - start), false, base_ + start};
+    AfterValue();
+    return token;
+  }
+
+  // Four hexadecimal digits from at_ on, or -1.
+  int HexDigits() {
+    int value = 0;
+    for (int i = 0; i < 4; ++i, ++at_) {
+      if (at_ >= text_.size()) return -1;
+      const char c = text_[at_];
+      const int digit = IsDigit(c)             ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
+      if (digit < 0) return -1;
+      value = value * 16 + digit;
+    }
+    return value;
+  }
+
+  // Moves over an escape, whose backslash is at at_.
+  bool SkipEscape() {
+    ++at_;
+    if (at_ >= text_.size()) return false;
+    const char kind = text_[at_++];
+    if (kind != 'u') return std::string_view("\"\\/bfnrt").find(kind) != std::string_view::npos;
+    const int unit = HexDigits();
+    if (unit < 0 || (unit >= 0xDC00 && unit <= 0xDFFF)) return false;
+    if (unit < 0xD800 || unit > 0xDBFF) return true;
+    // The first half of a pair: the second must follow.
+    for (const char c : {'\\', 'u'}) {
+      if (at_ >= text_.size() || text_[at_] != c) return false;
+      ++at_;
+    }
+    const int second = HexDigits();
+    return second >= 0xDC00 && second <= 0xDFFF;
+  }
+
+  Result<JsonToken> ReadString(JsonEvent event) {
+    JsonToken token{event, {}, false, offset()};
+    const std::size_t start = ++at_;
+    while (at_ < text_.size() && text_[at_] != '"') {
+      const unsigned char c = static_cast<unsigned char>(text_[at_]);
+      if (c < 0x20) return Bad("a control character inside a string");
+      if (c != '\\') {
+        ++at_;
+        continue;
+      }
+      token.has_escapes = true;
+      if (!SkipEscape()) return at_ >= text_.size() ? CutOff() : Bad("an escape in a string is not one of JSON's");
+    }
+    if (at_ >= text_.size()) return CutOff();
+    token.text = text_.substr(start, at_ - start);
+    ++at_;
+    if (!detail::IsPlainUtf8(token.text)) {
+      return FailAt(ErrorCode::kBadFile, token.offset, "JSON", "a string is not valid UTF-8");
+    }
+    return token;
+  }
+
+  std::string_view text_;
+  std::uint64_t base_;
+  std::size_t at_ = 0;
+  std::uint64_t objects_ = 0;  // a bit for each open array (0) and object (1), the innermost lowest
+  unsigned depth_ = 0;
+  Expected expected_ = Expected::kValue;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FILES_JSON_READER_HPP_
+
+// --- inlay/formats/float16.hpp
+
+// Half precision (IEEE binary16) and bfloat16 in portable integer arithmetic: the definition that scalar code, constant
+// expressions and tests share. Kernels convert with SIMD instructions, which agree with these for every finite value.
+#ifndef INLAY_FORMATS_FLOAT16_HPP_
+#define INLAY_FORMATS_FLOAT16_HPP_
+
+#include <bit>
+#include <cstdint>
+
+INLAY_BEGIN_NAMESPACE
+
+inline constexpr float kMaxF16 = 65504.0f;  // the largest finite binary16
+
+// Exact for every bit pattern; NaN keeps its sign and payload.
+constexpr float F16ToF32(std::uint16_t half) {
+  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16;
+  const std::uint32_t magnitude = std::uint32_t{half & 0x7FFFu} << 13;
+  const std::uint32_t exponent = magnitude & (0x1Fu << 23);
+  constexpr std::uint32_t kBiasChange = (127u - 15u) << 23;
+  if (exponent == (0x1Fu << 23)) return std::bit_cast<float>(sign | (magnitude + 2 * kBiasChange));
+  if (exponent != 0) return std::bit_cast<float>(sign | (magnitude + kBiasChange));
+  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference
+  // is exact and a normal float, so flush-to-zero modes do not touch it.
+  const float value = std::bit_cast<float>(magnitude + kBiasChange + (1u << 23)) - 0x1p-14f;
+  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
+}
+
+// Rounds to nearest, ties to even; beyond kMaxF16 becomes infinity, NaN stays NaN (quiet, top payload bits kept).
+constexpr std::uint16_t F32ToF16(float value) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000u;
+  const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
+  std::uint32_t half = 0;
+  if (magnitude > 0x7F800000u) {
+    half = 0x7E00u | ((magnitude >> 13) & 0x1FFu);
+  } else if (magnitude >= 0x47800000u) {  // 65536 and infinity
+    half = 0x7C00u;
+  } else if (magnitude < 0x38800000u) {
+    // Below 2^-14 the result is subnormal with unit 2^-24, which is the unit of floats in [0.5, 1): adding 0.5 rounds.
+    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
+  } else {
+    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry
+    // out of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
+    half = (magnitude - ((127u - 15u) << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
+  }
+  return static_cast<std::uint16_t>(sign | half);
+}
+
+// As F32ToF16, but values beyond kMaxF16 become +-kMaxF16: a scale must stay finite.
+constexpr std::uint16_t F32ToF16Saturated(float value) {
+  if (value > kMaxF16) value = kMaxF16;
+  if (value < -kMaxF16) value = -kMaxF16;
+  return F32ToF16(value);
+}
+
+// Exact: bfloat16 is the upper half of a float.
+constexpr float BF16ToF32(std::uint16_t half) { return std::bit_cast<float>(std::uint32_t{half} << 16); }
+
+// Rounds to nearest, ties to even; NaN stays NaN (quiet), even where its payload is only in the dropped bits.
+constexpr std::uint16_t F32ToBF16(float value) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
+  return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FORMATS_FLOAT16_HPP_
+
 // --- inlay/files/llama2c.hpp
 
-// Reads the checkpoints and tokenizers of llama2.c: raw float32 tensors behind a header of a few integers.
-// Source: https://github.com/karpathy/llama2.c, export.py and run.c; versions 0 (legacy) and 1.
+// Reads the checkpoints and tokenizers of llama2.c: raw tensors behind a header of a few integers.
+// Source: https://github.com/karpathy/llama2.c, export.py, run.c and runq.c; versions 0 (legacy, float32), 1 (float32) and
+// 2 (8-bit integers in groups with a float32 scale each).
 #ifndef INLAY_FILES_LLAMA2C_HPP_
 #define INLAY_FILES_LLAMA2C_HPP_
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -2439,13 +3951,22 @@ struct Llama2cDims {
   std::uint32_t kv_dim() const { return head_dim() * kv_heads; }
 };
 
-// An opened checkpoint: views of the file's floats, which must outlive it. Matrices are row-major, [out, in]. The
-// rotary pairs of wq and wk are adjacent elements (2i, 2i + 1).
+inline constexpr std::uint32_t kQ8_0Values = 32;  // values of a block of Q8_0
+
+// A matrix of a checkpoint, row-major. Views the file.
+struct Llama2cMatrix {
+  std::span<const float> values;        // empty in a quantised checkpoint
+  std::span<const std::int8_t> levels;  // empty in one of floats
+  std::span<const float> scales;        // of each group_size() levels in a row
+};
+
+// An opened checkpoint: views of the file, which must outlive it. Matrices are [out, in]. The rotary pairs of wq and wk are
+// adjacent elements (2i, 2i + 1).
 class Llama2cCheckpoint {
  public:
-  // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension that is zero,
-  // negative or does not divide; more bytes than the dimensions say), kUnsupported (version 2: quantised), kTooLarge.
-  // Reads only the header.
+  // The file must start at a multiple of 4 bytes in memory. Errors: kTruncated, kBadFile (a dimension or group size that is
+  // zero, negative or does not divide; more bytes than the dimensions say), kTooLarge, kUnsupported (another version; a
+  // quantised checkpoint whose groups or rows are not whole blocks of Q8_0). Reads only the header.
   static Result<Llama2cCheckpoint> Open(std::span<const std::byte> file) {
     if (reinterpret_cast<std::uintptr_t>(file.data()) % alignof(float) != 0) {
       return Fail(ErrorCode::kInvalidArgument, "checkpoint", "must start at a multiple of 4 bytes in memory");
@@ -2455,35 +3976,47 @@ class Llama2cCheckpoint {
     std::int32_t first = 0;
     INLAY_CHECK_OK(ReadInt(file, 0, "header", first));
     if (static_cast<std::uint32_t>(first) == kMagic) {
-      INLAY_CHECK_OK(opened.ReadVersion1Header(file));
-      at = kVersion1HeaderBytes;
+      INLAY_CHECK_OK(opened.ReadHeader(file));
+      at = kHeaderBytes;
     } else {
       INLAY_CHECK_OK(opened.ReadDims(file, 0));
       at = 7 * sizeof(std::int32_t);
     }
-    INLAY_CHECK_OK(opened.PlaceTensors(file, at, at == kVersion1HeaderBytes));
+    INLAY_CHECK_OK(opened.PlaceTensors(file, at, at != kHeaderBytes));
     return opened;
   }
 
   const Llama2cDims& dims() const { return dims_; }
+  // Levels per scale of a quantised checkpoint, a multiple of 32; 0 where matrices are floats.
+  std::uint32_t group_size() const { return group_size_; }
 
-  std::span<const float> token_embedding() const { return All(kEmbedding); }                            // [vocab, dim]
-  std::span<const float> attention_norm(std::size_t layer) const { return Of(kAttentionNorm, layer); }  // [dim]
-  std::span<const float> wq(std::size_t layer) const { return Of(kWq, layer); }                         // [dim, dim]
-  std::span<const float> wk(std::size_t layer) const { return Of(kWk, layer); }                         // [kv_dim, dim]
-  std::span<const float> wv(std::size_t layer) const { return Of(kWv, layer); }                         // [kv_dim, dim]
-  std::span<const float> wo(std::size_t layer) const { return Of(kWo, layer); }                         // [dim, dim]
-  std::span<const float> ffn_norm(std::size_t layer) const { return Of(kFfnNorm, layer); }              // [dim]
-  std::span<const float> w1(std::size_t layer) const { return Of(kW1, layer); }  // gate [ffn_dim, dim]
-  std::span<const float> w2(std::size_t layer) const { return Of(kW2, layer); }  // down [dim, ffn_dim]
-  std::span<const float> w3(std::size_t layer) const { return Of(kW3, layer); }  // up [ffn_dim, dim]
-  std::span<const float> final_norm() const { return All(kFinalNorm); }          // [dim]
+  Llama2cMatrix token_embedding() const { return Matrix(kEmbedding); }                                   // [vocab, dim]
+  std::span<const float> attention_norm(std::size_t layer) const { return Vector(kAttentionNorm, layer); }  // [dim]
+  Llama2cMatrix wq(std::size_t layer) const { return Matrix(kWq, layer); }                               // [dim, dim]
+  Llama2cMatrix wk(std::size_t layer) const { return Matrix(kWk, layer); }                               // [kv_dim, dim]
+  Llama2cMatrix wv(std::size_t layer) const { return Matrix(kWv, layer); }                               // [kv_dim, dim]
+  Llama2cMatrix wo(std::size_t layer) const { return Matrix(kWo, layer); }                               // [dim, dim]
+  std::span<const float> ffn_norm(std::size_t layer) const { return Vector(kFfnNorm, layer); }           // [dim]
+  Llama2cMatrix w1(std::size_t layer) const { return Matrix(kW1, layer); }  // gate [ffn_dim, dim]
+  Llama2cMatrix w2(std::size_t layer) const { return Matrix(kW2, layer); }  // down [dim, ffn_dim]
+  Llama2cMatrix w3(std::size_t layer) const { return Matrix(kW3, layer); }  // up [ffn_dim, dim]
+  std::span<const float> final_norm() const { return Vector(kFinalNorm); }  // [dim]
   // [vocab, dim]; the embedding table itself when it is tied.
-  std::span<const float> classifier() const { return dims_.tied_embeddings ? All(kEmbedding) : All(kClassifier); }
+  Llama2cMatrix classifier() const { return Matrix(dims_.tied_embeddings ? kEmbedding : kClassifier); }
+
+  // Bytes that all matrices of a quantised checkpoint take as Q8_0; 0 where they are floats.
+  std::uint64_t q8_0_bytes() const {
+    std::uint64_t blocks = 0;
+    for (std::size_t i = 0; i < kTensors && group_size_ != 0; ++i) {
+      const Tensor tensor = static_cast<Tensor>(i);
+      if (IsMatrix(tensor)) blocks += sizes_[i] / kQ8_0Values * Layers(tensor);
+    }
+    return blocks * sizeof(BlockQ8_0);
+  }
 
  private:
   static constexpr std::uint32_t kMagic = 0x616B3432;  // "ak42"
-  static constexpr std::uint64_t kVersion1HeaderBytes = 256;
+  static constexpr std::uint64_t kHeaderBytes = 256;  // of versions 1 and 2
 
   enum Tensor : std::uint8_t {
     kEmbedding,
@@ -2549,16 +4082,15 @@ class Llama2cCheckpoint {
     return {};
   }
 
-  // Magic, version, the seven dimensions, one byte for tied embeddings, zeros up to 256 bytes.
-  Result<void> ReadVersion1Header(std::span<const std::byte> file) {
+  // Magic, version, the seven dimensions, one byte for tied embeddings, the group size where quantised, zeros up to 256 bytes.
+  Result<void> ReadHeader(std::span<const std::byte> file) {
     std::int32_t version = 0;
     INLAY_CHECK_OK(ReadInt(file, 4, "version", version));
-    if (version == 2) {
-      return FailAt(ErrorCode::kUnsupported, 4, "version", "is 2 (quantised); export the checkpoint as version 0 or 1");
+    if (version != 1 && version != 2) {
+      return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version, "; 0, 1 and 2 are read");
     }
-    if (version != 1) return FailAt(ErrorCode::kUnsupported, 4, "version", "is ", version, "; 0 and 1 are read");
-    if (file.size() < kVersion1HeaderBytes) {
-      return FailAt(ErrorCode::kTruncated, file.size(), "header", "has ", kVersion1HeaderBytes, " bytes in version 1");
+    if (file.size() < kHeaderBytes) {
+      return FailAt(ErrorCode::kTruncated, file.size(), "header", "has ", kHeaderBytes, " bytes in version ", version);
     }
     INLAY_CHECK_OK(ReadDims(file, 8));
     constexpr std::uint64_t kTiedAt = 8 + 7 * sizeof(std::int32_t);
@@ -2568,10 +4100,29 @@ class Llama2cCheckpoint {
                     ", must be 0 or 1");
     }
     dims_.tied_embeddings = tied == std::byte{1};
+    return version == 2 ? ReadGroupSize(file, kTiedAt + 1) : Result<void>();
+  }
+
+  // Every block of 32 values of Q8_0 has one scale: it must be inside one group and one row.
+  Result<void> ReadGroupSize(std::span<const std::byte> file, std::uint64_t at) {
+    std::int32_t size = 0;
+    INLAY_CHECK_OK(ReadInt(file, at, "group_size", size));
+    if (size <= 0) return FailAt(ErrorCode::kBadFile, at, "group_size", "is ", size, ", must be at least 1");
+    group_size_ = static_cast<std::uint32_t>(size);
+    if (group_size_ % kQ8_0Values != 0) {
+      return FailAt(ErrorCode::kUnsupported, at, "group_size", "is ", size, ", must be a multiple of ", kQ8_0Values,
+                    " to be read as Q8_0; export with such a group size, or as version 1");
+    }
+    if (dims_.dim % kQ8_0Values != 0 || dims_.ffn_dim % kQ8_0Values != 0) {
+      const bool is_dim = dims_.dim % kQ8_0Values != 0;
+      return FailAt(ErrorCode::kUnsupported, is_dim ? 8 : 12, is_dim ? "dim" : "hidden_dim", "is ",
+                    is_dim ? dims_.dim : dims_.ffn_dim, ", must be a multiple of ", kQ8_0Values,
+                    " in a quantised checkpoint to be read as Q8_0; export as version 1");
+    }
     return {};
   }
 
-  Result<void> PlaceTensors(std::span<const std::byte> file, std::uint64_t at, bool version1) {
+  Result<void> PlaceTensors(std::span<const std::byte> file, std::uint64_t at, bool legacy) {
     const std::uint64_t dim = dims_.dim, kv_dim = dims_.kv_dim(), ffn_dim = dims_.ffn_dim, vocab = dims_.vocab;
     // Products of two 31-bit numbers fit; everything beyond them is checked.
     sizes_ = {};
@@ -2580,18 +4131,22 @@ class Llama2cCheckpoint {
     sizes_[kWq] = sizes_[kWo] = dim * dim;
     sizes_[kWk] = sizes_[kWv] = kv_dim * dim;
     sizes_[kW1] = sizes_[kW2] = sizes_[kW3] = ffn_dim * dim;
-    sizes_[kRotary] = version1 ? 0 : std::uint64_t{dims_.context} * dims_.head_dim();
+    sizes_[kRotary] = legacy ? std::uint64_t{dims_.context} * dims_.head_dim() : 0;
     sizes_[kClassifier] = dims_.tied_embeddings ? 0 : vocab * dim;
 
     constexpr std::array<Tensor, kTensors> kLegacyOrder = {
         kEmbedding, kAttentionNorm, kWq, kWk, kWv, kWo, kFfnNorm, kW1, kW2, kW3, kFinalNorm, kRotary, kClassifier};
-    constexpr std::array<Tensor, kTensors> kVersion1Order = {
+    constexpr std::array<Tensor, kTensors> kOrder = {
         kAttentionNorm, kFfnNorm, kFinalNorm, kEmbedding, kWq, kWk, kWv, kWo, kW1, kW2, kW3, kRotary, kClassifier};
     std::uint64_t end = at;
     for (std::size_t i = 0; i < kTensors; ++i) {
+      const Tensor tensor = static_cast<Tensor>(i);
+      if (group_size_ != 0 && IsMatrix(tensor) && sizes_[i] % group_size_ != 0) {
+        return FailAt(ErrorCode::kBadFile, kHeaderBytes, "group_size", "is ", group_size_, ", a matrix of ", sizes_[i],
+                      " weights is not made of whole groups");
+      }
       std::uint64_t bytes = 0;
-      if (!CheckedMultiply(sizes_[i], PerLayer(static_cast<Tensor>(i)) ? dims_.layers : 1u, bytes) ||
-          !CheckedMultiply(bytes, sizeof(float), bytes) || !CheckedAdd(end, bytes, end)) {
+      if (!CheckedMultiply(BytesOf(tensor), Layers(tensor), bytes) || !CheckedAdd(end, bytes, end)) {
         return FailAt(ErrorCode::kTooLarge, 0, "header", "the sizes that it gives do not fit 64 bits");
       }
     }
@@ -2603,28 +4158,66 @@ class Llama2cCheckpoint {
       return FailAt(ErrorCode::kBadFile, end, "checkpoint", "the file goes on for ", file.size() - end,
                     " bytes beyond what its header asks for");
     }
-    for (const Tensor tensor : version1 ? kVersion1Order : kLegacyOrder) {
-      starts_[tensor] = reinterpret_cast<const float*>(file.data() + at);
-      at += sizes_[tensor] * (PerLayer(tensor) ? dims_.layers : 1u) * sizeof(float);
+    for (const Tensor tensor : legacy ? kLegacyOrder : kOrder) {
+      starts_[tensor] = file.data() + at;
+      at += BytesOf(tensor) * Layers(tensor);
     }
     return {};
   }
 
-  static constexpr bool PerLayer(Tensor tensor) { return tensor >= kAttentionNorm && tensor <= kW3; }
-
-  std::span<const float> All(Tensor tensor) const {
-    return {starts_[tensor], static_cast<std::size_t>(sizes_[tensor])};
+  static constexpr bool IsMatrix(Tensor tensor) {
+    return tensor == kEmbedding || tensor == kClassifier || (tensor >= kWq && tensor <= kWo) || (tensor >= kW1 && tensor <= kW3);
   }
-  std::span<const float> Of(Tensor tensor, std::size_t layer) const {
-    INLAY_ASSERT(layer < dims_.layers);
+  std::uint64_t Layers(Tensor tensor) const { return tensor >= kAttentionNorm && tensor <= kW3 ? dims_.layers : 1u; }
+  // Of one layer. Never more than 4 times a product of two 31-bit numbers.
+  std::uint64_t BytesOf(Tensor tensor) const {
+    if (group_size_ == 0 || !IsMatrix(tensor)) return sizes_[tensor] * sizeof(float);
+    return sizes_[tensor] + sizes_[tensor] / group_size_ * sizeof(float);
+  }
+
+  const std::byte* Start(Tensor tensor, std::size_t layer) const {
+    INLAY_ASSERT(layer < Layers(tensor));
+    return starts_[tensor] + layer * BytesOf(tensor);
+  }
+  std::span<const float> Vector(Tensor tensor, std::size_t layer = 0) const {
+    return {reinterpret_cast<const float*>(Start(tensor, layer)), static_cast<std::size_t>(sizes_[tensor])};
+  }
+  Llama2cMatrix Matrix(Tensor tensor, std::size_t layer = 0) const {
+    if (group_size_ == 0) return {Vector(tensor, layer), {}, {}};
+    const std::byte* const start = Start(tensor, layer);
     const std::size_t size = static_cast<std::size_t>(sizes_[tensor]);
-    return {starts_[tensor] + layer * size, size};
+    // Levels come in multiples of 32, so the scales behind them are aligned.
+    return {{},
+            {reinterpret_cast<const std::int8_t*>(start), size},
+            {reinterpret_cast<const float*>(start + size), size / group_size_}};
   }
 
   Llama2cDims dims_;
-  std::array<const float*, kTensors> starts_ = {};
-  std::array<std::uint64_t, kTensors> sizes_ = {};  // floats, of one layer where a tensor has several
+  std::uint32_t group_size_ = 0;
+  std::array<const std::byte*, kTensors> starts_ = {};
+  std::array<std::uint64_t, kTensors> sizes_ = {};  // values, of one layer where a tensor has several
 };
+
+// Writes a quantised matrix as blocks of Q8_0: the same levels, each block with its group's scale rounded to float16, so each
+// weight is within 2^-11 of its value. `blocks` has one entry per 32 levels. kNonFinite: a scale is NaN, infinite or beyond
+// float16; kBadFile: a level of -128, which Q8_0 does not have. Cost: reads and writes every weight once.
+inline Result<void> EncodeQ8_0(const Llama2cMatrix& matrix, std::span<BlockQ8_0> blocks) {
+  const std::size_t blocks_per_scale = blocks.size() / matrix.scales.size();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const float scale = matrix.scales[i / blocks_per_scale];
+    blocks[i].d = F32ToF16(scale);
+    if (!IsFinite(F16ToF32(blocks[i].d))) {
+      return Fail(ErrorCode::kNonFinite, "scale", "group ", i / blocks_per_scale, " has a scale that is no finite float16");
+    }
+    const std::span<const std::int8_t> levels = matrix.levels.subspan(i * kQ8_0Values, kQ8_0Values);
+    if (std::find(levels.begin(), levels.end(), std::int8_t{-128}) != levels.end()) {
+      return Fail(ErrorCode::kBadFile, "weight", i * kQ8_0Values, " or one of the ", kQ8_0Values - 1,
+                  " after it is stored as -128, must be -127 to 127");
+    }
+    std::copy(levels.begin(), levels.end(), blocks[i].qs);
+  }
+  return {};
+}
 
 // A piece of the vocabulary: its bytes (a view of the file) and its merge score.
 struct Llama2cPiece {
@@ -2760,7 +4353,7 @@ INLAY_END_NAMESPACE
 INLAY_BEGIN_NAMESPACE
 
 // Owns the mapping, read-only. Movable, not copyable; bytes() stay where they are when it is moved. The bytes start at
-// a page (elsewhere: at a multiple of kAlignment). An empty file is a mapping of no bytes.
+// a page (elsewhere: at a multiple of kAlignment), borrowed ones where they are. An empty file is a mapping of no bytes.
 //
 // The file must not be truncated while it is mapped: the system then ends the process at the next access (SIGBUS), and
 // no library can turn that into an error. Replace model files by renaming a new one over them.
@@ -2772,19 +4365,28 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // A file that is in memory already, as one that is linked into the program. Owns nothing: the bytes outlive it.
+  static MappedFile Borrow(std::span<const std::byte> bytes) {
+    MappedFile file;
+    file.bytes_ = bytes;
+    return file;
+  }
+
   // Gives the memory of what has been read back to the system, for files that are read once. The bytes stay valid: what is
   // looked at again is read from the file again. Does nothing where the file is not mapped.
   void ReleasePages() const {
 #if defined(__unix__) || defined(__APPLE__)
-    if (!bytes_.empty()) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+    if (mapped_) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
 #endif
   }
 
 #if defined(__unix__) || defined(__APPLE__)
-  MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
+  MappedFile(MappedFile&& other) noexcept
+      : mapped_(std::exchange(other.mapped_, false)), bytes_(std::exchange(other.bytes_, {})) {}
   MappedFile& operator=(MappedFile&& other) noexcept {
     if (this != &other) {
       Unmap();
+      mapped_ = std::exchange(other.mapped_, false);
       bytes_ = std::exchange(other.bytes_, {});
     }
     return *this;
@@ -2816,6 +4418,7 @@ class MappedFile {
     const std::size_t size = static_cast<std::size_t>(status.st_size);
     void* start = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
     if (start == MAP_FAILED) return SystemError(path, "cannot be mapped", errno);
+    file.mapped_ = true;
     file.bytes_ = {static_cast<const std::byte*>(start), size};
     return file;
   }
@@ -2830,9 +4433,12 @@ class MappedFile {
   }
 
   void Unmap() {
-    if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+    if (mapped_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+    mapped_ = false;
     bytes_ = {};
   }
+
+  bool mapped_ = false;  // by this object, which then unmaps it
 #else
   MappedFile(MappedFile&& other) noexcept
       : buffer_(std::move(other.buffer_)), bytes_(std::exchange(other.bytes_, {})) {}
@@ -2878,6 +4484,381 @@ class MappedFile {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_FILES_MAPPED_FILE_HPP_
+
+// --- inlay/files/safetensors.hpp
+
+// Reads safetensors: named tensors of plain numbers behind a JSON header, as views into bytes that the caller has. Like
+// GgufFile, everything is validated when the file is opened, and access afterwards cannot fail.
+// Source: https://huggingface.co/docs/safetensors, and the checks of its reference implementation.
+#ifndef INLAY_FILES_SAFETENSORS_HPP_
+#define INLAY_FILES_SAFETENSORS_HPP_
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+static_assert(std::endian::native == std::endian::little, "safetensors are read in place: little-endian targets only");
+
+// The types of whole bytes per value. The format has others (4 and 6 bits); tensors of those are listed without a type.
+enum class SafetensorsType : std::uint8_t {
+  kBool,
+  kU8,
+  kI8,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
+  kU16,
+  kI16,
+  kF16,
+  kBF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64,
+};
+
+struct SafetensorsTypeInfo {
+  SafetensorsType type;
+  std::string_view name;  // in the file
+  std::uint8_t bytes;     // per value
+};
+
+inline constexpr std::array kSafetensorsTypes = {
+    SafetensorsTypeInfo{SafetensorsType::kBool, "BOOL", 1},      SafetensorsTypeInfo{SafetensorsType::kU8, "U8", 1},
+    SafetensorsTypeInfo{SafetensorsType::kI8, "I8", 1},          SafetensorsTypeInfo{SafetensorsType::kF8E4M3, "F8_E4M3", 1},
+    SafetensorsTypeInfo{SafetensorsType::kF8E5M2, "F8_E5M2", 1}, SafetensorsTypeInfo{SafetensorsType::kF8E8M0, "F8_E8M0", 1},
+    SafetensorsTypeInfo{SafetensorsType::kU16, "U16", 2},        SafetensorsTypeInfo{SafetensorsType::kI16, "I16", 2},
+    SafetensorsTypeInfo{SafetensorsType::kF16, "F16", 2},        SafetensorsTypeInfo{SafetensorsType::kBF16, "BF16", 2},
+    SafetensorsTypeInfo{SafetensorsType::kU32, "U32", 4},        SafetensorsTypeInfo{SafetensorsType::kI32, "I32", 4},
+    SafetensorsTypeInfo{SafetensorsType::kF32, "F32", 4},        SafetensorsTypeInfo{SafetensorsType::kU64, "U64", 8},
+    SafetensorsTypeInfo{SafetensorsType::kI64, "I64", 8},        SafetensorsTypeInfo{SafetensorsType::kF64, "F64", 8},
+};
+
+constexpr const SafetensorsTypeInfo* FindSafetensorsType(std::string_view name) {
+  for (const SafetensorsTypeInfo& info : kSafetensorsTypes) {
+    if (info.name == name) return &info;
+  }
+  return nullptr;
+}
+
+inline constexpr std::size_t kSafetensorsMaxDims = 8;
+inline constexpr std::uint64_t kSafetensorsMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
+
+// One tensor. Views the file. Row-major: the last dimension is contiguous. Data is not aligned to its type.
+struct SafetensorsTensor {
+  std::string_view name;
+  std::string_view type_name;       // as stored
+  const SafetensorsTypeInfo* type;  // nullptr: a type that this library does not know
+  std::uint32_t n_dims;             // 0 (one value) .. 8
+  std::array<std::uint64_t, kSafetensorsMaxDims> dims;  // any may be 0; those from n_dims on are 1
+  std::uint64_t offset;                                 // of the data in the file
+  std::span<const std::byte> data;
+  std::uint64_t record;  // of the tensor's description in the file
+};
+
+// An opened file: a small view, cheap to copy, of the file's bytes and of the index made at Open. Both must outlive it.
+class SafetensorsFile {
+ public:
+  // Arena bytes that Open takes at most; never more than file.size() + 256. Reads the first 8 bytes only.
+  static std::size_t IndexBytes(std::span<const std::byte> file) {
+    const std::uint64_t header = HeaderBytes(file);
+    if (header == 0) return 0;
+    return ArenaBytes<Range>(MostTensors(header)) + ArenaBytes<std::uint32_t>(MostTensors(header)) * 2;
+  }
+
+  // Whether the bytes could be such a file: the first 8 are a length that fits, and a JSON object follows.
+  static bool LooksLike(std::span<const std::byte> file) { return HeaderBytes(file) != 0 && file[8] == std::byte{'{'}; }
+
+  // Validates the whole header: JSON, names, types, shapes against ranges, and that the ranges cover the data without
+  // holes or overlaps. No byte of the data is read. Errors name the tensor and the byte: kTruncated, kBadFile, kTooLarge,
+  // kUnsupported (an escape in a name, an unknown field), kOutOfMemory (index smaller than IndexBytes); the arena is then
+  // as it was. Cost: O(header bytes + tensors * log tensors), no recursion.
+  static Result<SafetensorsFile> Open(std::span<const std::byte> file, Arena& index) {
+    const Arena before = index;
+    SafetensorsFile opened;
+    if (const Result<void> read = opened.ReadAll(file, index); !read) {
+      index = before;
+      return read.error();
+    }
+    return opened;
+  }
+
+  std::span<const std::byte> bytes() const { return file_; }
+  // Where tensor data begins in the file.
+  std::uint64_t data_offset() const { return kLengthBytes + header_.size(); }
+
+  std::size_t tensor_count() const { return count_; }
+  // Tensor i in the file's order; reads its description again.
+  SafetensorsTensor tensor(std::size_t i) const {
+    INLAY_ASSERT(i < count_);
+    SafetensorsTensor tensor{};
+    JsonReader reader = ReaderAt(records_[i]);
+    const Result<JsonToken> name = reader.Next();
+    INLAY_ASSERT(name.has_value());
+    tensor.name = name->text;
+    tensor.record = name->offset;
+    const Result<Range> range = ReadRecord(reader, tensor);
+    INLAY_ASSERT(range.has_value());
+    tensor.offset = data_offset() + range->begin;
+    tensor.data = file_.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(range->end - range->begin));
+    return tensor;
+  }
+  // O(log tensor_count).
+  std::optional<SafetensorsTensor> FindTensor(std::string_view name) const {
+    const std::span<const std::uint32_t> names = by_name_.first(count_);
+    const auto found = std::lower_bound(names.begin(), names.end(), name, [this](std::uint32_t i, std::string_view wanted) {
+      return NameOf(i) < wanted;
+    });
+    if (found == names.end() || NameOf(*found) != name) return std::nullopt;
+    return tensor(*found);
+  }
+
+ private:
+  static constexpr std::size_t kLengthBytes = 8;
+  // The shortest description that is accepted bounds their number by the header's size before anything is allocated.
+  static constexpr std::string_view kShortestRecord = R"("a":{"dtype":"","shape":[],"data_offsets":[0,0]})";
+
+  // Of a tensor's bytes in the data.
+  struct Range {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  static_assert(kShortestRecord.size() > sizeof(Range) + 2 * sizeof(std::uint32_t));
+
+  SafetensorsFile() = default;
+
+  // 0 for what Open refuses at once.
+  static std::uint64_t HeaderBytes(std::span<const std::byte> file) {
+    if (file.size() <= kLengthBytes) return 0;
+    const std::uint64_t size = detail::LoadAs<std::uint64_t>(file.data());
+    return size > kSafetensorsMaxHeaderBytes || size > file.size() - kLengthBytes ? 0 : size;
+  }
+  static std::size_t MostTensors(std::uint64_t header_bytes) {
+    return static_cast<std::size_t>(header_bytes / kShortestRecord.size());
+  }
+
+  static TextBuffer<96> TensorField(std::string_view name) { return TextBuffer<96>("tensor ", name); }
+
+  // A reader of one member of the header's object, as if the member were at the start of an object of its own.
+  JsonReader ReaderAt(std::uint32_t record) const { return JsonReader(header_.substr(record), kLengthBytes + record, kInObject); }
+  static constexpr JsonReader::InObject kInObject{};
+
+  std::string_view NameOf(std::uint32_t i) const {
+    const std::string_view rest = header_.substr(records_[i] + 1);
+    return rest.substr(0, rest.find('"'));  // names have no escapes
+  }
+
+  Result<void> ReadAll(std::span<const std::byte> file, Arena& index) {
+    file_ = file;
+    if (file.size() < kLengthBytes) {
+      return FailAt(ErrorCode::kTruncated, file.size(), "header length", "a safetensors file has at least ", kLengthBytes, " bytes");
+    }
+    const std::uint64_t size = detail::LoadAs<std::uint64_t>(file.data());
+    if (size > kSafetensorsMaxHeaderBytes) {
+      return FailAt(ErrorCode::kTooLarge, 0, "header length", "is ", size, ", must be at most ", kSafetensorsMaxHeaderBytes);
+    }
+    if (size > file.size() - kLengthBytes) {
+      return FailAt(ErrorCode::kTruncated, 0, "header length", "is ", size, "; only ", file.size() - kLengthBytes, " bytes follow");
+    }
+    header_ = {reinterpret_cast<const char*>(file.data()) + kLengthBytes, static_cast<std::size_t>(size)};
+    if (!header_.starts_with('{')) return FailAt(ErrorCode::kBadFile, kLengthBytes, "header", "does not start with \"{\"");
+    INLAY_ASSIGN_OR_RETURN(ranges_, index.Allocate<Range>(MostTensors(size), "safetensors index"));
+    INLAY_ASSIGN_OR_RETURN(records_, index.Allocate<std::uint32_t>(MostTensors(size), "safetensors index"));
+    INLAY_ASSIGN_OR_RETURN(by_name_, index.Allocate<std::uint32_t>(MostTensors(size), "safetensors index"));
+    INLAY_CHECK_OK(ReadHeader());
+    INLAY_CHECK_OK(CheckRanges());
+    return SortNames();
+  }
+
+  Result<void> ReadHeader() {
+    JsonReader reader(header_, kLengthBytes);
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kBeginObject, "header"));
+    bool metadata = false;
+    for (;;) {
+      INLAY_ASSIGN_OR_RETURN(const JsonToken name, reader.Next());
+      if (name.event == JsonEvent::kEndObject) break;
+      if (name.text == "__metadata__") {
+        if (metadata) return FailAt(ErrorCode::kBadFile, name.offset, name.text, "this key appears more than once");
+        metadata = true;
+        INLAY_CHECK_OK(CheckMetadata(reader));
+        continue;
+      }
+      const TextBuffer<96> field = TensorField(name.text);
+      if (name.text.empty()) return FailAt(ErrorCode::kBadFile, name.offset, field.view(), "its name is empty");
+      if (name.has_escapes) {
+        return FailAt(ErrorCode::kUnsupported, name.offset, field.view(), "its name holds an escape, which is not read");
+      }
+      SafetensorsTensor tensor{};
+      tensor.name = name.text;
+      INLAY_ASSIGN_OR_RETURN(const Range range, ReadRecord(reader, tensor));
+      INLAY_ASSERT(count_ < records_.size());
+      records_[count_] = static_cast<std::uint32_t>(name.offset - kLengthBytes);
+      ranges_[count_] = range;
+      by_name_[count_] = static_cast<std::uint32_t>(count_);
+      ++count_;
+    }
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kEnd, "header"));
+    return {};
+  }
+
+  // Strings by name. They mean nothing to this library.
+  static Result<void> CheckMetadata(JsonReader& reader) {
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kBeginObject, "__metadata__"));
+    for (;;) {
+      INLAY_ASSIGN_OR_RETURN(const JsonToken key, reader.Next());
+      if (key.event == JsonEvent::kEndObject) return {};
+      INLAY_CHECK_OK(reader.Expect(JsonEvent::kString, "__metadata__"));
+    }
+  }
+
+  // The description of a tensor: everything but its name, which `tensor` has already.
+  Result<Range> ReadRecord(JsonReader& reader, SafetensorsTensor& tensor) const {
+    const TextBuffer<96> field = TensorField(tensor.name);
+    INLAY_ASSIGN_OR_RETURN(const JsonToken start, reader.Expect(JsonEvent::kBeginObject, field.view()));
+    Range range;
+    bool has_type = false, has_shape = false, has_range = false;
+    for (;;) {
+      INLAY_ASSIGN_OR_RETURN(const JsonToken key, reader.Next());
+      if (key.event == JsonEvent::kEndObject) break;
+      bool& has = key.text == "dtype" ? has_type : key.text == "shape" ? has_shape : has_range;
+      if (&has == &has_range && key.text != "data_offsets") {
+        return FailAt(ErrorCode::kUnsupported, key.offset, field.view(), "has the unknown field \"", key.text, "\"");
+      }
+      if (has) return FailAt(ErrorCode::kBadFile, key.offset, field.view(), "has the field ", key.text, " twice");
+      has = true;
+      if (&has == &has_type) {
+        INLAY_ASSIGN_OR_RETURN(const JsonToken type, reader.Expect(JsonEvent::kString, field.view()));
+        tensor.type_name = type.text;
+        tensor.type = FindSafetensorsType(type.text);
+      } else if (&has == &has_shape) {
+        INLAY_CHECK_OK(ReadShape(reader, field.view(), tensor));
+      } else {
+        INLAY_CHECK_OK(ReadRange(reader, field.view(), range));
+      }
+    }
+    if (!has_type || !has_shape || !has_range) {
+      return FailAt(ErrorCode::kMissing, start.offset, field.view(), "has no ",
+                    !has_type ? "dtype" : !has_shape ? "shape" : "data_offsets");
+    }
+    return CheckSize(tensor, range, start.offset);
+  }
+
+  static Result<void> ReadShape(JsonReader& reader, std::string_view field, SafetensorsTensor& tensor) {
+    tensor.dims.fill(1);
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kBeginArray, field));
+    for (;;) {
+      INLAY_ASSIGN_OR_RETURN(const JsonToken token, reader.Next());
+      if (token.event == JsonEvent::kEndArray) return {};
+      const std::optional<std::uint64_t> dim = token.AsUnsigned();
+      if (!dim) return FailAt(ErrorCode::kBadFile, token.offset, field, "a dimension must be an integer of at most 64 bits");
+      if (tensor.n_dims == kSafetensorsMaxDims) {
+        return FailAt(ErrorCode::kTooLarge, token.offset, field, "has more than ", kSafetensorsMaxDims, " dimensions");
+      }
+      tensor.dims[tensor.n_dims++] = *dim;
+    }
+  }
+
+  static Result<void> ReadRange(JsonReader& reader, std::string_view field, Range& range) {
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kBeginArray, field));
+    for (std::uint64_t* bound : {&range.begin, &range.end}) {
+      INLAY_ASSIGN_OR_RETURN(const JsonToken token, reader.Next());
+      const std::optional<std::uint64_t> value = token.AsUnsigned();
+      if (!value) return FailAt(ErrorCode::kBadFile, token.offset, field, "data_offsets must be two integers");
+      *bound = *value;
+    }
+    INLAY_CHECK_OK(reader.Expect(JsonEvent::kEndArray, field));
+    return {};
+  }
+
+  Result<Range> CheckSize(const SafetensorsTensor& tensor, const Range& range, std::uint64_t at) const {
+    const TextBuffer<96> field = TensorField(tensor.name);
+    const std::uint64_t room = file_.size() - data_offset();
+    if (range.begin > range.end) {
+      return FailAt(ErrorCode::kBadFile, at, field.view(), "its data begins at ", range.begin, " and ends before, at ", range.end);
+    }
+    if (range.end > room) {
+      return FailAt(ErrorCode::kTruncated, at, field.view(), "its data ends at ", range.end, "; the file has ", room,
+                    " bytes of data");
+    }
+    std::uint64_t values = 1, bytes = 0;
+    bool fits = true, empty = false;
+    for (std::uint32_t d = 0; d < tensor.n_dims; ++d) {
+      empty |= tensor.dims[d] == 0;
+      fits = fits && CheckedMultiply(values, tensor.dims[d], values);
+    }
+    if (empty) {
+      values = 0;
+      fits = true;
+    }
+    if (!fits) return FailAt(ErrorCode::kTooLarge, at, field.view(), "the product of its dimensions does not fit 64 bits");
+    if (tensor.type == nullptr) return range;
+    if (!CheckedMultiply(values, tensor.type->bytes, bytes)) {
+      return FailAt(ErrorCode::kTooLarge, at, field.view(), "its size does not fit 64 bits");
+    }
+    if (bytes != range.end - range.begin) {
+      return FailAt(ErrorCode::kBadFile, at, field.view(), "its shape takes ", bytes, " bytes, its data_offsets give it ",
+                    range.end - range.begin);
+    }
+    return range;
+  }
+
+  // Uses the memory of the name index, which is put in order afterwards.
+  Result<void> CheckRanges() {
+    const std::span<std::uint32_t> order = by_name_.first(count_);
+    detail::SortIndices(order, [this](std::uint32_t a, std::uint32_t b) {
+      if (ranges_[a].begin != ranges_[b].begin) return ranges_[a].begin < ranges_[b].begin;
+      return ranges_[a].end != ranges_[b].end ? ranges_[a].end < ranges_[b].end : a < b;
+    });
+    std::uint64_t end = 0;
+    for (const std::uint32_t i : order) {
+      if (ranges_[i].begin != end) {
+        return FailAt(ErrorCode::kBadFile, kLengthBytes + records_[i], TensorField(NameOf(i)).view(), "its data begins at ",
+                      ranges_[i].begin, ", ", ranges_[i].begin < end ? "inside that of another" : "after a hole that starts", " at ",
+                      end);
+      }
+      end = ranges_[i].end;
+    }
+    if (data_offset() + end != file_.size()) {
+      return FailAt(ErrorCode::kBadFile, data_offset() + end, "data", "the file goes on for ", file_.size() - data_offset() - end,
+                    " bytes after its last tensor");
+    }
+    return {};
+  }
+
+  Result<void> SortNames() {
+    const std::span<std::uint32_t> names = by_name_.first(count_);
+    detail::SortIndices(names, [this](std::uint32_t a, std::uint32_t b) {
+      const int order = NameOf(a).compare(NameOf(b));
+      return order < 0 || (order == 0 && a < b);
+    });
+    for (std::size_t i = 1; i < count_; ++i) {
+      if (NameOf(names[i - 1]) != NameOf(names[i])) continue;
+      return FailAt(ErrorCode::kBadFile, kLengthBytes + records_[names[i]], TensorField(NameOf(names[i])).view(),
+                    "this name appears more than once");
+    }
+    return {};
+  }
+
+  std::span<const std::byte> file_;
+  std::string_view header_;
+  std::size_t count_ = 0;
+  std::span<Range> ranges_;           // [count_], and room for more, as the others
+  std::span<std::uint32_t> records_;  // where each description starts in the header, at its name
+  std::span<std::uint32_t> by_name_;  // in the order of their names
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FILES_SAFETENSORS_HPP_
 
 // --- inlay/files/sha256.hpp
 
@@ -3014,75 +4995,378 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_FILES_SHA256_HPP_
 
-// --- inlay/formats/float16.hpp
+// --- inlay/formats/fit.hpp
 
-// Half precision (IEEE binary16) and bfloat16 in portable integer arithmetic: the definition that scalar code, constant
-// expressions and tests share. Kernels convert with SIMD instructions, which agree with these for every finite value.
-#ifndef INLAY_FORMATS_FLOAT16_HPP_
-#define INLAY_FORMATS_FLOAT16_HPP_
+// How an encoder finds scales and levels: searches for the smallest squared error. What the results mean in a file is
+// codec.hpp's; apart because decoding, which every program does, needs none of it.
+#ifndef INLAY_FORMATS_FIT_HPP_
+#define INLAY_FORMATS_FIT_HPP_
 
+#include <algorithm>
+#include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 INLAY_BEGIN_NAMESPACE
+namespace detail {
 
-inline constexpr float kMaxF16 = 65504.0f;  // the largest finite binary16
-
-// Exact for every bit pattern; NaN keeps its sign and payload.
-constexpr float F16ToF32(std::uint16_t half) {
-  const std::uint32_t sign = std::uint32_t{half & 0x8000u} << 16;
-  const std::uint32_t magnitude = std::uint32_t{half & 0x7FFFu} << 13;
-  const std::uint32_t exponent = magnitude & (0x1Fu << 23);
-  constexpr std::uint32_t kBiasChange = (127u - 15u) << 23;
-  if (exponent == (0x1Fu << 23)) return std::bit_cast<float>(sign | (magnitude + 2 * kBiasChange));
-  if (exponent != 0) return std::bit_cast<float>(sign | (magnitude + kBiasChange));
-  // Subnormal: with the exponent of 2^-14 put in front, subtracting 2^-14 lets the hardware normalise. The difference
-  // is exact and a normal float, so flush-to-zero modes do not touch it.
-  const float value = std::bit_cast<float>(magnitude + kBiasChange + (1u << 23)) - 0x1p-14f;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
+// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits;
+// reading them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
+inline int NearestInt(float value) {
+  return static_cast<int>(std::bit_cast<std::uint32_t>(value + 12582912.0f) & 0x7FFFFFu) - 0x400000;
 }
 
-// Rounds to nearest, ties to even; beyond kMaxF16 becomes infinity, NaN stays NaN (quiet, top payload bits kept).
-constexpr std::uint16_t F32ToF16(float value) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t sign = (bits >> 16) & 0x8000u;
-  const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
-  std::uint32_t half = 0;
-  if (magnitude > 0x7F800000u) {
-    half = 0x7E00u | ((magnitude >> 13) & 0x1FFu);
-  } else if (magnitude >= 0x47800000u) {  // 65536 and infinity
-    half = 0x7C00u;
-  } else if (magnitude < 0x38800000u) {
-    // Below 2^-14 the result is subnormal with unit 2^-24, which is the unit of floats in [0.5, 1): adding 0.5 rounds.
-    half = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<std::uint32_t>(0.5f);
-  } else {
-    // Rebias, then round by adding just less than half a unit, or half a unit when the last kept bit is odd. A carry
-    // out of the mantissa moves to the next exponent, and from 65520 on to infinity, as it must.
-    half = (magnitude - ((127u - 15u) << 23) + 0xFFFu + ((magnitude >> 13) & 1u)) >> 13;
+// NaN gives low.
+inline float Clamp(float value, float low, float high) { return value > low ? (value < high ? value : high) : low; }
+
+// The level of `value` among low .. high.
+inline int Level(float value, int low, int high) {
+  return NearestInt(Clamp(value, static_cast<float>(low), static_cast<float>(high)));
+}
+
+// With a scale of zero every value gets the level of zero.
+inline float Inverse(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
+
+inline float Magnitude(float x) { return x < 0 ? -x : x; }
+
+// The value of largest magnitude, with its sign; the first of equals.
+inline float Extreme(const float* x, int count) {
+  float extreme = 0.0f;
+  for (int i = 0; i < count; ++i) {
+    if (Magnitude(x[i]) > Magnitude(extreme)) extreme = x[i];
   }
-  return static_cast<std::uint16_t>(sign | half);
+  return extreme;
 }
 
-// As F32ToF16, but values beyond kMaxF16 become +-kMaxF16: a scale must stay finite.
-constexpr std::uint16_t F32ToF16Saturated(float value) {
-  if (value > kMaxF16) value = kMaxF16;
-  if (value < -kMaxF16) value = -kMaxF16;
-  return F32ToF16(value);
+// --- grids: the levels that a scaled value can have ---
+
+// Index: the number of the nearest level as it is stored. Value: that level itself.
+
+// The integers low .. high.
+struct EvenGrid {
+  int low;
+  int high;
+  int Index(float scaled) const { return Level(scaled, low, high) - low; }
+  int Value(float scaled) const { return Level(scaled, low, high); }
+};
+
+// kIq4Levels. All midpoints between levels are multiples of 1/2: a table over half units is exact.
+struct Iq4Grid {
+  static constexpr auto kNearest = [] {
+    std::array<std::uint8_t, 481> nearest{};
+    for (std::size_t i = 0; i < nearest.size(); ++i) {
+      const int twice = 2 * static_cast<int>(i) + 1 - 4 * 127;  // four times the middle of the half unit
+      std::uint8_t best = 0;
+      for (std::uint8_t j = 1; j < 16; ++j) {
+        const int distance = twice - 4 * kIq4Levels[j], of_best = twice - 4 * kIq4Levels[best];
+        if (distance * distance < of_best * of_best) best = j;
+      }
+      nearest[i] = best;
+    }
+    return nearest;
+  }();
+  int Index(float scaled) const {
+    return kNearest[static_cast<std::size_t>(2.0f * (Clamp(scaled, -127.0f, 113.0f) + 127.0f))];
+  }
+  int Value(float scaled) const { return kIq4Levels[Index(scaled)]; }
+};
+
+// kMxfp4Levels, whose midpoints are multiples of 1/2 too.
+struct Mxfp4Grid {
+  static constexpr std::uint8_t kNearest[25] = {0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7};
+  int Index(float scaled) const {
+    const int index = kNearest[static_cast<std::size_t>(2.0f * Clamp(Magnitude(scaled), 0.0f, 12.0f))];
+    return scaled < 0.0f && index != 0 ? index + 8 : index;
+  }
+  int Value(float scaled) const { return kMxfp4Levels[Index(scaled)]; }
+};
+
+// Sums over `count` (a multiple of 4) values: sum f(0), f(1), ... in double, so that no input overflows, and in four parts,
+// because each addition waits for the one before.
+template <class Term>
+double SumOf(int count, Term&& term) {
+  double sums[4] = {};
+  for (int i = 0; i < count; i += 4) {
+    for (int j = 0; j < 4; ++j) sums[j] += term(i + j);
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-// Exact: bfloat16 is the upper half of a float.
-constexpr float BF16ToF32(std::uint16_t half) { return std::bit_cast<float>(std::uint32_t{half} << 16); }
-
-// Rounds to nearest, ties to even; NaN stays NaN (quiet), even where its payload is only in the dropped bits.
-constexpr std::uint16_t F32ToBF16(float value) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
-  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
-  return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+// Squared error of x against scale * level + base with the nearest levels.
+template <class Grid>
+double ErrorOf(const float* x, int count, float scale, float base, const Grid& grid) {
+  const float inverse = Inverse(scale);
+  return SumOf(count, [&](int i) {
+    const int q = grid.Value(inverse * (x[i] - base));
+    const double difference = static_cast<double>(scale * static_cast<float>(q) + base) - static_cast<double>(x[i]);
+    return difference * difference;
+  });
 }
+
+// --- one scale, symmetric levels ---
+
+// The best scale so far, and by how much it lowers the squared error: that is sum x^2 - gain.
+struct ScaleSearch {
+  float scale = 0.0f;
+  double gain = 0.0;
+
+  // Rounds to levels with a trial scale (its inverse), and solves for the best scale of these levels.
+  template <class Grid>
+  void Try(const float* x, int count, float inverse, const Grid& grid) {
+    int sum_qq = 0;
+    const double sum_qx = SumOf(count, [&](int i) {
+      const int q = grid.Value(inverse * x[i]);
+      sum_qq += q * q;
+      return static_cast<double>(q) * static_cast<double>(x[i]);
+    });
+    const double trial = sum_qq == 0 ? 0.0 : sum_qx * sum_qx / sum_qq;
+    if (trial > gain) {
+      gain = trial;
+      scale = static_cast<float>(sum_qx / sum_qq);
+    }
+  }
+};
+
+// The scale s that makes s * q, q in -reach .. reach - 1, closest to x in the least-squares sense: trial scales around the
+// one that maps the extreme value to -reach. The sign of s lets the extreme value use the longer side.
+inline float FitScale(const float* x, int count, int reach) {
+  const float extreme = Extreme(x, count);
+  ScaleSearch search;
+  if (extreme == 0.0f) return 0.0f;
+  for (int step = -9; step <= 9; ++step) {
+    search.Try(x, count, -(static_cast<float>(reach) + 0.1f * static_cast<float>(step)) / extreme,
+               EvenGrid{-reach, reach - 1});
+  }
+  return search.scale;
+}
+
+// The same for kIq4Levels: the extreme value may go to either end.
+inline float FitIq4Scale(const float* x, int count) {
+  const float extreme = Extreme(x, count);
+  ScaleSearch search;
+  if (extreme == 0.0f) return 0.0f;
+  for (const float end : {-127.0f, 113.0f}) {
+    for (int step = -9; step <= 9; ++step) {
+      search.Try(x, count, end * (1.0f + 0.015f * static_cast<float>(step)) / extreme, Iq4Grid{});
+    }
+  }
+  return search.scale;
+}
+
+// The scale s > 0 that makes s * q, q in -1 .. 1, closest to x: exactly. If the k largest magnitudes are not zero, s is
+// their mean and the error falls by k * s^2.
+inline float FitTernaryScale(const float* x, int count) {
+  float sorted[256];
+  for (int i = 0; i < count; ++i) sorted[i] = Magnitude(x[i]);
+  std::sort(sorted, sorted + count, [](float a, float b) { return a > b; });
+  double sum = 0.0, best_gain = 0.0, best = 0.0;
+  for (int i = 0; i < count; ++i) {
+    sum += static_cast<double>(sorted[i]);
+    const double gain = sum * sum / (i + 1);
+    if (gain > best_gain) {
+      best_gain = gain;
+      best = sum / (i + 1);
+    }
+  }
+  return static_cast<float>(best);
+}
+
+// The integer sub-scales of a block whose groups are best scaled by `fits`: d * scales[g], scales in low .. high, and d
+// such that the extreme fit has the integer `low`. Rounding to the nearest is not always best: its neighbours are tried.
+template <int kGroups, class Grid>
+std::uint16_t ChooseScales(const float* x, const float (&fits)[kGroups], int low, int high, const Grid& grid,
+                           int (&scales)[kGroups]) {
+  constexpr int kSize = 256 / kGroups;
+  const std::uint16_t bits = F32ToF16Saturated(Extreme(fits, kGroups) / static_cast<float>(low));
+  const float d = F16ToF32(bits);
+  const float inverse = Inverse(d);
+  for (int g = 0; g < kGroups; ++g) {
+    const float* group = x + kSize * g;
+    const int nearest = Level(inverse * fits[g], low, high);
+    scales[g] = nearest;
+    double best_error = ErrorOf(group, kSize, d * static_cast<float>(nearest), 0.0f, grid);
+    for (const int s : {nearest - 1, nearest + 1}) {
+      if (s < low || s > high) continue;
+      const double error = ErrorOf(group, kSize, d * static_cast<float>(s), 0.0f, grid);
+      if (error < best_error) {
+        best_error = error;
+        scales[g] = s;
+      }
+    }
+  }
+  return bits;
+}
+
+// --- scale and base ---
+
+struct Affine {
+  float scale;  // >= 0
+  float base;   // value of level 0
+};
+
+// The affine map level -> scale * level + base, levels 0 .. top, closest to x in the least-squares sense; grid of trial
+// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where
+// it would be positive.
+inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_zero) {
+  float low = x[0], high = x[0];
+  for (int i = 1; i < count; ++i) {
+    low = x[i] < low ? x[i] : low;
+    high = x[i] > high ? x[i] : high;
+  }
+  if (base_at_most_zero && low > 0.0f) low = 0.0f;
+  // In double: high - low may overflow a float.
+  const double range = static_cast<double>(high) - static_cast<double>(low);
+  double sum_x = 0.0, sum_xx = 0.0;
+  for (int i = 0; i < count; ++i) {
+    sum_x += static_cast<double>(x[i]);
+    sum_xx += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
+  Affine best{static_cast<float>(range / top), low};
+  if (best.scale == 0.0f) return best;
+  double best_error = -1.0;
+  for (int step = -10; step <= 10; ++step) {
+    const float inverse = static_cast<float>((top + 0.1 * step) / range);
+    int sum_q = 0, sum_qq = 0;
+    const double sum_qx = SumOf(count, [&](int i) {
+      const int q = Level(inverse * (x[i] - low), 0, top);
+      sum_q += q;
+      sum_qq += q * q;
+      return static_cast<double>(q) * static_cast<double>(x[i]);
+    });
+    const double determinant = static_cast<double>(count) * sum_qq - static_cast<double>(sum_q) * sum_q;
+    if (determinant <= 0.0) continue;
+    double scale = (count * sum_qx - sum_q * sum_x) / determinant;
+    double base = (sum_qq * sum_x - sum_q * sum_qx) / determinant;
+    if (base_at_most_zero && base > 0.0) {
+      base = 0.0;
+      scale = sum_qx / sum_qq;
+    }
+    const double error = sum_xx + scale * scale * sum_qq + count * base * base +
+                         2.0 * (scale * base * sum_q - scale * sum_qx - base * sum_x);
+    if (scale > 0.0 && (best_error < 0.0 || error < best_error)) {
+      best_error = error < 0.0 ? 0.0 : error;
+      best = {static_cast<float>(scale), static_cast<float>(base)};
+    }
+  }
+  return best;
+}
+
+// Levels of `count` values for x = scale * level + base, with the scale and base as they are stored.
+inline void AffineLevels(const float* x, int count, float scale, float base, int top, std::uint8_t* levels) {
+  const float inverse = Inverse(scale);
+  for (int i = 0; i < count; ++i) levels[i] = static_cast<std::uint8_t>(Level(inverse * (x[i] - base), 0, top));
+}
+// The same for x = scale * level on a grid: the levels' indices.
+template <class Grid>
+void GridLevels(const float* x, int count, float scale, const Grid& grid, std::uint8_t* levels) {
+  const float inverse = Inverse(scale);
+  for (int i = 0; i < count; ++i) levels[i] = static_cast<std::uint8_t>(grid.Index(inverse * x[i]));
+}
+
+// Scales, mins and levels of a block of 256 values = d * scale * level - dmin * min.
+template <int kGroups>
+struct GroupedLevels {
+  std::uint16_t d;
+  std::uint16_t dmin;
+  std::uint8_t scale[kGroups];
+  std::uint8_t min[kGroups];
+  std::uint8_t levels[256];
+};
+
+// Levels 0 .. top; scales and mins 0 .. most. Each group is fitted alone, then integers for scale and min are chosen near
+// the fit, and d and dmin solved for again with what was chosen, as long as that helps.
+template <int kGroups>
+void EncodeGroups(const float* x, int top, int most, GroupedLevels<kGroups>& out) {
+  constexpr int kSize = 256 / kGroups;
+  constexpr int kMostRounds = 4;
+  Affine fits[kGroups];
+  double d = 0.0, dmin = 0.0;
+  for (int g = 0; g < kGroups; ++g) {
+    fits[g] = FitAffine(x + kSize * g, kSize, top, true);
+    d = std::max(d, static_cast<double>(fits[g].scale) / most);
+    dmin = std::max(dmin, -static_cast<double>(fits[g].base) / most);
+  }
+  double best_error = -1.0;
+  for (int round = 0; round < kMostRounds; ++round) {
+    GroupedLevels<kGroups> trial;
+    trial.d = F32ToF16Saturated(static_cast<float>(d));
+    trial.dmin = F32ToF16Saturated(static_cast<float>(dmin));
+    const float stored_d = F16ToF32(trial.d), stored_dmin = F16ToF32(trial.dmin);
+    const float inverse_d = Inverse(stored_d), inverse_dmin = Inverse(stored_dmin);
+    double error = 0.0;
+    // Normal equations of d and dmin, with a = scale * level and b = min.
+    double aa = 0.0, ab = 0.0, bb = 0.0, ax = 0.0, bx = 0.0;
+    for (int g = 0; g < kGroups; ++g) {
+      const float* group = x + kSize * g;
+      const int scale = Level(inverse_d * fits[g].scale, 0, most);
+      const int min = Level(inverse_dmin * -fits[g].base, 0, most);
+      int best_scale = scale, best_min = min;
+      double best_of_group = -1.0;
+      for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, most); ++s) {
+        for (int m = std::max(min - 1, 0); m <= std::min(min + 1, most); ++m) {
+          const double of_group = ErrorOf(group, kSize, stored_d * static_cast<float>(s),
+                                          -stored_dmin * static_cast<float>(m), EvenGrid{0, top});
+          if (best_of_group < 0.0 || of_group < best_of_group) {
+            best_of_group = of_group;
+            best_scale = s;
+            best_min = m;
+          }
+        }
+      }
+      error += best_of_group;
+      trial.scale[g] = static_cast<std::uint8_t>(best_scale);
+      trial.min[g] = static_cast<std::uint8_t>(best_min);
+      std::uint8_t* levels = trial.levels + kSize * g;
+      AffineLevels(group, kSize, stored_d * static_cast<float>(best_scale), -stored_dmin * static_cast<float>(best_min), top,
+                   levels);
+      for (int i = 0; i < kSize; ++i) {
+        const double a = best_scale * levels[i], b = best_min, value = static_cast<double>(group[i]);
+        aa += a * a;
+        ab += a * b;
+        bb += b * b;
+        ax += a * value;
+        bx += b * value;
+      }
+    }
+    if (best_error >= 0.0 && error >= best_error) return;
+    best_error = error;
+    out = trial;
+    const double determinant = aa * bb - ab * ab;
+    if (determinant > 0.0) {
+      d = (ax * bb - bx * ab) / determinant;
+      dmin = (ax * ab - bx * aa) / determinant;
+    } else if (aa > 0.0) {
+      d = ax / aa;
+    }
+    if (!(d > 0.0) || dmin < 0.0) return;
+  }
+}
+
+// The exponent of an MXFP4 block that gives the smallest squared error: that of a scale which maps the extreme value to 8
+// .. 16 (the largest levels are 8 and 12), or a neighbour. Not below 2: the inverse of the scale must be finite.
+inline std::uint8_t FitMxfp4Exponent(const float* x, int count) {
+  // The extreme value is 2^(exponent - 127) or more, the scale 2^(e - 128).
+  const int exponent = static_cast<int>(std::bit_cast<std::uint32_t>(Magnitude(Extreme(x, count))) >> 23);
+  const int usual = std::clamp(exponent - 2, 2, int{kMostMxfp4Exponent});
+  int best = usual;
+  double best_error = ErrorOf(x, count, Mxfp4Scale(static_cast<std::uint8_t>(usual)), 0.0f, Mxfp4Grid{});
+  for (const int e : {usual - 1, usual + 1}) {
+    if (e < 2 || e > kMostMxfp4Exponent) continue;
+    const double error = ErrorOf(x, count, Mxfp4Scale(static_cast<std::uint8_t>(e)), 0.0f, Mxfp4Grid{});
+    if (error < best_error) {
+      best_error = error;
+      best = e;
+    }
+  }
+  return static_cast<std::uint8_t>(best);
+}
+
+}  // namespace detail
 
 INLAY_END_NAMESPACE
 
-#endif  // INLAY_FORMATS_FLOAT16_HPP_
+#endif  // INLAY_FORMATS_FIT_HPP_
 
 // --- inlay/formats/codec.hpp
 
@@ -3126,122 +5410,9 @@ constexpr void PackGroupScales(const GroupScales& groups, std::uint8_t (&packed)
 
 namespace detail {
 
-// Nearest integer, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits;
-// reading them as bits keeps it right under -ffast-math, where adding and subtracting would cancel.
-inline int NearestInt(float value) {
-  return static_cast<int>(std::bit_cast<std::uint32_t>(value + 12582912.0f) & 0x7FFFFFu) - 0x400000;
-}
-
-// NaN gives low.
-inline float Clamp(float value, float low, float high) { return value > low ? (value < high ? value : high) : low; }
-
-// The level of `value` among low .. high.
-inline int Level(float value, int low, int high) {
-  return NearestInt(Clamp(value, static_cast<float>(low), static_cast<float>(high)));
-}
-
-// With a scale of zero every value gets the level of zero.
-inline float Inverse(float scale) { return scale == 0.0f ? 0.0f : 1.0f / scale; }
-
-// The value of largest magnitude, with its sign; the first of equals.
-inline float Extreme(const float* x, int count) {
-  float extreme = 0.0f;
-  for (int i = 0; i < count; ++i) {
-    if ((x[i] < 0 ? -x[i] : x[i]) > (extreme < 0 ? -extreme : extreme)) extreme = x[i];
-  }
-  return extreme;
-}
-
-// The scale s that makes s * q, q in -reach .. reach - 1, closest to x in the least-squares sense: for a grid of trial
-// scales around the one that maps the extreme value to -reach, levels are rounded and the best scale for these levels
-// is solved for. The sign of s lets the extreme value use the longer side. Sums are in double: no input overflows.
-inline float FitScale(const float* x, int count, int reach) {
-  const float extreme = Extreme(x, count);
-  if (extreme == 0.0f) return 0.0f;
-  float best_scale = 0.0f;
-  double best_gain = 0.0;
-  for (int step = -9; step <= 9; ++step) {
-    const float inverse = -(static_cast<float>(reach) + 0.1f * static_cast<float>(step)) / extreme;
-    double sum_qx = 0.0;
-    int sum_qq = 0;
-    for (int i = 0; i < count; ++i) {
-      const int q = Level(inverse * x[i], -reach, reach - 1);
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
-      sum_qq += q * q;
-    }
-    // The squared error is sum x^2 - gain.
-    const double gain = sum_qq == 0 ? 0.0 : sum_qx * sum_qx / sum_qq;
-    if (gain > best_gain) {
-      best_gain = gain;
-      best_scale = static_cast<float>(sum_qx / sum_qq);
-    }
-  }
-  return best_scale;
-}
-
-struct Affine {
-  float scale;  // >= 0
-  float base;   // value of level 0
-};
-
-// The affine map level -> scale * level + base, levels 0 .. top, closest to x in the least-squares sense; grid of trial
-// scales as FitScale. With base_at_most_zero (K-quants store -base as an unsigned number) the base is held at 0 where
-// it would be positive.
-inline Affine FitAffine(const float* x, int count, int top, bool base_at_most_zero) {
-  float low = x[0], high = x[0];
-  for (int i = 1; i < count; ++i) {
-    low = x[i] < low ? x[i] : low;
-    high = x[i] > high ? x[i] : high;
-  }
-  if (base_at_most_zero && low > 0.0f) low = 0.0f;
-  // In double: high - low may overflow a float.
-  const double range = static_cast<double>(high) - static_cast<double>(low);
-  double sum_x = 0.0, sum_xx = 0.0;
-  for (int i = 0; i < count; ++i) {
-    sum_x += static_cast<double>(x[i]);
-    sum_xx += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  }
-  Affine best{static_cast<float>(range / top), low};
-  if (best.scale == 0.0f) return best;
-  double best_error = -1.0;
-  for (int step = -10; step <= 10; ++step) {
-    const float inverse = static_cast<float>((top + 0.1 * step) / range);
-    int sum_q = 0, sum_qq = 0;
-    double sum_qx = 0.0;
-    for (int i = 0; i < count; ++i) {
-      const int q = Level(inverse * (x[i] - low), 0, top);
-      sum_q += q;
-      sum_qq += q * q;
-      sum_qx += static_cast<double>(q) * static_cast<double>(x[i]);
-    }
-    const double determinant = static_cast<double>(count) * sum_qq - static_cast<double>(sum_q) * sum_q;
-    if (determinant <= 0.0) continue;
-    double scale = (count * sum_qx - sum_q * sum_x) / determinant;
-    double base = (sum_qq * sum_x - sum_q * sum_qx) / determinant;
-    if (base_at_most_zero && base > 0.0) {
-      base = 0.0;
-      scale = sum_qx / sum_qq;
-    }
-    const double error = sum_xx + scale * scale * sum_qq + count * base * base +
-                         2.0 * (scale * base * sum_q - scale * sum_qx - base * sum_x);
-    if (scale > 0.0 && (best_error < 0.0 || error < best_error)) {
-      best_error = error < 0.0 ? 0.0 : error;
-      best = {static_cast<float>(scale), static_cast<float>(base)};
-    }
-  }
-  return best;
-}
-
-// Squared error of x against scale * level + base with the nearest levels low .. high.
-inline double ErrorOf(const float* x, int count, float scale, float base, int low, int high) {
-  const float inverse = Inverse(scale);
-  double error = 0.0;
-  for (int i = 0; i < count; ++i) {
-    const int q = Level(inverse * (x[i] - base), low, high);
-    const double difference = static_cast<double>(scale * static_cast<float>(q) + base) - static_cast<double>(x[i]);
-    error += difference * difference;
-  }
-  return error;
+// Puts `level` at bit `shift` of a byte that is zero there.
+constexpr void PutBits(std::uint8_t& byte, int level, int shift) {
+  byte = static_cast<std::uint8_t>(byte | level << shift);
 }
 
 // Nibbles of 32 levels in the order of Q4_0: j and j + 16 share a byte.
@@ -3261,70 +5432,14 @@ int FiveBitLevel(const Block& block, int j) {
   return nibble | static_cast<int>((bits >> j & 1u) << 4);
 }
 
-// Levels of 32 values for x = scale * level + base, with the scale and base as they are stored.
-inline void AffineLevels(const float* x, int count, float scale, float base, int top, std::uint8_t* levels) {
-  const float inverse = Inverse(scale);
-  for (int i = 0; i < count; ++i) levels[i] = static_cast<std::uint8_t>(Level(inverse * (x[i] - base), 0, top));
-}
-// The same for x = scale * (level - reach).
-inline void SymmetricLevels(const float* x, int count, float scale, int reach, std::uint8_t* levels) {
-  const float inverse = Inverse(scale);
-  for (int i = 0; i < count; ++i) {
-    levels[i] = static_cast<std::uint8_t>(Level(inverse * x[i], -reach, reach - 1) + reach);
-  }
-}
-
-// Scales, mins and levels of a Q4_K (top 15) or Q5_K (top 31) block.
-struct GroupedLevels {
-  std::uint16_t d;
-  std::uint16_t dmin;
-  GroupScales groups;
-  std::uint8_t levels[256];
-};
-
-inline void EncodeGroups(const float* x, int top, GroupedLevels& out) {
-  Affine fits[8];
-  float most_scale = 0.0f, most_min = 0.0f;
-  for (int g = 0; g < 8; ++g) {
-    fits[g] = FitAffine(x + 32 * g, 32, top, true);
-    most_scale = fits[g].scale > most_scale ? fits[g].scale : most_scale;
-    most_min = -fits[g].base > most_min ? -fits[g].base : most_min;
-  }
-  out.d = F32ToF16Saturated(most_scale / 63.0f);
-  out.dmin = F32ToF16Saturated(most_min / 63.0f);
-  const float d = F16ToF32(out.d), dmin = F16ToF32(out.dmin);
-  const float inverse_d = Inverse(d), inverse_dmin = Inverse(dmin);
-  for (int g = 0; g < 8; ++g) {
-    const float* group = x + 32 * g;
-    const int scale = Level(inverse_d * fits[g].scale, 0, 63);
-    const int min = Level(inverse_dmin * -fits[g].base, 0, 63);
-    // Rounding scale and min each on its own is not the best pair: the neighbours are tried too.
-    int best_scale = scale, best_min = min;
-    double best_error = ErrorOf(group, 32, d * static_cast<float>(scale), -dmin * static_cast<float>(min), 0, top);
-    for (int s = scale > 0 ? scale - 1 : 0; s <= scale + 1 && s <= 63; ++s) {
-      for (int m = min > 0 ? min - 1 : 0; m <= min + 1 && m <= 63; ++m) {
-        const double error = ErrorOf(group, 32, d * static_cast<float>(s), -dmin * static_cast<float>(m), 0, top);
-        if (error < best_error) {
-          best_error = error;
-          best_scale = s;
-          best_min = m;
-        }
-      }
-    }
-    out.groups.scale[g] = static_cast<std::uint8_t>(best_scale);
-    out.groups.min[g] = static_cast<std::uint8_t>(best_min);
-    AffineLevels(group, 32, d * static_cast<float>(best_scale), -dmin * static_cast<float>(best_min), top,
-                 out.levels + 32 * g);
-  }
-}
-
 }  // namespace detail
 
 // One weight type: kValues values per Block; Decode writes kValues floats, Encode reads kValues finite floats.
 //
 // Decoding is exact to the bit on every machine: a binary16 scale (11 bits) times a 6-bit sub-scale times a 5-bit level
-// fits a float's 24 bits, so each formula rounds at most once, whether or not the compiler fuses the multiply-add.
-// Encoding minimises the plain squared error by a scale search. It is deterministic for one build; fused multiply-adds
+// fits a float's 24 bits (IQ4_XS: 11 + 5 + 7), so each formula rounds at most once, whether or not the compiler fuses the
+// multiply-add.
+// Encoding minimises the plain squared error by a search (fit.hpp). It is deterministic for one build; fused multiply-adds
 // may flip a tie between two builds. Scales saturate at the largest binary16, so finite input never decodes to NaN or
 // infinity (an exception is F16 itself, which rounds values beyond 65504 to infinity as IEEE 754 says).
 template <WeightType kType>
@@ -3385,7 +5500,7 @@ struct Codec<WeightType::kQ4_0> {
   static void Encode(const float* x, Block& block) {
     std::uint8_t levels[32];
     block.d = F32ToF16Saturated(detail::FitScale(x, 32, 8));
-    detail::SymmetricLevels(x, 32, F16ToF32(block.d), 8, levels);
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::EvenGrid{-8, 7}, levels);
     detail::StoreNibbles(levels, block.qs);
   }
 };
@@ -3422,7 +5537,7 @@ struct Codec<WeightType::kQ5_0> {
   static void Encode(const float* x, Block& block) {
     std::uint8_t levels[32];
     block.d = F32ToF16Saturated(detail::FitScale(x, 32, 16));
-    detail::SymmetricLevels(x, 32, F16ToF32(block.d), 16, levels);
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::EvenGrid{-16, 15}, levels);
     detail::StoreNibbles(levels, block.qs);
     detail::StoreFifthBits(levels, block.qh);
   }
@@ -3448,6 +5563,116 @@ struct Codec<WeightType::kQ5_1> {
 };
 
 template <>
+struct Codec<WeightType::kIQ4_NL> {
+  using Block = BlockIQ4_NL;
+  static constexpr std::size_t kValues = 32;
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int j = 0; j < 16; ++j) {
+      out[j] = d * static_cast<float>(kIq4Levels[block.qs[j] & 15]);
+      out[j + 16] = d * static_cast<float>(kIq4Levels[block.qs[j] >> 4]);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[32];
+    block.d = F32ToF16Saturated(detail::FitIq4Scale(x, 32));
+    detail::GridLevels(x, 32, F16ToF32(block.d), detail::Iq4Grid{}, levels);
+    detail::StoreNibbles(levels, block.qs);
+  }
+};
+
+template <>
+struct Codec<WeightType::kMXFP4> {
+  using Block = BlockMXFP4;
+  static constexpr std::size_t kValues = 32;
+  static void Decode(const Block& block, float* out) {
+    const float d = Mxfp4Scale(block.e);
+    for (int j = 0; j < 16; ++j) {
+      out[j] = d * static_cast<float>(kMxfp4Levels[block.qs[j] & 15]);
+      out[j + 16] = d * static_cast<float>(kMxfp4Levels[block.qs[j] >> 4]);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[32];
+    block.e = detail::FitMxfp4Exponent(x, 32);
+    detail::GridLevels(x, 32, Mxfp4Scale(block.e), detail::Mxfp4Grid{}, levels);
+    detail::StoreNibbles(levels, block.qs);
+  }
+};
+
+template <>
+struct Codec<WeightType::kQ2_K> {
+  using Block = BlockQ2_K;
+  static constexpr std::size_t kValues = 256;
+  // The level 0 .. 3 of value i (0 .. 255), and the way back into a zeroed block.
+  static int LevelOf(const Block& block, int i) { return block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3; }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level, i / 32 % 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d), dmin = F16ToF32(block.dmin);
+    for (int g = 0; g < 16; ++g) {
+      const float scale = d * static_cast<float>(block.scales[g] & 15);
+      const float min = dmin * static_cast<float>(block.scales[g] >> 4);
+      for (int j = 0; j < 16; ++j) out[16 * g + j] = scale * static_cast<float>(LevelOf(block, 16 * g + j)) - min;
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    detail::GroupedLevels<16> grouped;
+    detail::EncodeGroups(x, 3, 15, grouped);
+    block = {};
+    block.d = grouped.d;
+    block.dmin = grouped.dmin;
+    for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<std::uint8_t>(grouped.scale[g] | (grouped.min[g] << 4));
+    for (int i = 0; i < 256; ++i) PutLevel(block, i, grouped.levels[i]);
+  }
+};
+
+template <>
+struct Codec<WeightType::kQ3_K> {
+  using Block = BlockQ3_K;
+  static constexpr std::size_t kValues = 256;
+  // The level 0 .. 7 of value i, the scale 0 .. 63 of group g, and the ways back into a zeroed block. Byte g % 8 holds the low
+  // nibbles of scales g and g + 8, byte 8 + i the upper two bits of scales i, i + 4, i + 8 and i + 12.
+  static int LevelOf(const Block& block, int i) {
+    const int low = block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+    return low | (block.hmask[i % 32] >> (i / 32) & 1) << 2;
+  }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level & 3, i / 32 % 4 * 2);
+    detail::PutBits(block.hmask[i % 32], level >> 2, i / 32);
+  }
+  static int ScaleOf(const Block& block, int g) {
+    return (block.scales[g % 8] >> (g / 8 * 4) & 15) | (block.scales[8 + g % 4] >> (g / 4 * 2) & 3) << 4;
+  }
+  static void PutScale(Block& block, int g, int scale) {
+    detail::PutBits(block.scales[g % 8], scale & 15, g / 8 * 4);
+    detail::PutBits(block.scales[8 + g % 4], scale >> 4, g / 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int g = 0; g < 16; ++g) {
+      const float scale = d * static_cast<float>(ScaleOf(block, g) - 32);
+      for (int j = 0; j < 16; ++j) out[16 * g + j] = scale * static_cast<float>(LevelOf(block, 16 * g + j) - 4);
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    constexpr detail::EvenGrid kGrid{-4, 3};
+    float fits[16];
+    for (int g = 0; g < 16; ++g) fits[g] = detail::FitScale(x + 16 * g, 16, 4);
+    int scales[16];
+    block = {};
+    block.d = detail::ChooseScales(x, fits, -32, 31, kGrid, scales);
+    for (int g = 0; g < 16; ++g) {
+      std::uint8_t levels[16];
+      detail::GridLevels(x + 16 * g, 16, F16ToF32(block.d) * static_cast<float>(scales[g]), kGrid, levels);
+      PutScale(block, g, scales[g] + 32);
+      for (int j = 0; j < 16; ++j) PutLevel(block, 16 * g + j, levels[j]);
+    }
+  }
+};
+
+template <>
 struct Codec<WeightType::kQ4_K> {
   using Block = BlockQ4_K;
   static constexpr std::size_t kValues = 256;
@@ -3463,11 +5688,14 @@ struct Codec<WeightType::kQ4_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
-    detail::GroupedLevels grouped;
-    detail::EncodeGroups(x, 15, grouped);
+    detail::GroupedLevels<8> grouped;
+    detail::EncodeGroups(x, 15, 63, grouped);
     block.d = grouped.d;
     block.dmin = grouped.dmin;
-    PackGroupScales(grouped.groups, block.scales);
+    GroupScales groups;
+    std::memcpy(groups.scale, grouped.scale, 8);
+    std::memcpy(groups.min, grouped.min, 8);
+    PackGroupScales(groups, block.scales);
     for (int i = 0; i < 128; ++i) {
       const std::uint8_t* levels = grouped.levels + i / 32 * 64 + i % 32;
       block.qs[i] = static_cast<std::uint8_t>(levels[0] | (levels[32] << 4));
@@ -3494,11 +5722,14 @@ struct Codec<WeightType::kQ5_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
-    detail::GroupedLevels grouped;
-    detail::EncodeGroups(x, 31, grouped);
+    detail::GroupedLevels<8> grouped;
+    detail::EncodeGroups(x, 31, 63, grouped);
     block.d = grouped.d;
     block.dmin = grouped.dmin;
-    PackGroupScales(grouped.groups, block.scales);
+    GroupScales groups;
+    std::memcpy(groups.scale, grouped.scale, 8);
+    std::memcpy(groups.min, grouped.min, 8);
+    PackGroupScales(groups, block.scales);
     for (int i = 0; i < 128; ++i) {
       const std::uint8_t* levels = grouped.levels + i / 32 * 64 + i % 32;
       block.qs[i] = static_cast<std::uint8_t>((levels[0] & 15) | ((levels[32] & 15) << 4));
@@ -3530,27 +5761,16 @@ struct Codec<WeightType::kQ6_K> {
     }
   }
   static void Encode(const float* x, Block& block) {
+    constexpr detail::EvenGrid kGrid{-32, 31};
     float fits[16];
     for (int g = 0; g < 16; ++g) fits[g] = detail::FitScale(x + 16 * g, 16, 32);
-    // As the levels, the scales have one value more on the negative side: the extreme one maps to -128.
-    block.d = F32ToF16Saturated(detail::Extreme(fits, 16) / -128.0f);
-    const float d = F16ToF32(block.d);
-    const float inverse = detail::Inverse(d);
+    // As the levels, the scales have one value more on the negative side.
+    int scales[16];
+    block.d = detail::ChooseScales(x, fits, -128, 127, kGrid, scales);
     std::uint8_t levels[256];
     for (int g = 0; g < 16; ++g) {
-      const float* group = x + 16 * g;
-      const int nearest = detail::Level(inverse * fits[g], -128, 127);
-      int best = nearest;
-      double best_error = detail::ErrorOf(group, 16, d * static_cast<float>(nearest), 0.0f, -32, 31);
-      for (int s = nearest > -128 ? nearest - 1 : -128; s <= nearest + 1 && s <= 127; ++s) {
-        const double error = detail::ErrorOf(group, 16, d * static_cast<float>(s), 0.0f, -32, 31);
-        if (error < best_error) {
-          best_error = error;
-          best = s;
-        }
-      }
-      block.scales[g] = static_cast<std::int8_t>(best);
-      detail::SymmetricLevels(group, 16, d * static_cast<float>(best), 32, levels + 16 * g);
+      block.scales[g] = static_cast<std::int8_t>(scales[g]);
+      detail::GridLevels(x + 16 * g, 16, F16ToF32(block.d) * static_cast<float>(scales[g]), kGrid, levels + 16 * g);
     }
     for (int half = 0; half < 2; ++half) {
       const std::uint8_t* l = levels + 128 * half;
@@ -3562,6 +5782,106 @@ struct Codec<WeightType::kQ6_K> {
                                                             (l[j + 64] >> 4 << 4) | (l[j + 96] >> 4 << 6));
       }
     }
+  }
+};
+
+template <>
+struct Codec<WeightType::kIQ4_XS> {
+  using Block = BlockIQ4_XS;
+  static constexpr std::size_t kValues = 256;
+  // The scale 0 .. 63 of group g, and the way back into a zeroed block.
+  static int ScaleOf(const Block& block, int g) {
+    return (block.scales_l[g / 2] >> (g % 2 * 4) & 15) | (block.scales_h >> (2 * g) & 3) << 4;
+  }
+  static void PutScale(Block& block, int g, int scale) {
+    detail::PutBits(block.scales_l[g / 2], scale & 15, g % 2 * 4);
+    block.scales_h = static_cast<std::uint16_t>(block.scales_h | (scale >> 4) << (2 * g));
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int g = 0; g < 8; ++g, out += 32) {
+      const float scale = d * static_cast<float>(ScaleOf(block, g) - 32);
+      const std::uint8_t* qs = block.qs + 16 * g;
+      for (int j = 0; j < 16; ++j) {
+        out[j] = scale * static_cast<float>(kIq4Levels[qs[j] & 15]);
+        out[j + 16] = scale * static_cast<float>(kIq4Levels[qs[j] >> 4]);
+      }
+    }
+  }
+  static void Encode(const float* x, Block& block) {
+    float fits[8];
+    for (int g = 0; g < 8; ++g) fits[g] = detail::FitIq4Scale(x + 32 * g, 32);
+    int scales[8];
+    block = {};
+    block.d = detail::ChooseScales(x, fits, -32, 31, detail::Iq4Grid{}, scales);
+    for (int g = 0; g < 8; ++g) {
+      std::uint8_t levels[32];
+      detail::GridLevels(x + 32 * g, 32, F16ToF32(block.d) * static_cast<float>(scales[g]), detail::Iq4Grid{}, levels);
+      PutScale(block, g, scales[g] + 32);
+      for (int j = 0; j < 16; ++j) block.qs[16 * g + j] = static_cast<std::uint8_t>(levels[j] | (levels[j + 16] << 4));
+    }
+  }
+};
+
+template <>
+struct Codec<WeightType::kTQ2_0> {
+  using Block = BlockTQ2_0;
+  static constexpr std::size_t kValues = 256;
+  static int LevelOf(const Block& block, int i) { return block.qs[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3; }
+  static void PutLevel(Block& block, int i, int level) {
+    detail::PutBits(block.qs[i / 128 * 32 + i % 32], level, i / 32 % 4 * 2);
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int i = 0; i < 256; ++i) out[i] = d * static_cast<float>(LevelOf(block, i) - 1);
+  }
+  // Ternary: level 3, twice the scale, is not used.
+  static void Encode(const float* x, Block& block) {
+    std::uint8_t levels[256];
+    block = {};
+    block.d = F32ToF16Saturated(detail::FitTernaryScale(x, 256));
+    detail::GridLevels(x, 256, F16ToF32(block.d), detail::EvenGrid{-1, 1}, levels);
+    for (int i = 0; i < 256; ++i) PutLevel(block, i, levels[i]);
+  }
+};
+
+// Numbers of five digits 0 .. 2, stored as the byte above number * 256 / 243: multiplying the byte with 3^n modulo 256
+// brings digit n to the front, and another 3 pushes it out. Of a byte of qh only the first four digits are used.
+template <>
+struct Codec<WeightType::kTQ1_0> {
+  using Block = BlockTQ1_0;
+  static constexpr std::size_t kValues = 256;
+  static int LevelOf(const Block& block, int i) {
+    constexpr int kPowers[5] = {1, 3, 9, 27, 81};
+    const Place place = PlaceOf(i);
+    const int byte = place.byte < 48 ? block.qs[place.byte] : block.qh[place.byte - 48];
+    return (byte * kPowers[place.digit] & 255) * 3 >> 8;
+  }
+  static void Decode(const Block& block, float* out) {
+    const float d = F16ToF32(block.d);
+    for (int i = 0; i < 256; ++i) out[i] = d * static_cast<float>(LevelOf(block, i) - 1);
+  }
+  static void Encode(const float* x, Block& block) {
+    constexpr int kPlaceValues[5] = {81, 27, 9, 3, 1};
+    std::uint8_t levels[256];
+    block.d = F32ToF16Saturated(detail::FitTernaryScale(x, 256));
+    detail::GridLevels(x, 256, F16ToF32(block.d), detail::EvenGrid{-1, 1}, levels);
+    int numbers[52] = {};
+    for (int i = 0; i < 256; ++i) numbers[PlaceOf(i).byte] += levels[i] * kPlaceValues[PlaceOf(i).digit];
+    const auto stored = [](int number) { return static_cast<std::uint8_t>((number * 256 + 242) / 243); };
+    for (int i = 0; i < 48; ++i) block.qs[i] = stored(numbers[i]);
+    for (int i = 0; i < 4; ++i) block.qh[i] = stored(numbers[48 + i]);
+  }
+
+ private:
+  struct Place {
+    int byte;  // of qs, then of qh
+    int digit;
+  };
+  static Place PlaceOf(int i) {
+    if (i < 160) return {i % 32, i / 32};
+    if (i < 240) return {32 + (i - 160) % 16, (i - 160) / 16};
+    return {48 + (i - 240) % 4, (i - 240) / 4};
   }
 };
 
@@ -3605,7 +5925,7 @@ inline void DecodeRow(WeightType type, const std::byte* src, std::size_t cols, f
 }
 
 // Encodes one row: RowBytes(type, cols) bytes from `cols` finite floats. Preconditions as DecodeRow; src and out do not
-// overlap. The same input gives the same bytes. Cost: 1 to 5 ns per value up to Q8_0, 40 to 70 with a scale search.
+// overlap. The same input gives the same bytes. Cost: 1 to 5 ns per value up to Q8_0, 35 to 115 with a search.
 inline void EncodeRow(WeightType type, const float* src, std::size_t cols, std::byte* out) {
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() { detail::EncodeRowAs<kType>(src, cols, out); });
 }
@@ -4176,7 +6496,7 @@ inline constexpr std::size_t kKvChunk = 64;
 inline constexpr std::size_t kKvSpan = 256;
 
 // The widest head that a cache can hold.
-inline constexpr std::size_t kMaxKvHeadDim = 512;
+inline constexpr std::size_t kMaxKvHeadDim = 640;
 
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
 
@@ -4188,7 +6508,7 @@ constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) 
   return capacity * KvValueStride(head_dim);
 }
 
-// Bytes of the keys (or of the values: both take the same) of one layer and head; a multiple of 64.
+// Bytes of the keys of one layer and head, or of the values, with the width of either; a multiple of 64.
 constexpr std::size_t KvHeadBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
   const std::size_t elements = capacity * KvValueStride(head_dim);
   switch (type) {
@@ -4204,13 +6524,16 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_KERNELS_KV_LAYOUT_HPP_
 
-// --- inlay/layers/kv_cache.hpp
+// --- inlay/layers/sequence_cache.hpp
 
-// The key/value cache of one sequence: what attention remembers of earlier positions.
-#ifndef INLAY_LAYERS_KV_CACHE_HPP_
-#define INLAY_LAYERS_KV_CACHE_HPP_
+// What a model remembers of one sequence: the keys and values of layers that attend, the state of layers that keep one.
+#ifndef INLAY_LAYERS_SEQUENCE_CACHE_HPP_
+#define INLAY_LAYERS_SEQUENCE_CACHE_HPP_
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 INLAY_BEGIN_NAMESPACE
@@ -4218,70 +6541,147 @@ INLAY_BEGIN_NAMESPACE
 // The keys and values of one layer, head after head (layout: kernels/kv_layout.hpp).
 struct KvLayer {
   KvType type = KvType::kF32;
-  std::size_t capacity = 0;    // positions
-  std::size_t head_bytes = 0;  // of the keys of one head; the values take the same
-  std::byte* data = nullptr;   // keys of all heads, then values of all heads
+  std::size_t capacity = 0;     // positions
+  std::size_t key_bytes = 0;    // of one head
+  std::size_t value_bytes = 0;
   std::size_t kv_heads = 0;
+  std::byte* data = nullptr;    // keys of all heads, then values of all heads
 
-  std::byte* keys(std::size_t head) const { return data + head * head_bytes; }
-  std::byte* values(std::size_t head) const { return data + (kv_heads + head) * head_bytes; }
+  std::byte* keys(std::size_t head) const { return data + head * key_bytes; }
+  // nullptr: values are the first elements of the keys.
+  std::byte* values(std::size_t head) const {
+    return value_bytes == 0 ? nullptr : data + kv_heads * key_bytes + head * value_bytes;
+  }
 };
 
-// Cache of one sequence over all layers. Views memory that the caller owns. Positions 0 .. length() - 1 are filled;
-// a forward pass appends. Going back is free: Truncate forgets the positions from `length` on.
-class KvCache {
+// What decides the size of a cache, besides its context and the type of its keys and values.
+struct CacheShape {
+  std::uint32_t layers = 0;
+  std::uint32_t kv_heads = 0;
+  std::uint32_t head_dim = 0;
+  std::uint32_t value_dim = 0;   // 0: values are the first elements of the keys
+  LayerPattern state_layers{};   // layers that keep a state instead of keys and values
+  std::size_t state_floats = 0;  // of one such layer
+
+  constexpr bool operator==(const CacheShape&) const = default;
+
+  static constexpr CacheShape Of(const ModelConfig& config) {
+    const std::uint32_t value_dim = config.latent.rank != 0 ? 0 : static_cast<std::uint32_t>(config.value_width());
+    return {config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
+  }
+
+  constexpr std::size_t StateLayersBefore(std::size_t layer) const {
+    std::size_t count = 0;
+    for (std::size_t l = 0; l < layer; ++l) count += state_layers.Has(l) ? 1 : 0;
+    return count;
+  }
+};
+
+// Memory of one sequence over all layers; views memory that the caller owns. Positions 0 .. length() - 1 are filled; a
+// forward pass appends. A pass writes keys and values behind the filled positions and states into a second copy, so a pass
+// that fails leaves everything as it was.
+//
+// Going back: keys and values of any earlier position are still there, the states of earlier positions are not. A cache with
+// states can go back to its beginning and to the one position that was saved last.
+class SequenceCache {
  public:
   // Takes room for `context` positions (rounded up to whole chunks) from an arena, or counts it.
   template <class Memory>
-  static constexpr Result<KvCache> Create(Memory& memory, const ModelConfig& config, KvType type, std::size_t context) {
-    KvCache cache;
+  static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
+    SequenceCache cache;
+    cache.shape_ = shape;
     cache.layer_.type = type;
     cache.layer_.capacity = KvCapacity(context);
-    cache.layer_.head_bytes = KvHeadBytes(type, config.head_dim, cache.layer_.capacity);
-    cache.layer_.kv_heads = config.kv_heads;
+    cache.layer_.key_bytes = KvHeadBytes(type, shape.head_dim, cache.layer_.capacity);
+    cache.layer_.value_bytes = shape.value_dim == 0 ? 0 : KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
+    cache.layer_.kv_heads = shape.kv_heads;
     cache.context_ = context;
-    cache.layers_ = config.layers;
-    cache.head_dim_ = config.head_dim;
-    cache.layer_bytes_ = 2 * std::size_t{config.kv_heads} * cache.layer_.head_bytes;
-    INLAY_ASSIGN_OR_RETURN(const std::span<std::byte> bytes,
-                           memory.template Allocate<std::byte>(config.layers * cache.layer_bytes_, "kv cache"));
+    cache.layer_bytes_ = std::size_t{shape.kv_heads} * (cache.layer_.key_bytes + cache.layer_.value_bytes);
+    const std::size_t states = shape.StateLayersBefore(shape.layers);
+    INLAY_ASSIGN_OR_RETURN(
+        const std::span<std::byte> bytes,
+        memory.template Allocate<std::byte>((shape.layers - states) * cache.layer_bytes_, "kv cache"));
     cache.layer_.data = bytes.data();
+    for (std::span<float>& copy : cache.copies_) {
+      INLAY_ASSIGN_OR_RETURN(copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
+    }
+    if (cache.copies_[0].data() != nullptr) std::fill(cache.copies_[0].begin(), cache.copies_[0].end(), 0.0f);
     return cache;
   }
 
+  template <class Memory>
+  static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
+                                                std::size_t context) {
+    return Create(memory, CacheShape::Of(config), type, context);
+  }
+
+  // Of a layer that attends.
   KvLayer layer(std::size_t index) const {
     KvLayer layer = layer_;
-    layer.data += index * layer_bytes_;
+    const std::size_t before = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(index);
+    layer.data += (index - before) * layer_bytes_;
     return layer;
   }
 
+  // Of a layer that keeps a state, [state_floats]: what it is after length() tokens (zeros in the beginning), and where a
+  // pass leaves what it is after its own tokens.
+  std::span<const float> state(std::size_t index) const { return StateOf(current_, index); }
+  std::span<float> next_state(std::size_t index) const { return StateOf(next(), index); }
+
   KvType type() const { return layer_.type; }
-  // Whether its keys and values have the shape of a model's.
-  bool IsFor(const ModelConfig& config) const {
-    return layers_ == config.layers && layer_.kv_heads == config.kv_heads && head_dim_ == config.head_dim;
-  }
+  // Whether it has the shape that a model's caches have.
+  bool IsFor(const ModelConfig& config) const { return shape_ == CacheShape::Of(config); }
   std::size_t context() const { return context_; }  // positions that may be used
   std::size_t length() const { return length_; }    // positions that are filled
   std::size_t remaining() const { return context_ - length_; }
 
-  // Forgets all positions from `length` on; does nothing when there are none.
-  void Truncate(std::size_t length) { length_ = length < length_ ? length : length_; }
+  // Forgets all positions from `length` on, and returns how many are left: with states, those up to the saved position if
+  // that is not beyond `length`, else none. Does nothing when there are no positions from `length` on. Free, but that forgetting
+  // all positions clears the states.
+  std::size_t Truncate(std::size_t length) {
+    if (length >= length_) return length_;
+    length_ = length;
+    if (!copies_[0].empty()) {
+      length_ = saved_length_ <= length ? saved_length_ : 0;
+      current_ = saved_;
+      if (length_ == 0) std::fill(copies_[current_].begin(), copies_[current_].end(), 0.0f);
+    }
+    saved_length_ = std::min(saved_length_, length_);
+    return length_;
+  }
 
-  // For the forward pass: `count` more positions have been stored.
-  void Advance(std::size_t count) { length_ += count; }
+  // Makes the present position the one that Truncate can go back to. Free: later passes leave this copy of the states alone.
+  void Save() {
+    saved_ = current_;
+    saved_length_ = length_;
+  }
+
+  // For the forward pass: `count` (at least 1) more positions have been stored, and with them the next states.
+  void Advance(std::size_t count) {
+    length_ += count;
+    current_ = next();
+  }
 
  private:
+  std::span<float> StateOf(std::size_t copy, std::size_t index) const {
+    return copies_[copy].subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
+  }
+  // The copy that holds neither the present states nor the saved ones.
+  std::size_t next() const { return current_ == saved_ ? (current_ + 1) % 3 : 3 - current_ - saved_; }
+
+  CacheShape shape_;
   KvLayer layer_;
   std::size_t layer_bytes_ = 0;
-  std::size_t layers_ = 0;
-  std::size_t head_dim_ = 0;
+  std::array<std::span<float>, 3> copies_;  // [state layers, state_floats]
+  std::size_t current_ = 0, saved_ = 0;     // which copy is what
   std::size_t context_ = 0;
   std::size_t length_ = 0;
+  std::size_t saved_length_ = 0;
 };
 
 INLAY_END_NAMESPACE
 
-#endif  // INLAY_LAYERS_KV_CACHE_HPP_
+#endif  // INLAY_LAYERS_SEQUENCE_CACHE_HPP_
 
 // --- inlay/layers/batch.hpp
 
@@ -4295,16 +6695,19 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// Whose logits a pass computes.
+// Whose logits, or hidden states, a pass computes.
 enum class Outputs : std::uint8_t {
   kNone,  // only the cache is filled
   kLast,  // the last token of the sequence
   kAll,   // every token
 };
 
+// What a pass leaves behind: logits in scratch.logits, or hidden states in scratch.normalized.
+enum class PassResult : std::uint8_t { kLogits, kHidden };
+
 // The next tokens of one sequence. They take the positions from cache->length() on. Does not own.
 struct SequenceInput {
-  KvCache* cache = nullptr;
+  SequenceCache* cache = nullptr;
   std::span<const TokenId> tokens;
   Outputs outputs = Outputs::kLast;
 };
@@ -4331,17 +6734,26 @@ INLAY_END_NAMESPACE
 // blocks of 16 rows x block_values columns; a block is its header (what the 16 file blocks have besides their levels),
 // then the levels, 32 columns at a time. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
 // vector load is as many rows as the vector has 32-bit lanes, and each lane multiplies with the same 4 activations.
-//   headers  Q8_0, Q4_0, Q5_0   f16 d[16]
+//   headers  Q8_0, Q4_0, Q5_0, IQ4_NL, TQ2_0   f16 d[16]
 //            Q4_1, Q5_1         f16 d[16], f16 m[16]
+//            MXFP4              u8 e[16]
+//            Q2_K               f16 d[16], f16 dmin[16], words[4][16]: the 16 bytes of scales and mins of each row, with the
+//                               second and third byte of each word exchanged
+//            Q3_K               f16 d[16], words[3][16]: the 12 bytes of 6-bit scales, with the same exchange
 //            Q4_K, Q5_K         f16 d[16], f16 dmin[16], words[3][16]: the 12 bytes of 6-bit scales and mins of each row,
 //                               with mins 1 and 2, and mins 5 and 6, exchanged (kernels want neighbours in even bytes)
 //            Q6_K               f16 d[16], i8 scale[16 groups][16]
+//            IQ4_XS             f16 d[16], u16 scales_h[16], words[16]: scales_l of each row
 //   levels   Q8_0    word c (0..7): columns 4c .. 4c+3, signed
+//            2 bits  word c (0, 1): bits 2i, 2i+1 of byte j are column 16c + 4i + j
+//            3 bits  word c (0..2): bits 0 .. 2 of byte j are column 8c + j, bits 3 .. 5 column 8c + 4 + j. Columns 24 + j and
+//                    28 + j: the lower two bits in bits 6, 7 of words 0 and 1, the third in bits 6 and 7 of word 2
 //            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
 // Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column.
-// Packing changes no bit and no size: a packed matrix is as large as in its file, but for the padding rows.
+// Packing changes no value and no size: a packed matrix is as large as in its file, but for the padding rows, and TQ1_0,
+// whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per weight).
 #ifndef INLAY_KERNELS_PACKED_LAYOUT_HPP_
 #define INLAY_KERNELS_PACKED_LAYOUT_HPP_
 
@@ -4358,13 +6770,23 @@ inline constexpr std::size_t kRowTile = 16;
 // Bytes of one word of every row of a tile.
 inline constexpr std::size_t kWordBytes = 4 * kRowTile;
 
-// Bits of a level; 0 for float types.
+// The type whose packed form a type has: its own, but for TQ1_0.
+constexpr WeightType PackedForm(WeightType type) { return type == WeightType::kTQ1_0 ? WeightType::kTQ2_0 : type; }
+
+// Bits of a packed level; 0 for float types.
 constexpr int LevelBits(WeightType type) {
   switch (type) {
     case WeightType::kQ8_0: return 8;
+    case WeightType::kQ2_K:
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return 2;
+    case WeightType::kQ3_K: return 3;
     case WeightType::kQ4_0:
     case WeightType::kQ4_1:
-    case WeightType::kQ4_K: return 4;
+    case WeightType::kIQ4_NL:
+    case WeightType::kMXFP4:
+    case WeightType::kQ4_K:
+    case WeightType::kIQ4_XS: return 4;
     case WeightType::kQ5_0:
     case WeightType::kQ5_1:
     case WeightType::kQ5_K: return 5;
@@ -4373,9 +6795,12 @@ constexpr int LevelBits(WeightType type) {
   }
 }
 
-// What is subtracted from a stored level: value = scale * (level - offset).
+// What is subtracted from a stored level: value = scale * (level - offset). Not for levels that are numbers of a table.
 constexpr int LevelOffset(WeightType type) {
   switch (type) {
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return 1;
+    case WeightType::kQ3_K: return 4;
     case WeightType::kQ4_0: return 8;
     case WeightType::kQ5_0: return 16;
     case WeightType::kQ6_K: return 32;
@@ -4389,13 +6814,15 @@ constexpr std::size_t PackedLevelBytes(WeightType type) {
 }
 
 // Bytes of one packed block of 16 rows x block_values columns, and of its header (quantised types).
-constexpr std::size_t PackedBlockBytes(WeightType type) { return kRowTile * Info(type).block_bytes; }
+constexpr std::size_t PackedBlockBytes(WeightType type) { return kRowTile * Info(PackedForm(type)).block_bytes; }
 constexpr std::size_t PackedHeaderBytes(WeightType type) {
   return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
 }
 
 // Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.
-constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) { return kRowTile * RowBytes(type, cols); }
+constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) {
+  return kRowTile * RowBytes(PackedForm(type), cols);
+}
 
 // Bytes of a packed matrix. Matrices start at multiples of 64 in a buffer.
 constexpr std::size_t PackedBytes(WeightType type, std::size_t rows, std::size_t cols) {
@@ -4416,6 +6843,7 @@ INLAY_END_NAMESPACE
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -4424,11 +6852,6 @@ namespace detail {
 // Reads and writes the levels of one file block. Get: the stored (unsigned) level of value i. Put: into a zeroed block.
 template <class Block>
 struct BlockLevels;
-
-// Bit `shift` and up of a byte.
-constexpr void PutBits(std::uint8_t& byte, int level, int shift) {
-  byte = static_cast<std::uint8_t>(byte | level << shift);
-}
 
 template <>
 struct BlockLevels<BlockQ8_0> {
@@ -4447,6 +6870,10 @@ template <>
 struct BlockLevels<BlockQ4_0> : FourBitLevels<BlockQ4_0> {};
 template <>
 struct BlockLevels<BlockQ4_1> : FourBitLevels<BlockQ4_1> {};
+template <>
+struct BlockLevels<BlockIQ4_NL> : FourBitLevels<BlockIQ4_NL> {};
+template <>
+struct BlockLevels<BlockMXFP4> : FourBitLevels<BlockMXFP4> {};
 
 template <class Block>
 struct FiveBitLevels {
@@ -4495,42 +6922,111 @@ struct BlockLevels<BlockQ6_K> {
   }
 };
 
-// The 12 bytes of scales and mins with mins 1 and 2, and 5 and 6, exchanged; its own inverse. Min i (0..3) is in bits 0..5
-// of byte 4 + i; min 4 + i has its low nibble in the high nibble of byte 8 + i, and its upper bits in bits 6, 7 of byte
-// 4 + i.
-inline void ExchangeMins(std::uint8_t* scales) {
-  const std::uint8_t one = scales[5], low = scales[9];
-  scales[5] = scales[6];
-  scales[6] = one;
-  scales[9] = static_cast<std::uint8_t>((scales[9] & 0x0F) | (scales[10] & 0xF0));
-  scales[10] = static_cast<std::uint8_t>((scales[10] & 0x0F) | (low & 0xF0));
+template <>
+struct BlockLevels<BlockIQ4_XS> {
+  static int Get(const BlockIQ4_XS& block, std::size_t i) {
+    return block.qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15;
+  }
+  static void Put(BlockIQ4_XS& block, std::size_t i, int level) {
+    PutBits(block.qs[i / 32 * 16 + i % 16], level, static_cast<int>(i / 16 % 2 * 4));
+  }
+};
+
+// Types whose codec goes value by value itself.
+template <WeightType kType>
+struct CodecLevels {
+  using Block = typename Codec<kType>::Block;
+  static int Get(const Block& block, std::size_t i) { return Codec<kType>::LevelOf(block, static_cast<int>(i)); }
+  static void Put(Block& block, std::size_t i, int level) {
+    Codec<kType>::PutLevel(block, static_cast<int>(i), level);
+  }
+};
+template <>
+struct BlockLevels<BlockQ2_K> : CodecLevels<WeightType::kQ2_K> {};
+template <>
+struct BlockLevels<BlockQ3_K> : CodecLevels<WeightType::kQ3_K> {};
+template <>
+struct BlockLevels<BlockTQ1_0> : CodecLevels<WeightType::kTQ1_0> {};
+template <>
+struct BlockLevels<BlockTQ2_0> : CodecLevels<WeightType::kTQ2_0> {};
+
+// Sub-scales are packed in words of four bytes, in an order in which kernels find neighbours in bytes 0 and 2, and 1 and
+// 3. kScaleWords: how many words a block has. ExchangeScales: from the file's order and back; its own inverse.
+template <class Block>
+inline constexpr std::size_t kScaleWords = 0;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ2_K> = 4;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ3_K> = 3;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ4_K> = 3;
+template <>
+inline constexpr std::size_t kScaleWords<BlockQ5_K> = 3;
+
+template <class Block>
+void ExchangeScales(std::uint8_t* scales) {
+  const auto exchange = [](std::uint8_t& a, std::uint8_t& b, int mask) {
+    const int difference = (a ^ b) & mask;
+    a = static_cast<std::uint8_t>(a ^ difference);
+    b = static_cast<std::uint8_t>(b ^ difference);
+  };
+  if constexpr (requires(Block block) { block.hmask; } || sizeof(Block::scales) == 16) {
+    for (std::size_t i = 0; i < sizeof(Block::scales); i += 4) exchange(scales[i + 1], scales[i + 2], 0xFF);
+  } else {
+    // Mins 1 and 2, and 5 and 6. Min i (0..3) is in bits 0..5 of byte 4 + i; min 4 + i has its low nibble in the high
+    // nibble of byte 8 + i, and its upper bits in bits 6, 7 of byte 4 + i.
+    exchange(scales[5], scales[6], 0xFF);
+    exchange(scales[9], scales[10], 0xF0);
+  }
 }
 
-// Headers: every field of Block but its levels, for row `lane` (0..15) of a packed block.
+// Calls move(field, bytes, offset) for every field of Block but its levels: where it is in the header of a packed block, for
+// row `lane` (0..15). kScaleWords are not among them.
+template <class Block, class Move>
+void ForHeaderFields(Block& block, std::size_t lane, Move&& move) {
+  if constexpr (requires { block.e; }) {
+    move(&block.e, 1, lane);
+  } else {
+    move(&block.d, 2, 2 * lane);
+  }
+  if constexpr (requires { block.m; }) move(&block.m, 2, 32 + 2 * lane);
+  if constexpr (requires { block.dmin; }) move(&block.dmin, 2, 32 + 2 * lane);
+  if constexpr (requires { block.scales_h; }) {
+    move(&block.scales_h, 2, 32 + 2 * lane);
+    move(block.scales_l, 4, 64 + 4 * lane);
+  }
+  if constexpr (std::is_same_v<std::remove_const_t<Block>, BlockQ6_K>) {
+    for (std::size_t i = 0; i < 16; ++i) move(block.scales + i, 1, 32 + i * kRowTile + lane);
+  }
+}
+// Where the words of row `lane` start.
+template <class Block>
+constexpr std::size_t ScaleWordsAt(std::size_t lane) {
+  return (requires(Block block) { block.dmin; } ? 64 : 32) + 4 * lane;
+}
+
 template <class Block>
 void PackHeader(const Block& block, std::byte* header, std::size_t lane) {
-  std::memcpy(header + 2 * lane, &block.d, 2);
-  if constexpr (requires { block.m; }) std::memcpy(header + 32 + 2 * lane, &block.m, 2);
-  if constexpr (requires { block.dmin; }) {
-    std::memcpy(header + 32 + 2 * lane, &block.dmin, 2);
-    std::uint8_t scales[12];
-    std::memcpy(scales, block.scales, 12);
-    ExchangeMins(scales);
-    for (std::size_t i = 0; i < 3; ++i) std::memcpy(header + 64 + i * kWordBytes + 4 * lane, scales + 4 * i, 4);
-  } else if constexpr (requires { block.scales; }) {
-    for (std::size_t i = 0; i < 16; ++i) std::memcpy(header + 32 + i * kRowTile + lane, block.scales + i, 1);
+  ForHeaderFields(block, lane, [header](const void* field, std::size_t bytes, std::size_t offset) {
+    std::memcpy(header + offset, field, bytes);
+  });
+  if constexpr (kScaleWords<Block> != 0) {
+    std::uint8_t scales[4 * kScaleWords<Block>];
+    std::memcpy(scales, block.scales, sizeof(scales));
+    ExchangeScales<Block>(scales);
+    std::byte* words = header + ScaleWordsAt<Block>(lane);
+    for (std::size_t i = 0; i < kScaleWords<Block>; ++i) std::memcpy(words + i * kWordBytes, scales + 4 * i, 4);
   }
 }
 template <class Block>
 void UnpackHeader(const std::byte* header, std::size_t lane, Block& block) {
-  std::memcpy(&block.d, header + 2 * lane, 2);
-  if constexpr (requires { block.m; }) std::memcpy(&block.m, header + 32 + 2 * lane, 2);
-  if constexpr (requires { block.dmin; }) {
-    std::memcpy(&block.dmin, header + 32 + 2 * lane, 2);
-    for (std::size_t i = 0; i < 3; ++i) std::memcpy(block.scales + 4 * i, header + 64 + i * kWordBytes + 4 * lane, 4);
-    ExchangeMins(block.scales);
-  } else if constexpr (requires { block.scales; }) {
-    for (std::size_t i = 0; i < 16; ++i) std::memcpy(block.scales + i, header + 32 + i * kRowTile + lane, 1);
+  ForHeaderFields(block, lane, [header](void* field, std::size_t bytes, std::size_t offset) {
+    std::memcpy(field, header + offset, bytes);
+  });
+  if constexpr (kScaleWords<Block> != 0) {
+    const std::byte* words = header + ScaleWordsAt<Block>(lane);
+    for (std::size_t i = 0; i < kScaleWords<Block>; ++i) std::memcpy(block.scales + 4 * i, words + i * kWordBytes, 4);
+    ExchangeScales<Block>(block.scales);
   }
 }
 
@@ -4543,6 +7039,15 @@ void PutPackedLevel(std::uint8_t* levels, std::size_t lane, std::size_t i, int l
   const std::size_t group = i / 4;  // of 4 columns
   if constexpr (kBits == 8) {
     levels[PackedByte(group, lane, i)] = static_cast<std::uint8_t>(level);
+  } else if constexpr (kBits == 2) {
+    PutBits(levels[PackedByte(group / 4, lane, i)], level, static_cast<int>(group % 4 * 2));
+  } else if constexpr (kBits == 3) {
+    if (group < 6) {
+      PutBits(levels[PackedByte(group / 2, lane, i)], level, static_cast<int>(group % 2 * 3));
+    } else {
+      PutBits(levels[PackedByte(group - 6, lane, i)], level & 3, 6);
+      PutBits(levels[PackedByte(2, lane, i)], level >> 2, static_cast<int>(group));
+    }
   } else {
     PutBits(levels[PackedByte(group % 4, lane, i)], level & 15, static_cast<int>(group / 4 * 4));
     if constexpr (kBits == 5) PutBits(levels[PackedByte(4, lane, i)], level >> 4, static_cast<int>(group));
@@ -4555,6 +7060,11 @@ template <int kBits>
 int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) {
   const std::size_t group = i / 4;
   if constexpr (kBits == 8) return levels[PackedByte(group, lane, i)];
+  if constexpr (kBits == 2) return levels[PackedByte(group / 4, lane, i)] >> (group % 4 * 2) & 3;
+  if constexpr (kBits == 3) {
+    if (group < 6) return levels[PackedByte(group / 2, lane, i)] >> (group % 2 * 3) & 7;
+    return levels[PackedByte(group - 6, lane, i)] >> 6 | (levels[PackedByte(2, lane, i)] >> group & 1) << 2;
+  }
   int level = levels[PackedByte(group % 4, lane, i)] >> (group / 4 * 4) & 15;
   if constexpr (kBits == 5) level |= (levels[PackedByte(4, lane, i)] >> group & 1) << 4;
   if constexpr (kBits == 6) level |= (levels[PackedByte(4 + group / 4, lane, i)] >> (group % 4 * 2) & 3) << 4;
@@ -4634,7 +7144,9 @@ inline void PackTile(WeightType type, const std::byte* rows, std::size_t row_byt
 // Only the types of FormatList are compiled in.
 template <class FormatList = AllFormats>
 void UnpackRow(WeightType type, const std::byte* packed, std::size_t cols, std::size_t row, float* out) {
-  detail::ForType(type, FormatList{}, [&]<WeightType kType>() { detail::UnpackRowAs<kType>(packed, cols, row, out); });
+  detail::ForType(type, FormatList{}, [&]<WeightType kType>() {
+    detail::UnpackRowAs<PackedForm(kType)>(packed, cols, row, out);
+  });
 }
 
 INLAY_END_NAMESPACE
@@ -4651,31 +7163,64 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_KERNELS_ROPE_HPP_
 #define INLAY_KERNELS_ROPE_HPP_
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
 INLAY_BEGIN_NAMESPACE
 
+// YaRN (Peng et al. 2023, https://arxiv.org/abs/2309.00071): frequencies with more than beta_fast turns in the original
+// context stay, those with fewer than beta_slow are divided by the scale, in between is a ramp over their index.
+struct YarnRamp {
+  std::size_t original_context = 0;  // 0: no YaRN, all frequencies are divided
+  double beta_fast = 32.0;
+  double beta_slow = 1.0;
+};
+
 // inverse_frequencies[i] = base^(-2 i / rope_dim) / scale / factors[i] for i < rope_dim / 2: radians per position. `scale`
-// is 1 or the factor of linear scaling; `factors` (rope_dim / 2 values, or nullptr for ones) are those of
-// rope_freqs.weight.
-inline void RopeFrequencies(double base, double scale, const float* factors, std::size_t rope_dim,
+// is 1 or the factor of linear scaling or YaRN; `factors` (rope_dim / 2 values, or nullptr for ones) are those of
+// rope_freqs.weight or of LongRoPE.
+inline void RopeFrequencies(double base, double scale, const float* factors, std::size_t rope_dim, const YarnRamp& yarn,
                             float* inverse_frequencies) {
+  const double dim = static_cast<double>(rope_dim);
+  double low = 0.0, high = 0.0;
+  if (yarn.original_context != 0) {
+    // The index of the frequency that turns `beta` times.
+    const auto index_of = [&](double beta) {
+      constexpr double kTwoPi = 6.283185307179586;
+      return dim * std::log(static_cast<double>(yarn.original_context) / (beta * kTwoPi)) / (2.0 * std::log(base));
+    };
+    low = std::max(0.0, std::floor(index_of(yarn.beta_fast)));
+    high = std::min(dim - 1.0, std::ceil(index_of(yarn.beta_slow)));
+  }
   for (std::size_t i = 0; i < rope_dim / 2; ++i) {
-    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(rope_dim);
+    const double frequency = std::pow(base, -2.0 * static_cast<double>(i) / dim);
+    double kept = 0.0;  // which part of the frequency is not divided
+    if (yarn.original_context != 0) {
+      kept = 1.0 - std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0);
+    }
     const double factor = factors == nullptr ? 1.0 : static_cast<double>(factors[i]);
-    inverse_frequencies[i] = static_cast<float>(std::pow(base, exponent) / (scale * factor));
+    inverse_frequencies[i] = static_cast<float>(frequency * (kept + (1.0 - kept) / scale) / factor);
   }
 }
 
-// The turns of one position as complex numbers: cos_sin[2 i] = cos(position * inverse_frequencies[i]),
-// cos_sin[2 i + 1] = sin(...), for i < half (= rope_dim / 2). Costs two library calls per pair; made once per position and
+// The factor on queries and keys that goes with YaRN: 1 + 0.1 ln(scale), divided by 1 + 0.1 m ln(scale) where the model
+// has a log multiplier m.
+inline double YarnMagnitude(double scale, double log_multiplier) {
+  if (scale <= 1.0) return 1.0;
+  const double log = 0.1 * std::log(scale);
+  return (log + 1.0) / (log_multiplier * log + 1.0);
+}
+
+// The turns of one position as complex numbers: cos_sin[2 i] = magnitude cos(position * inverse_frequencies[i]),
+// cos_sin[2 i + 1] = magnitude sin(...), for i < half (= rope_dim / 2). Costs two library calls per pair; made once per position and
 // used by every head of every layer.
-inline void RopeTable(const float* inverse_frequencies, std::size_t half, std::size_t position, float* cos_sin) {
+inline void RopeTable(const float* inverse_frequencies, std::size_t half, std::size_t position, double magnitude,
+                      float* cos_sin) {
   for (std::size_t i = 0; i < half; ++i) {
     const double angle = static_cast<double>(position) * static_cast<double>(inverse_frequencies[i]);
-    cos_sin[2 * i] = static_cast<float>(std::cos(angle));
-    cos_sin[2 * i + 1] = static_cast<float>(std::sin(angle));
+    cos_sin[2 * i] = static_cast<float>(magnitude * std::cos(angle));
+    cos_sin[2 * i + 1] = static_cast<float>(magnitude * std::sin(angle));
   }
 }
 
@@ -4691,6 +7236,7 @@ INLAY_END_NAMESPACE
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -4760,6 +7306,18 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
   return x;
 }
 
+// The same rows without the first `row`.
+constexpr Activations RowsFrom(Activations x, std::size_t row) {
+  x.values += row * x.stride;
+  for (QuantizedRows* rows : {&x.block32, &x.block256}) {
+    if (rows->values == nullptr) continue;
+    rows->values += row * rows->value_stride;
+    rows->scales += row * rows->scale_stride;
+    rows->sums += row * rows->sum_stride;
+  }
+  return x;
+}
+
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_KERNELS_ACTIVATIONS_HPP_
@@ -4772,19 +7330,38 @@ INLAY_END_NAMESPACE
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
 INLAY_BEGIN_NAMESPACE
 
-// What one key/value head of attention computes. Later variants (soft-capped logits, attention sinks) become fields here.
+// Which keys a query sees.
+enum class AttentionMask : std::uint8_t {
+  kCausal,     // up to its own position; with a window the last `window` of them
+  kChunked,    // up to its own position, from the beginning of its chunk of `window` positions on
+  kSymmetric,  // all `length` positions; with a window those at most window / 2 away
+};
+
+// What one key/value head of attention computes.
 struct AttentionShape {
   std::size_t group = 1;     // query heads that share the key/value head
   std::size_t capacity = 0;  // positions of the cache, a multiple of kKvChunk
-  std::size_t window = 0;    // a query at position p sees keys p - window + 1 .. p; 0: all from 0
+  std::size_t window = 0;    // see AttentionMask; 0: none
+  std::size_t length = 0;    // kSymmetric: positions that are filled
+  AttentionMask mask = AttentionMask::kCausal;
   float scale = 1.0f;        // factor on every dot product, usually 1 / sqrt(head_dim)
+  float softcap = 0.0f;      // scores become softcap * tanh(score / softcap); 0: they stay
+  const float* sinks = nullptr;  // [group]: one more score per query head, without a value; nullptr: none
 
-  // First position that a query at `position` sees.
+  // First position that a query at `position` sees, and the end of what it sees. Neither decreases with `position`.
   constexpr std::size_t First(std::size_t position) const {
-    return window == 0 || position < window ? 0 : position + 1 - window;
+    if (window == 0) return 0;
+    if (mask == AttentionMask::kChunked) return position / window * window;
+    const std::size_t before = mask == AttentionMask::kSymmetric ? window / 2 : window - 1;
+    return position < before ? 0 : position - before;
+  }
+  constexpr std::size_t End(std::size_t position) const {
+    if (mask != AttentionMask::kSymmetric) return position + 1;
+    return window == 0 ? length : std::min(length, position + window / 2 + 1);
   }
 };
 
@@ -4795,16 +7372,16 @@ struct SpanRange {
   constexpr std::size_t size() const { return end - begin; }
 };
 constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t position) {
-  return {shape.First(position) / kKvSpan, position / kKvSpan + 1};
+  return {shape.First(position) / kKvSpan, DivideUp(shape.End(position), kKvSpan)};
 }
 
 // The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
 // the values weighted by e^(score - largest), padded to a multiple of 16.
-constexpr std::size_t PartialStride(std::size_t head_dim) { return 16 + RoundUp(head_dim, 16); }
+constexpr std::size_t PartialStride(std::size_t value_dim) { return 16 + RoundUp(value_dim, 16); }
 
 // Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
-constexpr std::size_t AttentionPartialFloats(std::size_t head_dim, std::size_t group, std::size_t spans) {
-  return spans * group * PartialStride(head_dim);
+constexpr std::size_t AttentionPartialFloats(std::size_t value_dim, std::size_t group, std::size_t spans) {
+  return spans * group * PartialStride(value_dim);
 }
 
 // Floats from one query's scores to the next; not a power of two, which would map all rows to the same cache sets.
@@ -4813,15 +7390,16 @@ inline constexpr std::size_t kAttentionScoreStride = kKvSpan + 16;
 // Queries (token and head) that go through a span together: enough to pay for reading keys and values from the second
 // level cache, few enough that scores and results stay in the first one. A multiple of the register tile's 6.
 inline constexpr std::size_t kMaxAttentionRows = 18;
-constexpr std::size_t AttentionRows(std::size_t head_dim) {
-  return head_dim <= 64 ? kMaxAttentionRows : head_dim <= 128 ? 12 : 6;
+constexpr std::size_t AttentionRows(std::size_t head_dim, std::size_t value_dim) {
+  const std::size_t width = std::max(head_dim, value_dim);
+  return width <= 64 ? kMaxAttentionRows : width <= 128 ? 12 : 6;
 }
 
 // Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
 // same time need one each. At most 44 KiB.
-constexpr std::size_t AttentionScratchFloats(std::size_t head_dim) {
-  return AttentionRows(head_dim) *
-         (2 * PartialStride(head_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
+constexpr std::size_t AttentionScratchFloats(std::size_t head_dim, std::size_t value_dim) {
+  return AttentionRows(head_dim, value_dim) *
+         (2 * PartialStride(value_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
 }
 
 INLAY_END_NAMESPACE
@@ -4834,6 +7412,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_LAYERS_SCRATCH_HPP_
 #define INLAY_LAYERS_SCRATCH_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -4843,7 +7422,7 @@ INLAY_BEGIN_NAMESPACE
 // What decides the size of the working memory.
 struct ScratchShape {
   std::size_t tokens = 1;   // most tokens of one pass
-  std::size_t outputs = 1;  // most positions of one pass whose logits are computed
+  std::size_t outputs = 1;  // most positions of one pass whose logits are computed; 0 where a model has none
   std::size_t context = 1;  // most positions of a cache that a pass attends to
   std::size_t threads = 1;  // most threads that attend at once
   ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
@@ -4860,23 +7439,57 @@ struct ExpertScratch {
   float* output = nullptr;             // [tokens, dim]
 };
 
+// Layers that keep a state only.
+struct StateScratch {
+  float* input = nullptr;     // [tokens, state_input_dim]: before and after the convolution
+  float* gate = nullptr;      // [tokens, state_inner_dim]
+  float* decay = nullptr;     // [tokens, state.heads]: what stays of the state
+  float* strength = nullptr;  // [tokens, state.heads]: how much of a value is written
+};
+
+// Latent attention only.
+struct LatentScratch {
+  Activations query_low;   // [tokens, query_rank]
+  float* queries = nullptr;  // [tokens, heads, latent.head_dim]
+  Activations plain;       // [threads * tokens, plain_dim]: one head's queries
+  Activations mixed_head;  // [threads * tokens, rank]: one head's results
+  float* mixed = nullptr;  // [tokens, heads, rank]: attention's results, in the latent space
+};
+
+// Rotary positions of the tokens of a pass.
+struct Rotations {
+  float* frequencies = nullptr;  // [rope_dim / 2]: radians per position, filled once
+  float* turns = nullptr;        // [tokens, rope_dim]: cos, sin per pair
+};
+
+// Whether branches go through memory of their own before they are added to the residual.
+constexpr bool NeedsBranch(const ModelConfig& config) {
+  return config.norm.placement == NormPlacement::kPost || config.norm.placement == NormPlacement::kSandwich ||
+         config.parallel_residual || config.residual_scale != 1.0f;
+}
+
 struct Scratch {
   ScratchShape shape;
   float* residual = nullptr;        // [tokens, dim]
-  Activations normalized;           // [tokens, dim]
+  Activations normalized;           // [tokens, dim]; after a pass for embeddings, the last hidden states
+  float* branch = nullptr;          // [tokens, dim]: what is added to the residual, where it is not added at once
   float* query = nullptr;           // [tokens, q_dim]
-  float* key = nullptr;             // [tokens, kv_dim]
-  float* value = nullptr;           // [tokens, kv_dim]
-  Activations mixed;                // [tokens, q_dim]: attention's output
-  Activations hidden;               // [tokens, ffn_dim]: silu(gate) * up
-  float* up = nullptr;              // [tokens, ffn_dim]
-  float* rotations = nullptr;       // [tokens, rope_dim]: cos, sin per pair
-  float* frequencies = nullptr;     // [rope_dim / 2]: radians per position, filled once
-  std::size_t head_dim = 0;         // decides where a thread's part of `attention` starts
-  float* attention = nullptr;       // [threads, AttentionScratchFloats(head_dim)]
-  float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(head_dim)]: one token, long context
+  float* key = nullptr;             // [tokens, k_dim]
+  float* value = nullptr;           // [tokens, v_dim]
+  Activations mixed;                // [tokens, mixed_dim]: attention's output
+  Activations hidden;               // [tokens, max_ffn_dim]: activation(gate) * up
+  float* up = nullptr;              // [tokens, max_ffn_dim]: only with gates
+  Rotations rotations;              // of all layers, or of those without a window
+  Rotations local_rotations;        // of layers with a window, where they rotate otherwise
+  float* temperatures = nullptr;    // [tokens]: factors on queries
+  std::size_t attention_floats = 0;  // of one thread's part of `attention`
+  float* attention = nullptr;       // [threads, attention_floats]
+  float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(value_width)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
   ExpertScratch experts;
+  StateScratch state;
+  LatentScratch latent;
+  float* query_gate = nullptr;      // [tokens, q_dim]
 
   // Takes everything from an arena, or counts it.
   template <class Memory>
@@ -4895,22 +7508,30 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   const std::size_t tokens = shape.tokens;
   INLAY_CHECK_OK(floats(scratch.residual, tokens * config.dim));
   INLAY_ASSIGN_OR_RETURN(scratch.normalized, MakeActivations(memory, shape.kinds, tokens, config.dim));
+  if (NeedsBranch(config)) INLAY_CHECK_OK(floats(scratch.branch, tokens * config.dim));
   INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
-  INLAY_CHECK_OK(floats(scratch.key, tokens * config.kv_dim()));
-  INLAY_CHECK_OK(floats(scratch.value, tokens * config.kv_dim()));
-  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, config.q_dim()));
-  INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.ffn_dim));
-  INLAY_CHECK_OK(floats(scratch.up, tokens * config.ffn_dim));
-  INLAY_CHECK_OK(floats(scratch.rotations, tokens * config.rope_dim));
-  INLAY_CHECK_OK(floats(scratch.frequencies, config.rope_dim / 2));
-  scratch.head_dim = config.head_dim;
-  INLAY_CHECK_OK(floats(scratch.attention, shape.threads * AttentionScratchFloats(config.head_dim)));
+  INLAY_CHECK_OK(floats(scratch.key, tokens * config.k_dim()));
+  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
+  if (config.attention.output_gate) INLAY_CHECK_OK(floats(scratch.query_gate, tokens * config.q_dim()));
+  const std::size_t mixed_dim = config.HasStates() ? std::max(config.mixed_dim(), config.state_inner_dim())
+                                                   : config.mixed_dim();
+  INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, mixed_dim));
+  INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.max_ffn_dim()));
+  if (config.gated) INLAY_CHECK_OK(floats(scratch.up, tokens * config.max_ffn_dim()));
+  for (Rotations* rotations : {&scratch.rotations, &scratch.local_rotations}) {
+    if (rotations == &scratch.local_rotations && config.rope.local_base == 0.0f) continue;
+    INLAY_CHECK_OK(floats(rotations->turns, tokens * config.rope_dim));
+    INLAY_CHECK_OK(floats(rotations->frequencies, config.rope_dim / 2));
+  }
+  if (config.attention.temperature != 0.0f) INLAY_CHECK_OK(floats(scratch.temperatures, tokens));
+  scratch.attention_floats = AttentionScratchFloats(config.head_dim, config.value_width());
+  INLAY_CHECK_OK(floats(scratch.attention, shape.threads * scratch.attention_floats));
   const std::size_t spans = DivideUp(shape.context, kKvSpan);
   if (spans > 1) {
     INLAY_CHECK_OK(floats(scratch.partials,
-                          config.kv_heads * AttentionPartialFloats(config.head_dim, config.group(), spans)));
+                          config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
   }
-  INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
+  if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
   if (config.experts != 0) {
     ExpertScratch& experts = scratch.experts;
     const std::size_t choices = tokens * config.experts_per_token;
@@ -4924,6 +7545,22 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
     experts.chosen = chosen.data();
     experts.members = members.data();
   }
+  if (config.HasStates()) {
+    INLAY_CHECK_OK(floats(scratch.state.input, tokens * config.state_input_dim()));
+    INLAY_CHECK_OK(floats(scratch.state.gate, tokens * config.state_inner_dim()));
+    INLAY_CHECK_OK(floats(scratch.state.decay, tokens * config.state.heads));
+    INLAY_CHECK_OK(floats(scratch.state.strength, tokens * config.state.heads));
+  }
+  if (config.latent.rank != 0) {
+    LatentScratch& latent = scratch.latent;
+    const std::size_t rows = shape.threads * tokens;
+    INLAY_ASSIGN_OR_RETURN(latent.query_low, MakeActivations(memory, shape.kinds, tokens, config.latent.query_rank));
+    INLAY_CHECK_OK(floats(latent.queries, tokens * config.heads * config.latent.head_dim));
+    INLAY_ASSIGN_OR_RETURN(latent.plain,
+                           MakeActivations(memory, shape.kinds, rows, config.latent.plain_dim(config.rope_dim)));
+    INLAY_ASSIGN_OR_RETURN(latent.mixed_head, MakeActivations(memory, shape.kinds, rows, config.latent.rank));
+    INLAY_CHECK_OK(floats(latent.mixed, tokens * config.heads * config.latent.rank));
+  }
   return scratch;
 }
 
@@ -4934,8 +7571,8 @@ INLAY_END_NAMESPACE
 // --- inlay/weights/tensor_roles.hpp
 
 // What each tensor of a model is for: the one table from which names, shapes, the packed layout, binding and synthetic
-// files follow. A new family adds roles here and nothing elsewhere.
-// Names: the GGUF specification and ggml's conventions for the llama family.
+// files follow. A new tensor is a line of INLAY_TENSOR_ROLES, its shape and when a model has it: nothing elsewhere.
+// Names: the GGUF specification and ggml's conventions; families whose files differ say so (config/families.hpp).
 #ifndef INLAY_WEIGHTS_TENSOR_ROLES_HPP_
 #define INLAY_WEIGHTS_TENSOR_ROLES_HPP_
 
@@ -4947,58 +7584,120 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
+// ROLE(form, enumerator, member of ModelWeights or LayerWeights, name in a file; after "blk.N." for tensors of a layer).
+// A kMatrix is packed in its own type, a kVector is float32 whatever the file holds.
+#define INLAY_MODEL_ROLES(ROLE)                                                        \
+  ROLE(kMatrix, kTokenEmbedding, token_embedding, "token_embd.weight")                 \
+  ROLE(kMatrix, kPositionEmbedding, position_embedding, "position_embd.weight")        \
+  ROLE(kMatrix, kTokenTypes, token_types, "token_types.weight")                        \
+  ROLE(kVector, kEmbeddingNorm, embedding_norm, "token_embd_norm.weight")              \
+  ROLE(kVector, kEmbeddingNormBias, embedding_norm_bias, "token_embd_norm.bias")       \
+  ROLE(kVector, kOutputNorm, output_norm, "output_norm.weight")                        \
+  ROLE(kVector, kOutputNormBias, output_norm_bias, "output_norm.bias")                 \
+  ROLE(kMatrix, kOutput, output, "output.weight")                                      \
+  ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
+  ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
+  ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
+  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
+
+#define INLAY_LAYER_ROLES(ROLE)                                                            \
+  ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
+  ROLE(kVector, kAttentionNormBias, attention_norm_bias, "attn_norm.bias")                 \
+  ROLE(kMatrix, kQuery, query, "attn_q.weight")                                            \
+  ROLE(kMatrix, kKey, key, "attn_k.weight")                                                \
+  ROLE(kMatrix, kValue, value, "attn_v.weight")                                            \
+  ROLE(kVector, kQueryBias, query_bias, "attn_q.bias")                                     \
+  ROLE(kVector, kKeyBias, key_bias, "attn_k.bias")                                         \
+  ROLE(kVector, kValueBias, value_bias, "attn_v.bias")                                     \
+  ROLE(kVector, kQueryNorm, query_norm, "attn_q_norm.weight")                              \
+  ROLE(kVector, kKeyNorm, key_norm, "attn_k_norm.weight")                                  \
+  ROLE(kVector, kSinks, sinks, "attn_sinks.weight")                                        \
+  ROLE(kMatrix, kQueryGate, query_gate, "attn_q_gate.weight")                              \
+  ROLE(kMatrix, kLatentQueryDown, latent_query_down, "attn_q_a.weight")                    \
+  ROLE(kVector, kLatentQueryNorm, latent_query_norm, "attn_q_a_norm.weight")               \
+  ROLE(kMatrix, kLatentQueryUp, latent_query_up, "attn_q_b.weight")                        \
+  ROLE(kMatrix, kLatentDown, latent_down, "attn_kv_a_mqa.weight")                          \
+  ROLE(kVector, kLatentNorm, latent_norm, "attn_kv_a_norm.weight")                         \
+  ROLE(kMatrix, kLatentKeys, latent_keys, "attn_k_b.weight")                               \
+  ROLE(kMatrix, kLatentKeyRows, latent_key_rows, "attn_k_b_rows.weight")                   \
+  ROLE(kMatrix, kLatentValues, latent_values, "attn_v_b.weight")                           \
+  ROLE(kMatrix, kAttentionOutput, attention_output, "attn_output.weight")                  \
+  ROLE(kVector, kAttentionOutputBias, attention_output_bias, "attn_output.bias")           \
+  ROLE(kMatrix, kStateInput, state_input, "attn_qkv.weight")                               \
+  ROLE(kMatrix, kStateGate, state_gate, "attn_gate.weight")                                \
+  ROLE(kMatrix, kStateStrength, state_strength, "ssm_beta.weight")                         \
+  ROLE(kMatrix, kStateStep, state_step, "ssm_alpha.weight")                                \
+  ROLE(kVector, kStateConvolution, state_convolution, "ssm_conv1d.weight")                 \
+  ROLE(kVector, kStateConvolutionBias, state_convolution_bias, "ssm_conv1d.bias")          \
+  ROLE(kVector, kStateStepBias, state_step_bias, "ssm_dt.bias")                            \
+  ROLE(kVector, kStateDecay, state_decay, "ssm_a")                                         \
+  ROLE(kVector, kStateSkip, state_skip, "ssm_d")                                           \
+  ROLE(kVector, kStateNorm, state_norm, "ssm_norm.weight")                                 \
+  ROLE(kMatrix, kStateOutput, state_output, "ssm_out.weight")                              \
+  ROLE(kVector, kPostAttentionNorm, post_attention_norm, "post_attention_norm.weight")     \
+  ROLE(kVector, kPostAttentionNormBias, post_attention_norm_bias, "post_attention_norm.bias") \
+  ROLE(kVector, kFfnNorm, ffn_norm, "ffn_norm.weight")                                     \
+  ROLE(kVector, kFfnNormBias, ffn_norm_bias, "ffn_norm.bias")                              \
+  ROLE(kMatrix, kGate, gate, "ffn_gate.weight")                                            \
+  ROLE(kMatrix, kUp, up, "ffn_up.weight")                                                  \
+  ROLE(kMatrix, kDown, down, "ffn_down.weight")                                            \
+  ROLE(kVector, kGateBias, gate_bias, "ffn_gate.bias")                                     \
+  ROLE(kVector, kUpBias, up_bias, "ffn_up.bias")                                           \
+  ROLE(kVector, kDownBias, down_bias, "ffn_down.bias")                                     \
+  ROLE(kMatrix, kRouter, router, "ffn_gate_inp.weight")                                    \
+  ROLE(kVector, kRouterBias, router_bias, "ffn_gate_inp.bias")                             \
+  ROLE(kVector, kSelectionBias, selection_bias, "exp_probs_b.bias")                        \
+  ROLE(kMatrix, kExpertGate, expert_gate, "ffn_gate_exps.weight")                          \
+  ROLE(kMatrix, kExpertUp, expert_up, "ffn_up_exps.weight")                                \
+  ROLE(kMatrix, kExpertDown, expert_down, "ffn_down_exps.weight")                          \
+  ROLE(kVector, kExpertGateBias, expert_gate_bias, "ffn_gate_exps.bias")                   \
+  ROLE(kVector, kExpertUpBias, expert_up_bias, "ffn_up_exps.bias")                         \
+  ROLE(kVector, kExpertDownBias, expert_down_bias, "ffn_down_exps.bias")                   \
+  ROLE(kMatrix, kSharedGate, shared_gate, "ffn_gate_shexp.weight")                         \
+  ROLE(kMatrix, kSharedUp, shared_up, "ffn_up_shexp.weight")                               \
+  ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
+  ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
+  ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
+  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
+
+#define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
+
 enum class TensorRole : std::uint8_t {
-  // Once per model.
-  kTokenEmbedding,
-  kOutputNorm,
-  kOutput,
-  kRopeFactors,
-  // Once per layer.
-  kAttentionNorm,
-  kQuery,
-  kKey,
-  kValue,
-  kAttentionOutput,
-  kFfnNorm,
-  kRouter,
-  kGate,
-  kUp,
-  kDown,
+#define INLAY_DETAIL_ROLE(form, role, member, name) role,
+  INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
 };
 
-inline constexpr std::size_t kModelRoles = 4;
-inline constexpr std::size_t kLayerRoles = 10;
+enum class TensorForm : std::uint8_t { kMatrix, kVector };
 
 struct TensorRoleInfo {
   TensorRole role;
-  std::string_view name;          // in a file; after "blk.N." for tensors of a layer
-  std::string_view expert_name;   // the name where the model has experts, if another
+  TensorForm form;
+  std::string_view name;
+  std::string_view identifier;  // the enumerator's
 };
 
+#define INLAY_DETAIL_ROLE(form, role, member, name) +1
+inline constexpr std::size_t kModelRoles = 0 INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE);
+inline constexpr std::size_t kLayerRoles = 0 INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE);
+#undef INLAY_DETAIL_ROLE
+
 inline constexpr std::array<TensorRoleInfo, kModelRoles + kLayerRoles> kTensorRoles = {{
-    {TensorRole::kTokenEmbedding, "token_embd.weight", {}},
-    {TensorRole::kOutputNorm, "output_norm.weight", {}},
-    {TensorRole::kOutput, "output.weight", {}},
-    {TensorRole::kRopeFactors, "rope_freqs.weight", {}},
-    {TensorRole::kAttentionNorm, "attn_norm.weight", {}},
-    {TensorRole::kQuery, "attn_q.weight", {}},
-    {TensorRole::kKey, "attn_k.weight", {}},
-    {TensorRole::kValue, "attn_v.weight", {}},
-    {TensorRole::kAttentionOutput, "attn_output.weight", {}},
-    {TensorRole::kFfnNorm, "ffn_norm.weight", {}},
-    {TensorRole::kRouter, "ffn_gate_inp.weight", {}},
-    {TensorRole::kGate, "ffn_gate.weight", "ffn_gate_exps.weight"},
-    {TensorRole::kUp, "ffn_up.weight", "ffn_up_exps.weight"},
-    {TensorRole::kDown, "ffn_down.weight", "ffn_down_exps.weight"},
+#define INLAY_DETAIL_ROLE(form, role, member, name) {TensorRole::role, TensorForm::form, name, #role},
+    INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
 }};
 
+constexpr const TensorRoleInfo& Info(TensorRole role) { return kTensorRoles[static_cast<std::size_t>(role)]; }
 constexpr bool IsLayerRole(TensorRole role) { return static_cast<std::size_t>(role) >= kModelRoles; }
+constexpr bool IsVector(TensorRole role) { return Info(role).form == TensorForm::kVector; }
 
-// Vectors are float32 whatever the file holds; matrices are packed in their own type.
-constexpr bool IsVector(TensorRole role) {
-  return role == TensorRole::kOutputNorm || role == TensorRole::kRopeFactors || role == TensorRole::kAttentionNorm ||
-         role == TensorRole::kFfnNorm;
-}
+// One tensor of a model: its role and, for tensors of a layer, the layer.
+struct TensorId {
+  TensorRole role;
+  std::uint32_t layer = 0;
+  constexpr bool operator==(const TensorId&) const = default;
+};
 
 // A tensor is `count` matrices of [rows, cols]; count > 1 for experts. Vectors have rows = 1.
 struct TensorShape {
@@ -5008,43 +7707,170 @@ struct TensorShape {
   constexpr bool operator==(const TensorShape&) const = default;
 };
 
-constexpr TensorShape ShapeOf(const ModelConfig& c, TensorRole role) {
-  const std::size_t experts = c.experts == 0 ? 1 : c.experts;
-  switch (role) {
-    case TensorRole::kTokenEmbedding: return {c.vocab, c.dim};
-    case TensorRole::kOutputNorm: return {1, c.dim};
-    case TensorRole::kOutput: return {c.vocab, c.dim};
-    case TensorRole::kRopeFactors: return {1, c.rope_dim / 2};
-    case TensorRole::kAttentionNorm: return {1, c.dim};
-    case TensorRole::kQuery: return {c.q_dim(), c.dim};
-    case TensorRole::kKey: return {c.kv_dim(), c.dim};
-    case TensorRole::kValue: return {c.kv_dim(), c.dim};
-    case TensorRole::kAttentionOutput: return {c.dim, c.q_dim()};
-    case TensorRole::kFfnNorm: return {1, c.dim};
-    case TensorRole::kRouter: return {c.experts, c.dim};
-    case TensorRole::kGate: return {c.ffn_dim, c.dim, experts};
-    case TensorRole::kUp: return {c.ffn_dim, c.dim, experts};
-    case TensorRole::kDown: return {c.dim, c.ffn_dim, experts};
+constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
+  const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
+  const std::size_t ffn = c.ffn_dim;
+  const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
+  const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding:
+    case TensorRole::kOutput: return {c.vocab, dim};
+    case TensorRole::kPositionEmbedding: return {c.context, dim};
+    case TensorRole::kTokenTypes: return {c.token_types, dim};
+    case TensorRole::kOutputBias: return {1, c.vocab};
+    case TensorRole::kRopeFactors:
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return {1, c.rope_dim / 2};
+    case TensorRole::kEmbeddingNorm:
+    case TensorRole::kEmbeddingNormBias:
+    case TensorRole::kOutputNorm:
+    case TensorRole::kOutputNormBias:
+    case TensorRole::kAttentionNorm:
+    case TensorRole::kAttentionNormBias:
+    case TensorRole::kAttentionOutputBias:
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kFfnNorm:
+    case TensorRole::kFfnNormBias:
+    case TensorRole::kDownBias:
+    case TensorRole::kSharedRouter:
+    case TensorRole::kPostFfnNorm:
+    case TensorRole::kPostFfnNormBias: return {1, dim};
+    case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
+    case TensorRole::kQueryGate: return {c.q_dim(), dim};
+    case TensorRole::kKey: return {c.k_dim(), dim};
+    case TensorRole::kValue: return {c.v_dim(), dim};
+    case TensorRole::kQueryBias: return {1, c.q_dim()};
+    case TensorRole::kKeyBias: return {1, c.k_dim()};
+    case TensorRole::kValueBias: return {1, c.v_dim()};
+    case TensorRole::kQueryNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.q_dim() : c.head_dim};
+    case TensorRole::kKeyNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.k_dim() : c.head_dim};
+    case TensorRole::kSinks: return {1, c.heads};
+    case TensorRole::kAttentionOutput: return {dim, c.mixed_dim()};
+    case TensorRole::kLatentQueryDown: return {c.latent.query_rank, dim};
+    case TensorRole::kLatentQueryNorm: return {1, c.latent.query_rank};
+    case TensorRole::kLatentQueryUp: return {latent_q_dim, c.latent.query_rank};
+    case TensorRole::kLatentDown: return {c.head_dim, dim};
+    case TensorRole::kLatentNorm: return {1, c.latent.rank};
+    case TensorRole::kLatentKeys: return {c.latent.rank, c.latent.plain_dim(c.rope_dim), c.heads};
+    case TensorRole::kLatentKeyRows: return {c.latent.plain_dim(c.rope_dim), c.latent.rank, c.heads};
+    case TensorRole::kLatentValues: return {c.latent.value_dim, c.latent.rank, c.heads};
+    case TensorRole::kStateInput: return {c.state_input_dim(), dim};
+    case TensorRole::kStateGate: return {c.state_inner_dim(), dim};
+    case TensorRole::kStateStrength: return {c.state.kind == StateKind::kConvolution ? dim : c.state.heads, dim};
+    case TensorRole::kStateStep: return {c.state.heads, dim};
+    case TensorRole::kStateConvolution: return {1, c.state.kernel, c.state_input_dim()};
+    case TensorRole::kStateConvolutionBias: return {1, c.state_input_dim()};
+    case TensorRole::kStateStepBias: return {1, c.state.heads};
+    case TensorRole::kStateDecay: return delta ? TensorShape{1, c.state.heads} : TensorShape{1, 1, c.state.heads};
+    case TensorRole::kStateSkip: return {1, 1, c.state.heads};
+    case TensorRole::kStateNorm:
+      return delta ? TensorShape{1, c.state.value_dim()}
+                   : TensorShape{1, c.state.groups == 0 ? 0 : c.state.inner_dim / c.state.groups, c.state.groups};
+    case TensorRole::kStateOutput: return {dim, c.state_inner_dim()};
+    case TensorRole::kGate:
+    case TensorRole::kUp: return {ffn, dim};
+    case TensorRole::kDown: return {dim, ffn};
+    case TensorRole::kGateBias:
+    case TensorRole::kUpBias: return {1, ffn};
+    case TensorRole::kRouter: return {experts, dim};
+    case TensorRole::kRouterBias:
+    case TensorRole::kSelectionBias: return {1, experts};
+    case TensorRole::kExpertGate:
+    case TensorRole::kExpertUp: return {expert_ffn, dim, experts};
+    case TensorRole::kExpertDown: return {dim, expert_ffn, experts};
+    case TensorRole::kExpertGateBias:
+    case TensorRole::kExpertUpBias: return {1, expert_ffn, experts};
+    case TensorRole::kExpertDownBias: return {1, dim, experts};
+    case TensorRole::kSharedGate:
+    case TensorRole::kSharedUp: return {shared_ffn, dim};
+    case TensorRole::kSharedDown: return {dim, shared_ffn};
   }
   return {};
 }
 
 // Whether a model of this configuration has the tensor.
-constexpr bool HasRole(const ModelConfig& c, TensorRole role) {
-  switch (role) {
-    case TensorRole::kOutput: return !c.tied_embeddings;
+constexpr bool HasRole(const ModelConfig& c, TensorId id) {
+  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
+  const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
+  const bool shared = experts && c.expert.shared_ffn_dim != 0;
+  const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
+  const bool output_norm = c.norm.placement != NormPlacement::kResidual;
+  const bool qk_norm = c.attention.qk_norm == QkNorm::kHead || c.attention.qk_norm == QkNorm::kWidth;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding: return true;
+    case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
+    case TensorRole::kKey:
+    case TensorRole::kValue: return attends && !latent;
+    case TensorRole::kAttentionOutput: return attends;
+    case TensorRole::kQueryGate: return attends && c.attention.output_gate;
+    case TensorRole::kLatentQueryDown:
+    case TensorRole::kLatentQueryNorm:
+    case TensorRole::kLatentQueryUp: return latent && c.latent.query_rank != 0;
+    case TensorRole::kLatentDown:
+    case TensorRole::kLatentNorm:
+    case TensorRole::kLatentValues: return latent;
+    case TensorRole::kLatentKeys: return latent && !c.latent.key_rows;
+    case TensorRole::kLatentKeyRows: return latent && c.latent.key_rows;
+    case TensorRole::kStateInput:
+    case TensorRole::kStateGate:
+    case TensorRole::kStateConvolution:
+    case TensorRole::kStateOutput: return state;
+    case TensorRole::kStateStrength: return state && c.state.kind != StateKind::kSpace;
+    case TensorRole::kStateStep:
+    case TensorRole::kStateStepBias:
+    case TensorRole::kStateDecay:
+    case TensorRole::kStateNorm: return state && c.state.kind != StateKind::kConvolution;
+    case TensorRole::kStateConvolutionBias:
+    case TensorRole::kStateSkip: return state && c.state.kind == StateKind::kSpace;
+    case TensorRole::kPositionEmbedding: return c.learned_positions;
+    case TensorRole::kTokenTypes: return c.token_types != 0;
+    case TensorRole::kEmbeddingNorm: return c.norm.embedding;
+    case TensorRole::kEmbeddingNormBias: return c.norm.embedding && c.norm.bias;
+    case TensorRole::kOutputNorm: return output_norm;
+    case TensorRole::kOutputNormBias: return output_norm && c.norm.bias;
+    case TensorRole::kOutput: return c.logits && !c.tied_embeddings;
+    case TensorRole::kOutputBias: return c.output_bias;
     case TensorRole::kRopeFactors: return c.rope_scaling == RopeScaling::kFactors;
-    case TensorRole::kRouter: return c.experts != 0;
-    default: return true;
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
+    case TensorRole::kAttentionNorm: return attention_norm;
+    case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
+    case TensorRole::kQueryBias:
+    case TensorRole::kKeyBias:
+    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
+    case TensorRole::kQueryNorm:
+    case TensorRole::kKeyNorm: return attends && qk_norm;
+    case TensorRole::kSinks: return attends && c.attention.sinks;
+    case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostFfnNorm: return c.HasPostNorm();
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kPostFfnNormBias: return c.HasPostNorm() && c.norm.bias;
+    case TensorRole::kFfnNorm: return (experts || dense) && c.HasPreNorm();
+    case TensorRole::kFfnNormBias: return (experts || dense) && c.HasPreNorm() && c.norm.bias;
+    case TensorRole::kGate: return dense && c.gated;
+    case TensorRole::kUp:
+    case TensorRole::kDown: return dense;
+    case TensorRole::kGateBias: return dense && c.gated && c.ffn_bias;
+    case TensorRole::kUpBias:
+    case TensorRole::kDownBias: return dense && c.ffn_bias;
+    case TensorRole::kRouter: return experts;
+    case TensorRole::kRouterBias: return experts && c.expert.router_bias;
+    case TensorRole::kSelectionBias: return experts && c.expert.selection_bias;
+    case TensorRole::kExpertGate: return experts && c.gated;
+    case TensorRole::kExpertUp:
+    case TensorRole::kExpertDown: return experts;
+    case TensorRole::kExpertGateBias: return experts && c.gated && c.expert.bias;
+    case TensorRole::kExpertUpBias:
+    case TensorRole::kExpertDownBias: return experts && c.expert.bias;
+    case TensorRole::kSharedGate: return shared && c.gated;
+    case TensorRole::kSharedUp:
+    case TensorRole::kSharedDown: return shared;
+    case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
   }
+  return false;
 }
-
-// One tensor of a model: its role and, for tensors of a layer, the layer.
-struct TensorId {
-  TensorRole role;
-  std::uint32_t layer = 0;
-  constexpr bool operator==(const TensorId&) const = default;
-};
 
 // Tensors are numbered densely: those of the model, then layer by layer. Roles that a configuration lacks keep their
 // number, so that it depends on nothing but role and layer.
@@ -5061,31 +7887,45 @@ constexpr TensorId TensorAt(std::size_t index) {
 
 // The tensor's name in a GGUF file.
 constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
-  const TensorRoleInfo& info = kTensorRoles[static_cast<std::size_t>(id.role)];
-  const std::string_view name = c.experts != 0 && !info.expert_name.empty() ? info.expert_name : info.name;
   TextBuffer<96> text;
   if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
-  text.Append(name);
+  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
   return text;
+}
+
+// A tensor's name in two parts: which layer, if any, and what in it. Nothing when it names no layer below `layers`.
+struct ParsedTensorName {
+  bool in_layer = false;
+  std::uint32_t layer = 0;
+  std::string_view rest;
+};
+constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name, std::uint32_t layers) {
+  ParsedTensorName parsed;
+  parsed.in_layer = name.starts_with("blk.");
+  if (parsed.in_layer) {
+    name.remove_prefix(4);
+    std::size_t digits = 0;
+    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
+      parsed.layer = parsed.layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
+    }
+    const bool leading_zero = digits > 1 && name[0] == '0';
+    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || parsed.layer >= layers) return {};
+    name.remove_prefix(digits + 1);
+  }
+  parsed.rest = name;
+  return parsed;
 }
 
 // The tensor that a name in a file means for this configuration; nothing when it is none of the model's.
 constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
-  std::uint32_t layer = 0;
-  const bool in_layer = name.starts_with("blk.");
-  if (in_layer) {
-    name.remove_prefix(4);
-    std::size_t digits = 0;
-    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
-      layer = layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
-    }
-    const bool leading_zero = digits > 1 && name[0] == '0';
-    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || layer >= c.layers) return {};
-    name.remove_prefix(digits + 1);
-  }
+  const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
+  if (!parsed) return {};
+  const Family& family = FamilyOf(c.architecture);
   for (const TensorRoleInfo& info : kTensorRoles) {
-    const std::string_view expected = c.experts != 0 && !info.expert_name.empty() ? info.expert_name : info.name;
-    if (expected == name && IsLayerRole(info.role) == in_layer && HasRole(c, info.role)) return TensorId{info.role, layer};
+    const TensorId id{info.role, parsed->layer};
+    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
+      return id;
+    }
   }
   return {};
 }
@@ -5104,6 +7944,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
 #define INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -5114,9 +7955,9 @@ INLAY_END_NAMESPACE
 INLAY_BEGIN_NAMESPACE
 
 // Bytes of one packed tensor, a multiple of 64.
-constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorRole role, WeightType type) {
-  const TensorShape shape = ShapeOf(config, role);
-  if (IsVector(role)) return ArenaBytes<float>(shape.cols);
+constexpr std::size_t PackedTensorBytes(const ModelConfig& config, TensorId id, WeightType type) {
+  const TensorShape shape = ShapeOf(config, id);
+  if (IsVector(id.role)) return ArenaBytes<float>(shape.cols * shape.count);
   return shape.count * RoundUp(PackedBytes(type, shape.rows, shape.cols), kAlignment);
 }
 
@@ -5129,8 +7970,8 @@ constexpr std::size_t PackedWeightsBytes(const ModelConfig& config, TypeOf&& typ
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const std::size_t more = PackedTensorBytes(config, id.role, type_of(id));
+    if (!HasRole(config, id)) continue;
+    const std::size_t more = PackedTensorBytes(config, id, type_of(id));
     if (more > kUncountable - bytes) return kUncountable;
     bytes += more;
   }
@@ -5153,28 +7994,30 @@ struct PackedMatrix {
   const std::byte* expert(std::size_t index) const { return data + index * stride; }
 };
 
-// The tensors of one layer, as pointers into the packed buffer.
+namespace detail {
+template <TensorForm kForm>
+struct BoundTensor {
+  using Type = PackedMatrix;
+};
+template <>
+struct BoundTensor<TensorForm::kVector> {
+  using Type = const float*;
+};
+}  // namespace detail
+
+#define INLAY_DETAIL_ROLE(form, role, member, name) detail::BoundTensor<TensorForm::form>::Type member{};
+// The tensors of one layer, as pointers into the packed buffer; nullptr for those that it does not have. Shapes: ShapeOf.
+// Matrices are PackedMatrix, vectors const float* (of experts: [experts, cols]).
 struct LayerWeights {
-  const float* attention_norm = nullptr;  // [dim]
-  PackedMatrix query;                     // [q_dim, dim]
-  PackedMatrix key;                       // [kv_dim, dim]
-  PackedMatrix value;                     // [kv_dim, dim]
-  PackedMatrix attention_output;          // [dim, q_dim]
-  const float* ffn_norm = nullptr;        // [dim]
-  PackedMatrix router;                    // [experts, dim], only with experts
-  PackedMatrix gate;                      // [ffn_dim, dim]
-  PackedMatrix up;                        // [ffn_dim, dim]
-  PackedMatrix down;                      // [dim, ffn_dim]
+  INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE)
 };
 
-// All weights of a model. The packed buffer and the table of layers outlive it.
+// All weights of a model. The packed buffer and the table of layers outlive it. `output` is the embedding table when tied.
 struct ModelWeights {
-  PackedMatrix token_embedding;         // [vocab, dim]
-  const float* output_norm = nullptr;   // [dim]
-  PackedMatrix output;                  // [vocab, dim]; the embedding table when tied
-  const float* rope_factors = nullptr;  // [rope_dim / 2], or nullptr
+  INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE)
   std::span<const LayerWeights> layers;
 };
+#undef INLAY_DETAIL_ROLE
 
 // Points `weights` into a packed buffer. `layers` has config.layers entries. kMismatch when the buffer's size is not what
 // configuration and types need, kUnsupported when a type cannot be multiplied with. Cost: the number of tensors.
@@ -5185,9 +8028,9 @@ inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorT
   }
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role) || IsVector(id.role)) continue;
+    if (!HasRole(config, id) || IsVector(id.role)) continue;
     const WeightTypeInfo& info = Info(types[i]);
-    const std::size_t cols = ShapeOf(config, id.role).cols;
+    const std::size_t cols = ShapeOf(config, id).cols;
     if (!info.multiplies || cols % info.block_values != 0) {
       return Fail(ErrorCode::kUnsupported, TensorName(config, id).view(), "type ", info.name, " cannot hold rows of ", cols);
     }
@@ -5201,30 +8044,31 @@ inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorT
   }
 
   ModelWeights weights;
+  std::fill(layers.begin(), layers.end(), LayerWeights{});
   const std::byte* at = packed.data();
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const std::size_t bytes = PackedTensorBytes(config, id.role, types[i]);
-    const PackedMatrix matrix{at, bytes / ShapeOf(config, id.role).count, types[i]};
+    if (!HasRole(config, id)) continue;
+    const std::size_t bytes = PackedTensorBytes(config, id, types[i]);
+    const PackedMatrix matrix{at, bytes / ShapeOf(config, id).count, types[i]};
     const float* vector = reinterpret_cast<const float*>(at);
     at += bytes;
-    LayerWeights* layer = IsLayerRole(id.role) ? &layers[id.layer] : nullptr;
+    const auto bind = [&](auto& tensor) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(tensor)>, PackedMatrix>) {
+        tensor = matrix;
+      } else {
+        tensor = vector;
+      }
+    };
     switch (id.role) {
-      case TensorRole::kTokenEmbedding: weights.token_embedding = matrix; break;
-      case TensorRole::kOutputNorm: weights.output_norm = vector; break;
-      case TensorRole::kOutput: weights.output = matrix; break;
-      case TensorRole::kRopeFactors: weights.rope_factors = vector; break;
-      case TensorRole::kAttentionNorm: layer->attention_norm = vector; break;
-      case TensorRole::kQuery: layer->query = matrix; break;
-      case TensorRole::kKey: layer->key = matrix; break;
-      case TensorRole::kValue: layer->value = matrix; break;
-      case TensorRole::kAttentionOutput: layer->attention_output = matrix; break;
-      case TensorRole::kFfnNorm: layer->ffn_norm = vector; break;
-      case TensorRole::kRouter: layer->router = matrix; break;
-      case TensorRole::kGate: layer->gate = matrix; break;
-      case TensorRole::kUp: layer->up = matrix; break;
-      case TensorRole::kDown: layer->down = matrix; break;
+#define INLAY_DETAIL_ROLE(form, role, member, name) \
+  case TensorRole::role: bind(weights.member); break;
+      INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
+#define INLAY_DETAIL_ROLE(form, role, member, name) \
+  case TensorRole::role: bind(layers[id.layer].member); break;
+      INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
     }
   }
   if (config.tied_embeddings) weights.output = weights.token_embedding;
@@ -5237,7 +8081,7 @@ template <class FormatList>
 Result<void> CheckFormats(const ModelConfig& config, TensorTypes types) {
   for (std::size_t i = 0; i < types.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role) || IsVector(id.role) || FormatList::Contains(types[i])) continue;
+    if (!HasRole(config, id) || IsVector(id.role) || FormatList::Contains(types[i])) continue;
     TextBuffer<96> list;
     for (const WeightType type : FormatList::kList) list.Append(list.empty() ? "" : ", ").Append(Name(type));
     return Fail(ErrorCode::kUnsupported, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(), "type ",
@@ -5333,9 +8177,368 @@ INLAY_END_NAMESPACE
 #define HWY_DISABLED_TARGETS ((1LL << 27) | (1LL << 26) | (1LL << 25) | (1LL << 24) | (1LL << 23))
 #endif
 
+#endif  // INLAY_KERNELS_HIGHWAY_HPP_
+
+// Outside of the guard: dynamic dispatch includes it once for each target.
 #include <hwy/highway.h>
 
-#endif  // INLAY_KERNELS_HIGHWAY_HPP_
+// Whether this target multiplies bytes with AVX512-VNNI. Highway 1.0 would select AVX3_DL by the wrong macro, and its list
+// of instructions for dynamic dispatch has AVX-VNNI instead; so it is AVX3 that has them, where the compiler was told so or
+// as the only AVX-512 level of dynamic dispatch (dispatch/model.hpp).
+#undef INLAY_AVX512_VNNI
+#if HWY_TARGET < HWY_AVX3 || (HWY_TARGET == HWY_AVX3 && defined(__AVX512VNNI__))
+#define INLAY_AVX512_VNNI 1
+#elif HWY_TARGET == HWY_AVX3 && defined(INLAY_DISPATCH) && HWY_STATIC_TARGET != HWY_AVX3
+#define INLAY_AVX512_VNNI 1
+// HWY_BEFORE_NAMESPACE and HWY_ATTR take the instructions of the target from here.
+#undef HWY_TARGET_STR
+#define HWY_TARGET_STR HWY_TARGET_STR_AVX3 ",avx512vnni"
+#else
+#define INLAY_AVX512_VNNI 0
+#endif
+
+// --- inlay/kernels/simd-inl.hpp
+
+// The vector operations that the kernels need and that Highway 1.0 lacks, under names of our own (newer Highway versions
+// have some of them; an own name never becomes ambiguous by argument-dependent lookup). Apart because every kernel file
+// uses it and because it is the only place with intrinsics.
+//
+// Integer kernels see a vector as `Words`: 32-bit lanes, one per matrix row, each holding four bytes (columns k .. k+3 of
+// that row) or two 16-bit values. All shifts and masks are done on whole words, so the same source works with one lane
+// (HWY_SCALAR: a plain integer), 4, 8 or 16.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(INLAY_KERNELS_SIMD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_SIMD_INL_HPP_
+#undef INLAY_KERNELS_SIMD_INL_HPP_
+#else
+#define INLAY_KERNELS_SIMD_INL_HPP_
+#endif
+
+// What the target multiplies bytes with. Exactly one of these is 1:
+//   DOT4_UNSIGNED  u8 x i8 -> i32 (x86 VNNI)        DOT4_SIGNED  i8 x i8 -> i32 (ARM dot product; emulated elsewhere)
+//   MADDUBS        u8 x i8 -> saturating i16 pairs (SSSE3, AVX2, AVX-512 without VNNI)
+#undef INLAY_DOT4_UNSIGNED
+#undef INLAY_DOT4_SIGNED
+#undef INLAY_MADDUBS
+#if HWY_ARCH_X86 && (INLAY_AVX512_VNNI || (HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)))
+#define INLAY_DOT4_UNSIGNED 1
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
+#define INLAY_MADDUBS 1
+#else
+#define INLAY_DOT4_SIGNED 1
+#endif
+#ifndef INLAY_DOT4_UNSIGNED
+#define INLAY_DOT4_UNSIGNED 0
+#endif
+#ifndef INLAY_DOT4_SIGNED
+#define INLAY_DOT4_SIGNED 0
+#endif
+#ifndef INLAY_MADDUBS
+#define INLAY_MADDUBS 0
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// One lane per matrix row; a row tile has 16. Vectors of unknown length cannot be array elements: such targets use their
+// fixed-size subset.
+using WordTag = hn::CappedTag<std::int32_t, 16>;
+using FloatTag = hn::CappedTag<float, 16>;
+using Words = hn::Vec<WordTag>;
+using Floats = hn::Vec<FloatTag>;
+inline constexpr std::size_t kWordLanes = hn::MaxLanes(WordTag());
+static_assert(16 % kWordLanes == 0);
+
+// Does nothing, but the compiler must have the value in a register here. Sums of integer products are pinned after every
+// step: GCC otherwise first forms all products and then adds them, which spills most of them (Q4_K, 4 tokens, AVX2: 27
+// instead of 41 multiply-adds per cycle; Clang gains a few percent).
+HWY_INLINE void Pin([[maybe_unused]] Words& v) {
+#if HWY_TARGET != HWY_SCALAR && HWY_ARCH_X86
+  asm("" : "+v"(v.raw));
+#elif HWY_TARGET != HWY_SCALAR && HWY_ARCH_ARM_A64
+  asm("" : "+w"(v.raw));
+#endif
+}
+
+// The same address, but the compiler does not know that. It would otherwise keep what it has loaded from there, and where
+// there are more values than registers, in memory, which is no better than loading again.
+template <class T>
+HWY_INLINE const T* LoadAgain(const T* p) {
+#if HWY_ARCH_X86 || HWY_ARCH_ARM_A64
+  asm("" : "+r"(p));
+#endif
+  return p;
+}
+
+// All lanes = the four bytes at p.
+HWY_INLINE Words BroadcastWord(const void* p) {
+  std::int32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return hn::Set(WordTag(), word);
+}
+
+// kWordLanes words from any address.
+HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return BroadcastWord(p);
+#else
+  const WordTag d;
+  return hn::BitCast(d, hn::LoadU(hn::Repartition<std::uint8_t, WordTag>(), p));
+#endif
+}
+
+// The same from a multiple of the vector's size.
+HWY_INLINE Words LoadAlignedWords(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return BroadcastWord(p);
+#else
+  return hn::BitCast(WordTag(), hn::Load(hn::Repartition<std::uint8_t, WordTag>(), p));
+#endif
+}
+
+HWY_INLINE void StoreWords(Words v, std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::int32_t word = hn::GetLane(v);
+  std::memcpy(p, &word, sizeof(word));
+#else
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  hn::StoreU(hn::BitCast(d8, v), d8, p);
+#endif
+}
+
+// One byte per lane, zero-extended or sign-extended.
+HWY_INLINE Words LoadBytesUnsigned(const std::uint8_t* HWY_RESTRICT p) {
+  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::uint8_t, WordTag>(), p));
+}
+HWY_INLINE Words LoadBytesSigned(const std::uint8_t* HWY_RESTRICT p) {
+  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::int8_t, WordTag>(), reinterpret_cast<const std::int8_t*>(p)));
+}
+
+// One 16-bit integer per lane, zero-extended.
+HWY_INLINE Words LoadShorts(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), p[0] | (p[1] << 8));
+#else
+  const hn::Rebind<std::uint16_t, WordTag> d16;
+  const hn::Repartition<std::uint8_t, decltype(d16)> d8;
+  return hn::PromoteTo(WordTag(), hn::BitCast(d16, hn::LoadU(d8, p)));
+#endif
+}
+
+// Two bytes per lane, zero-extended to the lane's two 16-bit halves.
+HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), p[0] | (p[1] << 16));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::PromoteTo(d16, hn::LoadU(hn::Rebind<std::uint8_t, decltype(d16)>(), p)));
+#endif
+}
+
+// Whether half precision takes several instructions. Highway's own (1.0) then drop infinity and NaN, and truncate.
+#undef INLAY_SOFT_HALVES
+#if HWY_TARGET != HWY_SCALAR && ((HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_ARCH_WASM)
+#define INLAY_SOFT_HALVES 1
+#else
+#define INLAY_SOFT_HALVES 0
+#endif
+
+// One half-precision number per lane of `d`, from any address.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadHalves(D d, const std::uint16_t* HWY_RESTRICT from) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(d, F16ToF32(*from));
+#elif INLAY_SOFT_HALVES
+  const hn::RebindToUnsigned<D> wide;
+  const hn::Rebind<std::uint16_t, D> half;
+  const auto bits = hn::PromoteTo(wide, hn::LoadU(half, from));
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(wide, 0x7FFFu)));
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(wide, 0x8000u)));
+  // The exponents differ by 112: a product moves them, those of subnormal numbers too.
+  const auto number = hn::Mul(hn::BitCast(d, magnitude), hn::Set(d, 0x1p112f));
+  const auto not_finite = hn::RebindMask(wide, hn::Ge(number, hn::Set(d, 65536.0f)));
+  const auto exponent = hn::IfThenElseZero(not_finite, hn::Set(wide, 0x7F800000u));
+  return hn::BitCast(d, hn::Or(hn::Or(hn::BitCast(wide, number), exponent), sign));
+#else
+  const hn::Rebind<hwy::float16_t, D> half;
+  return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+#endif
+}
+
+// The reverse, rounded to nearest even; beyond the range becomes infinity.
+template <class D>
+HWY_INLINE void StoreHalves([[maybe_unused]] D d, hn::Vec<D> value, std::uint16_t* HWY_RESTRICT to) {
+#if HWY_TARGET == HWY_SCALAR
+  *to = F32ToF16(hn::GetLane(value));
+#elif INLAY_SOFT_HALVES
+  const hn::RebindToUnsigned<D> wide;
+  const hn::RebindToSigned<D> narrowable;
+  const hn::Rebind<std::uint16_t, D> half;
+  const auto bits = hn::BitCast(wide, value);
+  const auto sign = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 0x8000u));
+  const auto magnitude = hn::And(bits, hn::Set(wide, 0x7FFFFFFFu));
+  const auto number = hn::BitCast(d, magnitude);
+  // 112 less in the exponent, and half a unit (of the 13 bits that go) more: a carry grows the exponent.
+  const auto odd = hn::And(hn::ShiftRight<13>(magnitude), hn::Set(wide, 1u));
+  const auto normal = hn::ShiftRight<13>(hn::Add(hn::Add(magnitude, hn::Set(wide, 0xC8000FFFu)), odd));
+  // Next to 0.5, the last bit of a number is that of a subnormal half: the addition rounds.
+  const auto subnormal = hn::Sub(hn::BitCast(wide, hn::Add(number, hn::Set(d, 0.5f))), hn::Set(wide, 0x3F000000u));
+  auto result = hn::IfThenElse(hn::RebindMask(wide, hn::Lt(number, hn::Set(d, 0x1p-14f))), subnormal, normal);
+  result = hn::IfThenElse(hn::RebindMask(wide, hn::Ge(number, hn::Set(d, 65520.0f))), hn::Set(wide, 0x7C00u), result);
+  result = hn::IfThenElse(hn::RebindMask(wide, hn::IsNaN(number)), hn::Set(wide, 0x7E00u), result);
+  hn::StoreU(hn::DemoteTo(half, hn::BitCast(narrowable, hn::Or(result, sign))), half, to);
+#else
+  const hn::Rebind<hwy::float16_t, D> half;
+  hn::StoreU(hn::DemoteTo(half, value), half, reinterpret_cast<hwy::float16_t*>(to));
+#endif
+}
+
+// kWordLanes half-precision numbers.
+HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
+  return LoadHalves(FloatTag(), reinterpret_cast<const std::uint16_t*>(p));
+}
+
+// The lower and the upper half of each lane, as signed numbers, less `value`.
+HWY_INLINE Words SubtractPairs(Words pairs, std::int16_t value) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::uint32_t word = static_cast<std::uint32_t>(hn::GetLane(pairs));
+  const std::uint32_t subtrahend = static_cast<std::uint16_t>(value);
+  return hn::Set(WordTag(), static_cast<std::int32_t>(((word - subtrahend) & 0xFFFFu) |
+                                                      ((word & 0xFFFF0000u) - (subtrahend << 16))));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::Sub(hn::BitCast(d16, pairs), hn::Set(d16, value)));
+#endif
+}
+
+// Lane i: a.lo * b.lo + a.hi * b.hi of its signed 16-bit halves. Exact unless all four are -32768.
+HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  return Words{_mm512_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_madd_epi16(a.raw, b.raw)};
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return Words{_mm_madd_epi16(a.raw, b.raw)};
+#elif HWY_ARCH_WASM && HWY_TARGET != HWY_SCALAR
+  return Words{wasm_i32x4_dot_i16x8(a.raw, b.raw)};
+#else
+  const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
+  return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
+#endif
+}
+
+// sum + MultiplyAddPairs(a, b).
+HWY_INLINE Words AccumulatePairs(Words sum, Words a, Words b) {
+#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
+  return Words{_mm256_dpwssd_avx_epi32(sum.raw, a.raw, b.raw)};
+#elif INLAY_DOT4_UNSIGNED
+  return Words{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#else
+  return hn::Add(sum, MultiplyAddPairs(a, b));
+#endif
+}
+
+#if INLAY_MADDUBS
+// |v| of each byte, as unsigned; and `activations` negated where the byte of `weights` is negative.
+HWY_INLINE Words AbsoluteBytes(Words v) {
+  const hn::Repartition<std::int8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::Abs(hn::BitCast(d8, v)));
+}
+HWY_INLINE Words ApplySigns(Words activations, Words weights) {
+#if HWY_TARGET == HWY_AVX3
+  return Words{_mm512_mask_sub_epi8(activations.raw, _mm512_movepi8_mask(weights.raw), _mm512_setzero_si512(),
+                                    activations.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_sign_epi8(activations.raw, weights.raw)};
+#else
+  return Words{_mm_sign_epi8(activations.raw, weights.raw)};
+#endif
+}
+
+// 16-bit lane i: weights (unsigned) * activations (signed) of bytes 2i and 2i+1, added with saturation.
+HWY_INLINE Words MultiplyBytesToPairs(Words weights, Words activations) {
+#if HWY_TARGET == HWY_AVX3
+  return Words{_mm512_maddubs_epi16(weights.raw, activations.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return Words{_mm256_maddubs_epi16(weights.raw, activations.raw)};
+#else
+  return Words{_mm_maddubs_epi16(weights.raw, activations.raw)};
+#endif
+}
+
+// Bytes of `values`, negated where the byte of `signs` is negative. Where that is zero the result is not specified.
+HWY_INLINE Words TakeSigns(Words values, Words signs) {
+#if HWY_TARGET == HWY_AVX2
+  return Words{_mm256_sign_epi8(values.raw, signs.raw)};
+#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
+  return Words{_mm_sign_epi8(values.raw, signs.raw)};
+#else
+  const hn::Repartition<std::int8_t, WordTag> d8;
+  const auto negative = hn::VecFromMask(d8, hn::Lt(hn::BitCast(d8, signs), hn::Zero(d8)));
+  return hn::BitCast(WordTag(), hn::Sub(hn::Xor(hn::BitCast(d8, values), negative), negative));
+#endif
+}
+
+// The 16-bit halves of each lane added apart from each other.
+HWY_INLINE Words AddPairs(Words a, Words b) {
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
+}
+#endif  // INLAY_MADDUBS
+
+// sum + the dot product of four bytes of weights and four of activations, per lane.
+// Weights 0 .. 127 are right on every target; beyond, DOT4_UNSIGNED takes them as 0 .. 255, the others as -128 .. 127.
+// Activations are -127 .. 127.
+HWY_INLINE Words AccumulateDot4(Words sum, Words weights, Words activations) {
+#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
+  return Words{_mm256_dpbusd_avx_epi32(sum.raw, weights.raw, activations.raw)};
+#elif INLAY_DOT4_UNSIGNED
+  return Words{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
+#elif INLAY_MADDUBS
+  // |w| is at most 128, so two products fit 16 bits.
+  const Words pairs = MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
+  return AccumulatePairs(sum, pairs, hn::Set(WordTag(), 0x00010001));
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR && defined(__ARM_FEATURE_DOTPROD)
+  return Words{vdotq_s32(sum.raw, vreinterpretq_s8_s32(weights.raw), vreinterpretq_s8_s32(activations.raw))};
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
+  // Two products of at most 128 * 127 fit 16 bits.
+  const int8x16_t w = vreinterpretq_s8_s32(weights.raw);
+  const int8x16_t a = vreinterpretq_s8_s32(activations.raw);
+  const int16x8_t pairs = vpaddq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a)), vmull_high_s8(w, a));
+  return Words{vpadalq_s16(sum.raw, pairs)};
+#elif HWY_TARGET == HWY_SCALAR
+  const std::uint32_t w = static_cast<std::uint32_t>(hn::GetLane(weights));
+  const std::uint32_t a = static_cast<std::uint32_t>(hn::GetLane(activations));
+  const auto byte = [](std::uint32_t word, int i) {
+    return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> (8 * i)));
+  };
+  return hn::Set(WordTag(), hn::GetLane(sum) + byte(w, 0) * byte(a, 0) + byte(w, 1) * byte(a, 1) +
+                                byte(w, 2) * byte(a, 2) + byte(w, 3) * byte(a, 3));
+#else
+  // Even and odd columns apart, in 16 bits: two products of at most 128 * 127 fit.
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  const auto w = hn::BitCast(d16, weights);
+  const auto a = hn::BitCast(d16, activations);
+  const auto even = hn::Mul(hn::ShiftRight<8>(hn::ShiftLeft<8>(w)), hn::ShiftRight<8>(hn::ShiftLeft<8>(a)));
+  const auto odd = hn::Mul(hn::ShiftRight<8>(w), hn::ShiftRight<8>(a));
+  const Words pairs = hn::BitCast(WordTag(), hn::Add(even, odd));
+  return hn::Add(sum, hn::Add(hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)), hn::ShiftRight<16>(pairs)));
+#endif
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_KERNELS_SIMD_INL_HPP_
 
 // --- inlay/kernels/float_lanes-inl.hpp
 
@@ -5457,7 +8660,6 @@ HWY_INLINE float Largest16(Lanes16 value) {
 
 #else  // fixed-size vectors
 
-using FloatTag = hn::CappedTag<float, 16>;
 using FloatVector = hn::Vec<FloatTag>;
 inline constexpr std::size_t kVectorLanes = sizeof(FloatVector) / sizeof(float);
 inline constexpr std::size_t kVectorsPer16 = 16 / kVectorLanes;
@@ -5482,11 +8684,7 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   HWY_UNROLL(16)
   for (std::size_t i = 0; i < kVectorsPer16; ++i) hn::StoreU(value.vector[i], FloatTag(), to + i * kVectorLanes);
 }
-HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) {
-  const hn::Rebind<hwy::float16_t, FloatTag> half;
-  INLAY_LANES(
-      hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from) + i * kVectorLanes)));
-}
+HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(LoadHalves(d, from + i * kVectorLanes)); }
 HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
   const hn::Rebind<std::uint16_t, FloatTag> half;
   const hn::RebindToUnsigned<FloatTag> wide;
@@ -5494,11 +8692,8 @@ HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
 }
 // Rounds to nearest even; beyond the range becomes infinity.
 HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
-  const hn::Rebind<hwy::float16_t, FloatTag> half;
   HWY_UNROLL(16)
-  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
-    hn::StoreU(hn::DemoteTo(half, value.vector[i]), half, reinterpret_cast<hwy::float16_t*>(to) + i * kVectorLanes);
-  }
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) StoreHalves(FloatTag(), value.vector[i], to + i * kVectorLanes);
 }
 // Rounds to nearest even (Highway 1.0 would truncate); NaN stays NaN.
 HWY_INLINE void StoreBF16x16(const Lanes16& value, std::uint16_t* to) {
@@ -5717,6 +8912,14 @@ HWY_INLINE Lanes16 Sigmoid16(const Lanes16& x) {
   return Div16(IfNegative16(x, e, one), Add16(one, e));
 }
 
+// (1 - e^-2|x|) / (1 + e^-2|x|) with the sign of x: tanh, to 1e-7 (absolute).
+HWY_INLINE Lanes16 Tanh16(const Lanes16& x) {
+  const Lanes16 one = Set16(1.0f), zero = Set16(0.0f);
+  const Lanes16 e = ExpNegative16(Mul16(Set16(-2.0f), Abs16(x)));
+  const Lanes16 magnitude = Div16(Sub16(one, e), Add16(one, e));
+  return IfNegative16(x, Sub16(zero, magnitude), magnitude);
+}
+
 // Calls f(index, count) for 16 elements at a time; count is below 16 only in the last call.
 template <class F>
 HWY_INLINE void ForEach16(std::size_t n, F f) {
@@ -5753,13 +8956,60 @@ inline float SumOfSquares(const float* x, std::size_t n) {
   return Sum16(Add16(Add16(sum0, sum1), Add16(sum2, sum3)));
 }
 
+// Sum of products of n values: 16 lanes by index modulo 16, then the lanes.
+inline float Dot(const float* a, const float* b, std::size_t n) {
+  Lanes16 sum = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    sum = MulAdd16(LoadUpTo16(a + i, count), LoadUpTo16(b + i, count), sum);
+  });
+  return Sum16(sum);
+}
+
+// 1 / sqrt(mean(x^2) + epsilon).
+inline float RmsScale(const float* x, std::size_t n, float epsilon) {
+  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
+  return 1.0f / std::sqrt(mean + epsilon);
+}
+
 // out[i] = x[i] / sqrt(mean(x^2) + epsilon) * weight[i]. out may be x.
 // Source: Zhang and Sennrich 2019, "Root Mean Square Layer Normalization", https://arxiv.org/abs/1910.07467.
 inline void RmsNorm(const float* x, const float* weight, std::size_t n, float epsilon, float* out) {
-  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
-  const Lanes16 scale = Set16(1.0f / std::sqrt(mean + epsilon));
+  const Lanes16 scale = Set16(RmsScale(x, n, epsilon));
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     StoreUpTo16(Mul16(Mul16(LoadUpTo16(x + i, count), scale), LoadUpTo16(weight + i, count)), out + i, count);
+  });
+}
+
+// The same without a weight.
+inline void RmsNorm(const float* x, std::size_t n, float epsilon, float* out) {
+  const Lanes16 scale = Set16(RmsScale(x, n, epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), out + i, count);
+  });
+}
+
+// out[i] = factor * x[i] / sqrt(sum of x^2 + epsilon). out may be x.
+inline void UnitNorm(const float* x, std::size_t n, float epsilon, float factor, float* out) {
+  const Lanes16 scale = Set16(factor / std::sqrt(SumOfSquares(x, n) + epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), out + i, count);
+  });
+}
+
+// out[i] = (x[i] - mean) / sqrt(variance + epsilon) * weight[i] + bias[i]; bias may be nullptr. out may be x.
+// Source: Ba, Kiros and Hinton 2016, "Layer Normalization", https://arxiv.org/abs/1607.06450.
+inline void LayerNorm(const float* x, const float* weight, const float* bias, std::size_t n, float epsilon, float* out) {
+  Lanes16 sum = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR { sum = Add16(sum, LoadUpTo16(x + i, count)); });
+  const Lanes16 mean = Set16(Sum16(sum) / static_cast<float>(n));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Sub16(LoadUpTo16(x + i, count), mean), out + i, count);
+  });
+  const Lanes16 scale = Set16(RmsScale(out, n, epsilon));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 value = Mul16(LoadUpTo16(out + i, count), scale), gain = LoadUpTo16(weight + i, count);
+    const Lanes16 shifted = bias == nullptr ? Mul16(value, gain) : MulAdd16(value, gain, LoadUpTo16(bias + i, count));
+    StoreUpTo16(shifted, out + i, count);
   });
 }
 
@@ -5770,12 +9020,99 @@ inline void AddResidual(const float* x, std::size_t n, float* sum) {
   });
 }
 
-// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + e^-x). out may be gate or up.
+// sum[i] += factor * x[i].
+inline void AddScaled(const float* x, float factor, std::size_t n, float* sum) {
+  const Lanes16 scale = Set16(factor);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(MulAdd16(LoadUpTo16(x + i, count), scale, LoadUpTo16(sum + i, count)), sum + i, count);
+  });
+}
+
+// x[i] *= factor.
+inline void Scale(float factor, std::size_t n, float* x) {
+  const Lanes16 scale = Set16(factor);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(LoadUpTo16(x + i, count), scale), x + i, count);
+  });
+}
+
+// x[i] = cap tanh(x[i] / cap).
+inline void SoftCap(float cap, std::size_t n, float* x) {
+  const Lanes16 factor = Set16(cap), inverse = Set16(1.0f / cap);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(factor, Tanh16(Mul16(LoadUpTo16(x + i, count), inverse))), x + i, count);
+  });
+}
+
+// Activations of a feed-forward network, 16 at a time.
+struct Silu16 {  // x / (1 + e^-x)
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return Mul16(x, Sigmoid16(x)); }
+};
+// x / 2 (1 + tanh(u)) with u = sqrt(2 / pi) (x + 0.044715 x^3), which is x sigmoid(2 u).
+// Source: Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", https://arxiv.org/abs/1606.08415.
+struct Gelu16 {
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 cubic = MulAdd16(Mul16(Mul16(x, x), x), Set16(0.044715f), x);
+    return Mul16(x, Sigmoid16(Mul16(cubic, Set16(1.59576912f))));
+  }
+};
+// x / 2 (1 + erf(x / sqrt(2))). erf by Abramowitz and Stegun 7.1.26: within 2e-7 (absolute).
+struct GeluErf16 {
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 one = Set16(1.0f), half = Set16(0.5f);
+    const Lanes16 z = Mul16(Abs16(x), Set16(0.707106781f));
+    const Lanes16 t = Div16(one, MulAdd16(z, Set16(0.3275911f), one));
+    Lanes16 p = MulAdd16(Set16(1.061405429f), t, Set16(-1.453152027f));
+    p = MulAdd16(p, t, Set16(1.421413741f));
+    p = MulAdd16(p, t, Set16(-0.284496736f));
+    p = MulAdd16(p, t, Set16(0.254829592f));
+    // (1 - erf |z|) / 2
+    const Lanes16 tail = Mul16(half, Mul16(Mul16(p, t), ExpNegative16(Sub16(Set16(0.0f), Mul16(z, z)))));
+    return Mul16(x, IfNegative16(x, tail, Sub16(one, tail)));
+  }
+};
+struct Identity16 {  // x
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return x; }
+};
+struct Logistic16 {  // 1 / (1 + e^-x)
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return Sigmoid16(x); }
+};
+struct ReluSquared16 {  // max(x, 0)^2
+  HWY_INLINE Lanes16 operator()(const Lanes16& x) const {
+    const Lanes16 positive = Max16(Set16(0.0f), x);
+    return Mul16(positive, positive);
+  }
+};
+
+// out[i] = activation(x[i]). out may be x.
+template <class Activate16>
+HWY_INLINE void Activate(const float* x, std::size_t n, float* out) {
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Activate16()(LoadUpTo16(x + i, count)), out + i, count);
+  });
+}
+
+// out[i] = activation(gate[i]) * up[i]. out may be gate or up.
 // Source: Shazeer 2020, "GLU Variants Improve Transformer", https://arxiv.org/abs/2002.05202.
-inline void SiluMultiply(const float* gate, const float* up, std::size_t n, float* out) {
+template <class Activate16>
+HWY_INLINE void ActivateMultiply(const float* gate, const float* up, std::size_t n, float* out) {
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     const Lanes16 x = LoadUpTo16(gate + i, count);
-    StoreUpTo16(Mul16(Mul16(x, Sigmoid16(x)), LoadUpTo16(up + i, count)), out + i, count);
+    StoreUpTo16(Mul16(Activate16()(x), LoadUpTo16(up + i, count)), out + i, count);
+  });
+}
+inline void SiluMultiply(const float* gate, const float* up, std::size_t n, float* out) {
+  ActivateMultiply<Silu16>(gate, up, n, out);
+}
+
+// With g = min(gate[i], limit) and u = clamp(up[i], -limit, limit): out[i] = g sigmoid(alpha g) (u + 1). out may be gate
+// or up. Source: gpt-oss's reference code (alpha 1.702, limit 7).
+inline void ClampedSiluMultiply(const float* gate, const float* up, float alpha, float limit, std::size_t n, float* out) {
+  const Lanes16 most = Set16(limit), least = Set16(-limit), one = Set16(1.0f), slope = Set16(alpha);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 g = Min16(most, LoadUpTo16(gate + i, count));
+    const Lanes16 u = Max16(least, Min16(most, LoadUpTo16(up + i, count)));
+    StoreUpTo16(Mul16(Mul16(g, Sigmoid16(Mul16(slope, g))), Add16(u, one)), out + i, count);
   });
 }
 
@@ -5845,258 +9182,6 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
-// --- inlay/kernels/simd-inl.hpp
-
-// The vector operations that the kernels need and that Highway 1.0 lacks, under names of our own (newer Highway versions
-// have some of them; an own name never becomes ambiguous by argument-dependent lookup). Apart because every kernel file
-// uses it and because it is the only place with intrinsics.
-//
-// Integer kernels see a vector as `Words`: 32-bit lanes, one per matrix row, each holding four bytes (columns k .. k+3 of
-// that row) or two 16-bit values. All shifts and masks are done on whole words, so the same source works with one lane
-// (HWY_SCALAR: a plain integer), 4, 8 or 16.
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
-#if defined(INLAY_KERNELS_SIMD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_SIMD_INL_HPP_
-#undef INLAY_KERNELS_SIMD_INL_HPP_
-#else
-#define INLAY_KERNELS_SIMD_INL_HPP_
-#endif
-
-// What the target multiplies bytes with. Exactly one of these is 1:
-//   DOT4_UNSIGNED  u8 x i8 -> i32 (x86 VNNI)        DOT4_SIGNED  i8 x i8 -> i32 (ARM dot product; emulated elsewhere)
-//   MADDUBS        u8 x i8 -> saturating i16 pairs (SSSE3, AVX2, AVX-512 without VNNI)
-// Highway 1.0.3 selects its AVX3_DL target statically by the wrong macro, hence the test of the compiler's own.
-#undef INLAY_DOT4_UNSIGNED
-#undef INLAY_DOT4_SIGNED
-#undef INLAY_MADDUBS
-#if HWY_ARCH_X86 && ((HWY_TARGET == HWY_AVX3 && defined(__AVX512VNNI__)) || HWY_TARGET < HWY_AVX3 || \
-                     (HWY_TARGET == HWY_AVX2 && defined(__AVXVNNI__)))
-#define INLAY_DOT4_UNSIGNED 1
-#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
-#define INLAY_MADDUBS 1
-#else
-#define INLAY_DOT4_SIGNED 1
-#endif
-#ifndef INLAY_DOT4_UNSIGNED
-#define INLAY_DOT4_UNSIGNED 0
-#endif
-#ifndef INLAY_DOT4_SIGNED
-#define INLAY_DOT4_SIGNED 0
-#endif
-#ifndef INLAY_MADDUBS
-#define INLAY_MADDUBS 0
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// One lane per matrix row; a row tile has 16. Vectors of unknown length cannot be array elements: such targets use their
-// fixed-size subset.
-using WordTag = hn::CappedTag<std::int32_t, 16>;
-using FloatTag = hn::CappedTag<float, 16>;
-using Words = hn::Vec<WordTag>;
-using Floats = hn::Vec<FloatTag>;
-inline constexpr std::size_t kWordLanes = hn::MaxLanes(WordTag());
-static_assert(16 % kWordLanes == 0);
-
-// Does nothing, but the compiler must have the value in a register here. Sums of integer products are pinned after every
-// step: GCC otherwise first forms all products and then adds them, which spills most of them (Q4_K, 4 tokens, AVX2: 27
-// instead of 41 multiply-adds per cycle; Clang gains a few percent).
-HWY_INLINE void Pin([[maybe_unused]] Words& v) {
-#if HWY_TARGET != HWY_SCALAR && HWY_ARCH_X86
-  asm("" : "+v"(v.raw));
-#elif HWY_TARGET != HWY_SCALAR && HWY_ARCH_ARM_A64
-  asm("" : "+w"(v.raw));
-#endif
-}
-
-// All lanes = the four bytes at p.
-HWY_INLINE Words BroadcastWord(const void* p) {
-  std::int32_t word;
-  std::memcpy(&word, p, sizeof(word));
-  return hn::Set(WordTag(), word);
-}
-
-// kWordLanes words from any address.
-HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
-#if HWY_TARGET == HWY_SCALAR
-  return BroadcastWord(p);
-#else
-  const WordTag d;
-  return hn::BitCast(d, hn::LoadU(hn::Repartition<std::uint8_t, WordTag>(), p));
-#endif
-}
-
-// The same from a multiple of the vector's size.
-HWY_INLINE Words LoadAlignedWords(const std::uint8_t* HWY_RESTRICT p) {
-#if HWY_TARGET == HWY_SCALAR
-  return BroadcastWord(p);
-#else
-  return hn::BitCast(WordTag(), hn::Load(hn::Repartition<std::uint8_t, WordTag>(), p));
-#endif
-}
-
-HWY_INLINE void StoreWords(Words v, std::uint8_t* HWY_RESTRICT p) {
-#if HWY_TARGET == HWY_SCALAR
-  const std::int32_t word = hn::GetLane(v);
-  std::memcpy(p, &word, sizeof(word));
-#else
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  hn::StoreU(hn::BitCast(d8, v), d8, p);
-#endif
-}
-
-// One byte per lane, zero-extended or sign-extended.
-HWY_INLINE Words LoadBytesUnsigned(const std::uint8_t* HWY_RESTRICT p) {
-  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::uint8_t, WordTag>(), p));
-}
-HWY_INLINE Words LoadBytesSigned(const std::uint8_t* HWY_RESTRICT p) {
-  return hn::PromoteTo(WordTag(), hn::LoadU(hn::Rebind<std::int8_t, WordTag>(), reinterpret_cast<const std::int8_t*>(p)));
-}
-
-// Two bytes per lane, zero-extended to the lane's two 16-bit halves.
-HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::Set(WordTag(), p[0] | (p[1] << 16));
-#else
-  const hn::Repartition<std::int16_t, WordTag> d16;
-  return hn::BitCast(WordTag(), hn::PromoteTo(d16, hn::LoadU(hn::Rebind<std::uint8_t, decltype(d16)>(), p)));
-#endif
-}
-
-// kWordLanes half-precision numbers.
-HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
-  const hn::Rebind<hwy::float16_t, FloatTag> d16;
-  return hn::PromoteTo(FloatTag(), hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(p)));
-}
-
-// Lane i: a.lo * b.lo + a.hi * b.hi of its signed 16-bit halves. Exact unless all four are -32768.
-HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  return Words{_mm512_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return Words{_mm256_madd_epi16(a.raw, b.raw)};
-#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
-  return Words{_mm_madd_epi16(a.raw, b.raw)};
-#else
-  const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
-  return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
-#endif
-}
-
-// sum + MultiplyAddPairs(a, b).
-HWY_INLINE Words AccumulatePairs(Words sum, Words a, Words b) {
-#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
-  return Words{_mm256_dpwssd_avx_epi32(sum.raw, a.raw, b.raw)};
-#elif INLAY_DOT4_UNSIGNED
-  return Words{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
-#else
-  return hn::Add(sum, MultiplyAddPairs(a, b));
-#endif
-}
-
-#if INLAY_MADDUBS
-// |v| of each byte, as unsigned; and `activations` negated where the byte of `weights` is negative.
-HWY_INLINE Words AbsoluteBytes(Words v) {
-  const hn::Repartition<std::int8_t, WordTag> d8;
-  return hn::BitCast(WordTag(), hn::Abs(hn::BitCast(d8, v)));
-}
-HWY_INLINE Words ApplySigns(Words activations, Words weights) {
-#if HWY_TARGET == HWY_AVX3
-  return Words{_mm512_mask_sub_epi8(activations.raw, _mm512_movepi8_mask(weights.raw), _mm512_setzero_si512(),
-                                    activations.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return Words{_mm256_sign_epi8(activations.raw, weights.raw)};
-#else
-  return Words{_mm_sign_epi8(activations.raw, weights.raw)};
-#endif
-}
-
-// 16-bit lane i: weights (unsigned) * activations (signed) of bytes 2i and 2i+1, added with saturation.
-HWY_INLINE Words MultiplyBytesToPairs(Words weights, Words activations) {
-#if HWY_TARGET == HWY_AVX3
-  return Words{_mm512_maddubs_epi16(weights.raw, activations.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return Words{_mm256_maddubs_epi16(weights.raw, activations.raw)};
-#else
-  return Words{_mm_maddubs_epi16(weights.raw, activations.raw)};
-#endif
-}
-
-// Bytes of `values`, negated where the byte of `signs` is negative. Where that is zero the result is not specified.
-HWY_INLINE Words TakeSigns(Words values, Words signs) {
-#if HWY_TARGET == HWY_AVX2
-  return Words{_mm256_sign_epi8(values.raw, signs.raw)};
-#elif HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_SSSE3
-  return Words{_mm_sign_epi8(values.raw, signs.raw)};
-#else
-  const hn::Repartition<std::int8_t, WordTag> d8;
-  const auto negative = hn::VecFromMask(d8, hn::Lt(hn::BitCast(d8, signs), hn::Zero(d8)));
-  return hn::BitCast(WordTag(), hn::Sub(hn::Xor(hn::BitCast(d8, values), negative), negative));
-#endif
-}
-
-// The 16-bit halves of each lane added apart from each other.
-HWY_INLINE Words AddPairs(Words a, Words b) {
-  const hn::Repartition<std::int16_t, WordTag> d16;
-  return hn::BitCast(WordTag(), hn::Add(hn::BitCast(d16, a), hn::BitCast(d16, b)));
-}
-#endif  // INLAY_MADDUBS
-
-// sum + the dot product of four bytes of weights and four of activations, per lane.
-// Weights 0 .. 127 are right on every target; beyond, DOT4_UNSIGNED takes them as 0 .. 255, the others as -128 .. 127.
-// Activations are -127 .. 127.
-HWY_INLINE Words AccumulateDot4(Words sum, Words weights, Words activations) {
-#if INLAY_DOT4_UNSIGNED && HWY_TARGET == HWY_AVX2
-  return Words{_mm256_dpbusd_avx_epi32(sum.raw, weights.raw, activations.raw)};
-#elif INLAY_DOT4_UNSIGNED
-  return Words{_mm512_dpbusd_epi32(sum.raw, weights.raw, activations.raw)};
-#elif INLAY_MADDUBS
-  // |w| is at most 128, so two products fit 16 bits.
-  const Words pairs = MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
-  return AccumulatePairs(sum, pairs, hn::Set(WordTag(), 0x00010001));
-#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR && defined(__ARM_FEATURE_DOTPROD)
-  return Words{vdotq_s32(sum.raw, vreinterpretq_s8_s32(weights.raw), vreinterpretq_s8_s32(activations.raw))};
-#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
-  // Two products of at most 128 * 127 fit 16 bits.
-  const int8x16_t w = vreinterpretq_s8_s32(weights.raw);
-  const int8x16_t a = vreinterpretq_s8_s32(activations.raw);
-  const int16x8_t pairs = vpaddq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(a)), vmull_high_s8(w, a));
-  return Words{vpadalq_s16(sum.raw, pairs)};
-#elif HWY_TARGET == HWY_SCALAR
-  const std::uint32_t w = static_cast<std::uint32_t>(hn::GetLane(weights));
-  const std::uint32_t a = static_cast<std::uint32_t>(hn::GetLane(activations));
-  const auto byte = [](std::uint32_t word, int i) {
-    return static_cast<std::int32_t>(static_cast<std::int8_t>(word >> (8 * i)));
-  };
-  return hn::Set(WordTag(), hn::GetLane(sum) + byte(w, 0) * byte(a, 0) + byte(w, 1) * byte(a, 1) +
-                                byte(w, 2) * byte(a, 2) + byte(w, 3) * byte(a, 3));
-#else
-  // Even and odd columns apart, in 16 bits: two products of at most 128 * 127 fit.
-  const hn::Repartition<std::int16_t, WordTag> d16;
-  const auto w = hn::BitCast(d16, weights);
-  const auto a = hn::BitCast(d16, activations);
-  const auto even = hn::Mul(hn::ShiftRight<8>(hn::ShiftLeft<8>(w)), hn::ShiftRight<8>(hn::ShiftLeft<8>(a)));
-  const auto odd = hn::Mul(hn::ShiftRight<8>(w), hn::ShiftRight<8>(a));
-  const Words pairs = hn::BitCast(WordTag(), hn::Add(even, odd));
-  return hn::Add(sum, hn::Add(hn::ShiftRight<16>(hn::ShiftLeft<16>(pairs)), hn::ShiftRight<16>(pairs)));
-#endif
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // INLAY_KERNELS_SIMD_INL_HPP_
-
 // --- inlay/kernels/attention-inl.hpp
 
 // Attention of the query heads that share one key/value head: storing keys and values, scores, softmax, weighted values.
@@ -6117,6 +9202,7 @@ HWY_AFTER_NAMESPACE();
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #if defined(INLAY_KERNELS_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INLAY_KERNELS_ATTENTION_INL_HPP_
@@ -6249,12 +9335,17 @@ struct Queries {
   }
 };
 
+// Values that are the first elements of the keys are only compiled in where the width of values is not a constant.
+template <Extent ValueDim>
+inline constexpr bool kMayShareValues = std::is_same_v<ValueDim, DynamicExtent>;
+
 // The cache of one layer and key/value head.
-template <Extent HeadDim>
+template <Extent HeadDim, Extent ValueDim>
 struct KvHead {
   const std::byte* keys;
-  const std::byte* values;
+  const std::byte* values;  // nullptr: the first value_dim elements of the keys
   HeadDim head_dim;
+  ValueDim value_dim;
   std::size_t capacity;
 };
 
@@ -6357,8 +9448,8 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
 }
 
 // Scores of kRows queries and 16 * kColumns positions from `position` on (a multiple of 16), without any mask.
-template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim>
-HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position, float scale,
+template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim, Extent ValueDim>
+HWY_INLINE void ScoreColumns(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, std::size_t position, float scale,
                              float* scores) {
   const std::size_t width = kv.head_dim;
   Lanes16 dots[kColumns][kRows];
@@ -6390,9 +9481,9 @@ HWY_INLINE void ScoreColumns(const KvHead<HeadDim>& kv, const Queries& queries, 
 }
 
 // Scores of `rows` (1 .. kRows) queries and the 64 positions of one chunk.
-template <KvType kType, std::size_t kRows, Extent HeadDim>
-HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim>& kv, const Queries& queries, std::size_t position,
-                           float scale, float* scores) {
+template <KvType kType, std::size_t kRows, Extent HeadDim, Extent ValueDim>
+HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim, ValueDim>& kv, const Queries& queries,
+                           std::size_t position, float scale, float* scores) {
   if (rows == kRows) {
     constexpr std::size_t kColumns = ColumnsPerQueries(kRows);
     for (std::size_t c = 0; c < kKvChunk / 16; c += kColumns) {
@@ -6495,6 +9586,80 @@ HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::
   Store16(kPack == 1 ? total : AddHalves16(total), sums);
 }
 
+// Element `column` of the sixteen keys of a tile.
+template <KvType kType>
+HWY_INLINE Lanes16 LoadKeyColumn16(const std::byte* keys, std::size_t width, std::size_t tile, std::size_t column) {
+  if constexpr (kType == KvType::kQ8) {
+    const std::int8_t* from =
+        reinterpret_cast<const std::int8_t*>(keys) + tile * RoundUp(width, 4) * 16 + column / 4 * 64 + column % 4;
+    alignas(64) float lanes[16];
+    for (std::size_t i = 0; i < 16; ++i) lanes[i] = static_cast<float>(from[4 * i]);
+    return Load16(lanes);
+  } else {
+    return LoadKv16<kType>(keys, (tile * width + column) * 16);
+  }
+}
+
+// sums[r, column + c] = the sum over positions [begin, end) of weights[r, p] * keys[p, column + c] for kColumns columns of keys
+// that are values too: one chain per position modulo 16, folded at the end. What is outside of the range is not read as
+// values.
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void WeighKeyColumns(const std::byte* keys, std::size_t width, std::size_t column, const float* weights,
+                                std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  Lanes16 sum[kColumns][kRows];
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Set16(0.0f);
+  }
+  for (std::size_t tile = begin / 16; tile * 16 < end; ++tile) {
+    const std::size_t from = std::max(begin, tile * 16) - tile * 16, to = std::min<std::size_t>(end - tile * 16, 16);
+    const bool whole = to - from == 16;
+    Lanes16 value[kColumns];
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      value[c] = LoadKeyColumn16<kType>(keys, width, tile, column + c);
+      if (!whole) value[c] = KeepRange16(value[c], from, to, 0.0f);
+    }
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      Lanes16 weight = Load16(weights + r * kAttentionScoreStride + tile * 16);
+      if (!whole) weight = KeepRange16(weight, from, to, 0.0f);
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) sum[c][r] = MulAdd16(value[c], weight, sum[c][r]);
+    }
+  }
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) sums[r * sum_stride + column + c] = Sum16(sum[c][r]);
+  }
+}
+
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void WeighKeyRows(const std::byte* keys, std::size_t width, std::size_t value_dim, std::size_t column,
+                             const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  for (; column + kColumns <= value_dim; column += kColumns) {
+    WeighKeyColumns<kType, kColumns, kRows>(keys, width, column, weights, begin, end, sums, sum_stride);
+  }
+  if constexpr (kColumns > 1) {
+    if (column < value_dim) {
+      WeighKeyRows<kType, kColumns / 2, kRows>(keys, width, value_dim, column, weights, begin, end, sums, sum_stride);
+    }
+  }
+}
+
+// All columns, `rows` (1 .. kRows) queries that see the same positions.
+template <KvType kType, std::size_t kRows>
+HWY_INLINE void WeighKeys(std::size_t rows, const std::byte* keys, std::size_t width, std::size_t value_dim,
+                          const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
+  if (rows == kRows) {
+    WeighKeyRows<kType, ColumnsPerQueries(kRows), kRows>(keys, width, value_dim, 0, weights, begin, end, sums, sum_stride);
+  } else if constexpr (kRows > 1) {
+    WeighKeys<kType, kRows - 1>(rows, keys, width, value_dim, weights, begin, end, sums, sum_stride);
+  }
+}
+
 // What each query of a tile sees of one span: positions [begin, end) relative to the span's first, never empty. Queries
 // are in order of position, so neither begin nor end ever decreases.
 struct Seen {
@@ -6506,8 +9671,10 @@ static_assert(kKvSpan <= 65535);
 // Turns the scores of one query, positions [begin, end) of a span, into weights e^(score - largest) and fills in the
 // partial result's largest and sum. For Q8 the weights take in the scales of the values.
 template <KvType kType>
-HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, const float* value_scales, float* partial) {
+HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, float softcap, const float* value_scales,
+                            float* partial) {
   const float lowest = -std::numeric_limits<float>::infinity();
+  if (softcap != 0.0f) SoftCap(softcap, end - begin, scores + begin);
   // Scores of positions that are not seen, in the first and the last sixteen, become the lowest: their weight of 1e-38 at
   // most is lost in the sum, which is at least 1.
   const std::size_t first = begin / 16 * 16, last = (end - 1) / 16 * 16;
@@ -6540,12 +9707,13 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, c
 }
 
 // Partial results of `rows` queries over one span.
-template <KvType kType, Extent HeadDim>
-HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, const Seen& seen, std::size_t rows,
-                           std::size_t span_begin, float scale, float* scores, float* partials) {
-  const std::size_t head_dim = kv.head_dim;
-  const std::size_t partial_stride = PartialStride(head_dim);
-  const std::size_t value_stride = KvValueStride(head_dim);
+template <KvType kType, Extent HeadDim, Extent ValueDim>
+HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, const Seen& seen,
+                             std::size_t rows, std::size_t span_begin, float scale, float softcap, float* scores,
+                             float* partials) {
+  const std::size_t value_dim = kv.value_dim;
+  const std::size_t partial_stride = PartialStride(value_dim);
+  const std::size_t value_stride = KvValueStride(value_dim);
   const std::size_t blocks = DivideUp(rows, kMaxTileQueries);
   const std::size_t chunk_begin = seen.begin[0] / kKvChunk * kKvChunk;
   const std::size_t chunk_end = seen.end[rows - 1];
@@ -6560,19 +9728,42 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim>& kv, const Queries& queries, 
     }
   }
   constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
-  const std::byte* values = kv.values + span_begin * value_stride * kElement;
+  const bool shared = kMayShareValues<ValueDim> && kv.values == nullptr;
+  const std::byte* values = shared ? nullptr : kv.values + span_begin * value_stride * kElement;
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) value_scales = KvScales(kv.values, head_dim, kv.capacity) + span_begin;
+  if constexpr (kType == KvType::kQ8) {
+    value_scales = (shared ? KvScales(kv.keys, kv.head_dim, kv.capacity) : KvScales(kv.values, value_dim, kv.capacity)) +
+                   span_begin;
+  }
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
     float* weights = scores + row * kAttentionScoreStride;
-    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], value_scales, partial);
-    if (value_stride == 8) {
+    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], softcap, value_scales, partial);
+    if (shared) {
+      for (std::size_t i = 0; i < partial_stride - 16; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    } else if (value_stride == 8) {
       WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
     } else if (value_stride == 16) {
       WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
     } else {
       for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    }
+  }
+  if constexpr (kMayShareValues<ValueDim>) {
+    if (shared) {
+      const std::size_t head_dim = kv.head_dim, key_stride = kType == KvType::kQ8 ? RoundUp(head_dim, 4) : head_dim;
+      const std::byte* const keys = kv.keys + span_begin * key_stride * kElement;
+      for (std::size_t left = blocks, row = 0; left != 0; --left) {
+        const std::size_t count = (rows - row) / left, last = row + count - 1;
+        const bool together = seen.begin[row] == seen.begin[last] && seen.end[row] == seen.end[last];
+        for (std::size_t at = row; at < row + count; at += together ? count : 1) {
+          WeighKeys<kType, kMaxTileQueries>(together ? count : 1, keys, head_dim, value_dim,
+                                            scores + at * kAttentionScoreStride, seen.begin[at], seen.end[at],
+                                            partials + at * partial_stride + 16, partial_stride);
+        }
+        row += count;
+      }
+      return;
     }
   }
   if (value_stride <= 16) return;
@@ -6616,23 +9807,34 @@ inline void MergePartial(const float* next, std::size_t partial_stride, float* m
   merged[0] = largest;
 }
 
-// out [head_dim] = the weighted values over the sum of weights.
-inline void FinishPartial(const float* partial, std::size_t head_dim, float* out) {
-  const Lanes16 scale = Set16(1.0f / partial[1]);
-  ForEach16(head_dim, [&](std::size_t i, std::size_t count) HWY_ATTR {
-    StoreUpTo16(Mul16(Load16(partial + 16 + i), scale), out + i, count);
+// out [value_dim] = the weighted values over the sum of weights; a sink (nullptr: none) is one more score in that sum.
+inline void FinishPartial(const float* partial, std::size_t value_dim, const float* sink, float* out) {
+  float scale = 1.0f / partial[1];
+  if (sink != nullptr) {
+    const float largest = std::max(partial[0], *sink);
+    alignas(64) float factors[16] = {partial[0] - largest, *sink - largest};
+    Store16(ExpNegative16(Load16(factors)), factors);
+    const Lanes16 before = Set16(factors[0]);
+    Store16(Div16(before, MulAdd16(Set16(partial[1]), before, Set16(factors[1]))), factors);
+    scale = factors[0];
+  }
+  const Lanes16 factor = Set16(scale);
+  ForEach16(value_dim, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Mul16(Load16(partial + 16 + i), factor), out + i, count);
   });
 }
 
 // The parts of the working memory of one call.
 struct AttentionScratch {
-  AttentionScratch(float* memory, std::size_t head_dim)
-      : partials(memory),
-        merged(partials + AttentionRows(head_dim) * PartialStride(head_dim)),
-        scores(merged + AttentionRows(head_dim) * PartialStride(head_dim)),
-        queries(scores + AttentionRows(head_dim) * kAttentionScoreStride),
-        scales(queries + AttentionRows(head_dim) * RoundUp(head_dim, 16)),
-        sums(reinterpret_cast<std::int32_t*>(scales + AttentionRows(head_dim))) {}
+  AttentionScratch(float* memory, std::size_t head_dim, std::size_t value_dim) {
+    const std::size_t rows = AttentionRows(head_dim, value_dim);
+    partials = memory;
+    merged = partials + rows * PartialStride(value_dim);
+    scores = merged + rows * PartialStride(value_dim);
+    queries = scores + rows * kAttentionScoreStride;
+    scales = queries + rows * RoundUp(head_dim, 16);
+    sums = reinterpret_cast<std::int32_t*>(scales + rows);
+  }
   float* partials;
   float* merged;
   float* scores;
@@ -6685,33 +9887,36 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
 }  // namespace detail
 
 // Attention of tokens [token_begin, token_end) to one key/value head, all `shape.group` heads of its queries.
-//   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already
+//   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already. Where
+//                 value_dim is a DynamicExtent, values may be nullptr: they are the first elements of the keys
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
-//   first_position  absolute position of token 0: token t is at first_position + t and sees keys up to its own
-//   out           head h of token t goes to out + t * out_stride + h * head_dim
-//   scratch       AttentionScratchFloats(head_dim) floats at a multiple of 64 bytes, for this call alone
+//   first_position  absolute position of token 0: token t is at first_position + t
+//   out           head h of token t goes to out + t * out_stride + h * value_dim
+//   scratch       AttentionScratchFloats(head_dim, value_dim) floats at a multiple of 64 bytes, for this call alone
 // Any split of tokens over calls gives the same bits, and so does AttendSpan with MergeSpans.
-template <KvType kType, Extent HeadDim>
+template <KvType kType, Extent HeadDim, Extent ValueDim>
 void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                  const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
+                  ValueDim value_dim, const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
                   std::size_t token_end, float* out, std::size_t out_stride, float* scratch) {
-  const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
-  const detail::AttentionScratch memory(scratch, head_dim);
-  const std::size_t partial_stride = PartialStride(head_dim);
+  const detail::KvHead<HeadDim, ValueDim> kv{keys, values, head_dim, value_dim, shape.capacity};
+  const detail::AttentionScratch memory(scratch, head_dim, value_dim);
+  const std::size_t partial_stride = PartialStride(value_dim);
   const std::size_t row_end = token_end * shape.group;
   std::size_t token = token_begin, head = 0;  // of the tile's first query
   for (std::size_t row = token_begin * shape.group; row < row_end;) {
-    const std::size_t rows = std::min(AttentionRows(head_dim), row_end - row);
+    const std::size_t rows = std::min(AttentionRows(head_dim, value_dim), row_end - row);
     const detail::Queries prepared =
         detail::PrepareQueries<kType>(queries + token * query_stride, query_stride, shape.group, head_dim, head, rows, memory);
     const std::size_t tile_first = shape.First(first_position + token);
     std::size_t tile_end = 0;
     std::size_t first[kMaxAttentionRows], end[kMaxAttentionRows];
     float* to[kMaxAttentionRows];
+    const float* sinks[kMaxAttentionRows];
     for (std::size_t r = 0; r < rows; ++r) {
-      end[r] = tile_end = first_position + token + 1;
+      end[r] = tile_end = shape.End(first_position + token);
       first[r] = shape.First(first_position + token);
-      to[r] = out + token * out_stride + head * head_dim;
+      to[r] = out + token * out_stride + head * value_dim;
+      sinks[r] = shape.sinks == nullptr ? nullptr : shape.sinks + head;
       if (++head == shape.group) {
         head = 0;
         ++token;
@@ -6729,7 +9934,7 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
         seen.end[r - begin] = static_cast<std::uint16_t>(std::min(end[r] - span, kKvSpan));
       }
       const bool fresh = first[begin] >= span;  // for the first query, and so for all
-      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, memory.scores,
+      detail::AttendRows<kType>(kv, prepared.From(begin), seen, stop - begin, span, shape.scale, shape.softcap, memory.scores,
                                 fresh ? memory.merged + begin * partial_stride : memory.partials);
       if (fresh) continue;
       for (std::size_t r = begin; r < stop; ++r) {
@@ -6742,40 +9947,42 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
         }
       }
     }
-    for (std::size_t r = 0; r < rows; ++r) detail::FinishPartial(memory.merged + r * partial_stride, head_dim, to[r]);
+    for (std::size_t r = 0; r < rows; ++r) {
+      detail::FinishPartial(memory.merged + r * partial_stride, value_dim, sinks[r], to[r]);
+    }
     row += rows;
   }
 }
 
 // One token's part of AttendTokens over one span, for spreading a long context over threads: `span` is one of
-// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(head_dim)] is written.
-template <KvType kType, Extent HeadDim>
+// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(value_dim)] is written.
+template <KvType kType, Extent HeadDim, Extent ValueDim>
 void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
-  const detail::KvHead<HeadDim> kv{keys, values, head_dim, shape.capacity};
-  const detail::AttentionScratch memory(scratch, head_dim);
+                ValueDim value_dim, const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
+  const detail::KvHead<HeadDim, ValueDim> kv{keys, values, head_dim, value_dim, shape.capacity};
+  const detail::AttentionScratch memory(scratch, head_dim, value_dim);
   const std::size_t span_begin = span * kKvSpan, first = shape.First(position);
   detail::Seen seen;
   std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
-  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(position + 1 - span_begin, kKvSpan)));
-  for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim)) {
-    const std::size_t rows = std::min(AttentionRows(head_dim), shape.group - row);
+  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(shape.End(position) - span_begin, kKvSpan)));
+  for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim, value_dim)) {
+    const std::size_t rows = std::min(AttentionRows(head_dim, value_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
-    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, memory.scores,
-                              partials + row * PartialStride(head_dim));
+    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, shape.softcap, memory.scores,
+                              partials + row * PartialStride(value_dim));
   }
 }
 
-// Merges the partial results [spans, group, PartialStride(head_dim)] of all spans of a token, in order, into
-// out [group, head_dim]. Overwrites the first span's partial results.
-inline void MergeSpans(const AttentionShape& shape, std::size_t head_dim, std::size_t spans, float* partials, float* out) {
-  const std::size_t stride = PartialStride(head_dim);
+// Merges the partial results [spans, group, PartialStride(value_dim)] of all spans of a token, in order, into
+// out [group, value_dim]. Overwrites the first span's partial results.
+inline void MergeSpans(const AttentionShape& shape, std::size_t value_dim, std::size_t spans, float* partials, float* out) {
+  const std::size_t stride = PartialStride(value_dim);
   for (std::size_t head = 0; head < shape.group; ++head) {
     float* merged = partials + head * stride;
     for (std::size_t span = 1; span < spans; ++span) {
       detail::MergePartial(partials + (span * shape.group + head) * stride, stride, merged);
     }
-    detail::FinishPartial(merged, head_dim, out + head * head_dim);
+    detail::FinishPartial(merged, value_dim, shape.sinks == nullptr ? nullptr : shape.sinks + head, out + head * value_dim);
   }
 }
 
@@ -7101,14 +10308,55 @@ inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Levels are unsigned bytes on targets that multiply those: 8-bit weights get 128 added there.
+// Formats whose levels are looked up in a table of bytes, and those whose bytes need all eight bits.
 template <WeightType kType>
-inline constexpr int kByteOffset = LevelBits(kType) == 8 && INLAY_DOT4_UNSIGNED ? 128 : LevelOffset(kType);
+inline constexpr bool kIsIq4 = kType == WeightType::kIQ4_NL || kType == WeightType::kIQ4_XS;
+template <WeightType kType>
+inline constexpr bool kHasTable = kIsIq4<kType> || kType == WeightType::kMXFP4;
+// Bits of the bytes that levels unpack to. MXFP4: -12 .. 12, as 0 .. 24.
+template <WeightType kType>
+inline constexpr int kByteBits = kIsIq4<kType> ? 8 : kType == WeightType::kMXFP4 ? 5 : LevelBits(kType);
+// What is subtracted from a byte: value = scale * (byte - offset). Bytes of fewer than 8 bits are unsigned; those of 8 are
+// signed, but 128 is added to them on targets that multiply unsigned bytes.
+template <WeightType kType>
+inline constexpr int kByteOffset = kByteBits<kType> == 8        ? (INLAY_DOT4_UNSIGNED ? 128 : 0)
+                                   : kType == WeightType::kMXFP4 ? 12
+                                                                 : LevelOffset(kType);
 
-// The levels of 32 columns as 8 words (word i: columns 4i .. 4i+3). `packed` points at the lanes wanted. Shifts cross
-// bytes; the masks remove what came over.
-template <int kBits>
+// The bytes that the 16 levels of a format with a table stand for.
+template <WeightType kType>
+inline constexpr auto kByteTable = [] {
+  struct alignas(16) {
+    std::uint8_t bytes[16];
+  } table{};
+  for (std::size_t i = 0; i < 16; ++i) {
+    const int level = kIsIq4<kType> ? kIq4Levels[i] : kMxfp4Levels[i];
+    table.bytes[i] = static_cast<std::uint8_t>(level + kByteOffset<kType>);
+  }
+  return table;
+}();
+
+// Bytes 0 .. 15 to the bytes of a format's table.
+template <WeightType kType>
+HWY_INLINE Words LookupBytes(Words levels) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::uint32_t word = static_cast<std::uint32_t>(hn::GetLane(levels));
+  std::uint32_t bytes = 0;
+  for (int shift = 0; shift < 32; shift += 8) {
+    bytes |= std::uint32_t{kByteTable<kType>.bytes[word >> shift & 15]} << shift;
+  }
+  return hn::Set(WordTag(), static_cast<std::int32_t>(bytes));
+#else
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::LoadDup128(d8, kByteTable<kType>.bytes), hn::BitCast(d8, levels)));
+#endif
+}
+
+// The levels of 32 columns as 8 words of bytes (word i: columns 4i .. 4i+3). `packed` points at the lanes wanted. Shifts
+// cross bytes; the masks remove what came over.
+template <WeightType kType>
 HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY_RESTRICT words) {
+  constexpr int kBits = LevelBits(kType);
   const WordTag d;
   if constexpr (kBits == 8) {
     HWY_UNROLL(8)
@@ -7120,12 +10368,43 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     }
     return;
   }
+  if constexpr (kBits == 2) {
+    const Words two = hn::Set(d, 0x03030303);
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 2; ++i) {
+      const Words fields = LoadWords(packed + i * kWordBytes);
+      words[4 * i] = hn::And(fields, two);
+      words[4 * i + 1] = hn::And(hn::ShiftRight<2>(fields), two);
+      words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
+      words[4 * i + 3] = hn::And(hn::ShiftRight<6>(fields), two);
+    }
+    return;
+  }
+  if constexpr (kBits == 3) {
+    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
+    const Words two = hn::Set(d, 0x03030303);
+    const Words third = hn::Set(d, 0x04040404);
+    const Words three = hn::Set(d, 0x07070707);
+    words[0] = hn::And(a, three);
+    words[1] = hn::And(hn::ShiftRight<3>(a), three);
+    words[2] = hn::And(b, three);
+    words[3] = hn::And(hn::ShiftRight<3>(b), three);
+    words[4] = hn::And(c, three);
+    words[5] = hn::And(hn::ShiftRight<3>(c), three);
+    words[6] = hn::Or(hn::And(hn::ShiftRight<6>(a), two), hn::And(hn::ShiftRight<4>(c), third));
+    words[7] = hn::Or(hn::And(hn::ShiftRight<6>(b), two), hn::And(hn::ShiftRight<5>(c), third));
+    return;
+  }
   const Words low = hn::Set(d, 0x0F0F0F0F);
   HWY_UNROLL(4)
   for (std::size_t i = 0; i < 4; ++i) {
     const Words nibbles = LoadWords(packed + i * kWordBytes);
     words[i] = hn::And(nibbles, low);
     words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
+    if constexpr (kHasTable<kType>) {
+      words[i] = LookupBytes<kType>(words[i]);
+      words[i + 4] = LookupBytes<kType>(words[i + 4]);
+    }
   }
   if constexpr (kBits == 5) {
     const Words bits = LoadWords(packed + 4 * kWordBytes);
@@ -7152,34 +10431,95 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   }
 }
 
-// Asks for levels that are needed soon. The hardware's prefetching alone leaves a third of the memory bandwidth unused
-// when one token is multiplied (Q4_K, one Granite Rapids core: 10.4 without, 13.6 GB/s with; 4 KiB or more ahead: less).
+// Asks for levels that are needed soon, on processors that gain by it. One token, Q4_K, one core, from memory: Granite Rapids
+// (pages of 4 KiB) reads 10.4 GB/s without and 13.6 GB/s with this; 4 KiB or more ahead: less. Zen 4 reads 22 either way,
+// and in huge pages (OwnedBuffer) 31 GB/s without, 24 to 27 with 1 to 16 KiB ahead.
 template <WeightType kType>
-HWY_INLINE void PrefetchLevels(const std::uint8_t* levels) {
+HWY_INLINE void PrefetchLevels([[maybe_unused]] const std::uint8_t* levels) {
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)
   constexpr std::size_t kDistance = 2048;
   for (std::size_t i = 0; i < PackedLevelBytes(kType); i += kWordBytes) __builtin_prefetch(levels + kDistance + i);
+#endif
 }
 
-// A sub-scale per lane in the form that AccumulateScaled wants: where bytes multiply to 16-bit pairs, in both halves.
+// The largest byte of `bits` bits, and of 8, which are signed, the largest magnitude; for the length of sums in 16 bits.
+constexpr int MostByte(int bits) { return bits == 8 ? 127 : (1 << bits) - 1; }
+
+#if INLAY_MADDUBS
+// Bytes of weights and activations multiplied and added to 16-bit pairs; weights are signed if they have all 8 bits.
+template <int kBits>
+HWY_INLINE Words MultiplyToPairs(Words weights, Words activations) {
+  if constexpr (kBits < 8) return MultiplyBytesToPairs(weights, activations);
+  return MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
+}
+#endif
+
+// A sub-scale per lane in the form that AccumulateScaled wants for bytes of kBits bits: where bytes multiply to 16-bit pairs,
+// in both halves; where the sums of few bits fit 16 bits, in the lower half alone; else as a number of 32 bits.
+template <int kBits>
 HWY_INLINE Words PrepareScale(Words scale) {
 #if INLAY_MADDUBS
   return hn::Or(hn::And(scale, hn::Set(WordTag(), 0xFFFF)), hn::ShiftLeft<16>(scale));
+#elif INLAY_DOT4_UNSIGNED
+  return kBits <= 4 ? hn::And(scale, hn::Set(WordTag(), 0xFFFF)) : scale;
 #else
   return scale;
 #endif
 }
 
-// Columns that share a sub-scale in a block of 256, and how many such groups it has. Formats with blocks of 32 have none.
+// The same from the signed lower (kHalf 0) or upper half of each lane.
+template <int kBits, int kHalf>
+HWY_INLINE Words PrepareHalf(Words scales) {
+#if INLAY_MADDUBS
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {2 * kHalf,      2 * kHalf + 1, 2 * kHalf,      2 * kHalf + 1,
+                                                          2 * kHalf + 4,  2 * kHalf + 5, 2 * kHalf + 4,  2 * kHalf + 5,
+                                                          2 * kHalf + 8,  2 * kHalf + 9, 2 * kHalf + 8,  2 * kHalf + 9,
+                                                          2 * kHalf + 12, 2 * kHalf + 13, 2 * kHalf + 12, 2 * kHalf + 13};
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
+#else
+  return PrepareScale<kBits>(hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales));
+#endif
+}
+
+// The same from byte kByte of each lane, unsigned.
+template <int kByte>
+HWY_INLINE Words PrepareByte(Words scales) {
+#if INLAY_MADDUBS || INLAY_DOT4_UNSIGNED
+  constexpr std::uint8_t kZero = 0x80;
+  constexpr std::uint8_t kUpper = INLAY_MADDUBS ? 0 : kZero;
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {
+      kByte,     kZero, kByte | kUpper,       kZero, kByte + 4,  kZero, (kByte + 4) | kUpper,  kZero,
+      kByte + 8, kZero, (kByte + 8) | kUpper, kZero, kByte + 12, kZero, (kByte + 12) | kUpper, kZero};
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytesOr0(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
+#else
+  return hn::And(hn::ShiftRight<8 * kByte>(scales), hn::Set(WordTag(), 0xFF));
+#endif
+}
+
+// Columns that share a sub-scale in a block of 256. Formats with blocks of 32 have none.
 template <WeightType kType>
-inline constexpr std::size_t kGroupColumns = kType == WeightType::kQ6_K ? 16 : 32;
+inline constexpr std::size_t kGroupColumns =
+    kType == WeightType::kQ2_K || kType == WeightType::kQ3_K || kType == WeightType::kQ6_K ? 16 : 32;
 // Formats whose value is scale * level - min, or scale * level + m.
 template <WeightType kType>
-inline constexpr bool kHasMin = kType == WeightType::kQ4_1 || kType == WeightType::kQ5_1 || kType == WeightType::kQ4_K ||
-                                kType == WeightType::kQ5_K;
+inline constexpr bool kHasMin = kType == WeightType::kQ4_1 || kType == WeightType::kQ5_1 || kType == WeightType::kQ2_K ||
+                                kType == WeightType::kQ4_K || kType == WeightType::kQ5_K;
 
-// The float scales of the kWordLanes rows from `lane` on, of any block; and m or dmin where the format has one.
+// The float scales of the kWordLanes rows from `lane` on, of a block; and m or dmin where the format has one.
+template <WeightType kType>
 HWY_INLINE Floats LoadBlockScale(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
-  return LoadHalves(block + 2 * lane);
+  if constexpr (kType == WeightType::kMXFP4) {
+    // See Mxfp4Scale: exponent e - 1, or a subnormal number for e = 0 and 1, which is the larger one exactly there.
+    const WordTag d;
+    const Words e = LoadBytesUnsigned(block + lane);
+    const Words one = hn::Set(d, 1);
+    const Words normal = hn::ShiftLeft<23>(hn::Sub(e, one));
+    return hn::BitCast(FloatTag(), hn::Max(normal, hn::ShiftLeft<21>(hn::Add(hn::Min(e, one), one))));
+  } else {
+    return LoadHalves(block + 2 * lane);
+  }
 }
 HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
   return LoadHalves(block + 2 * kRowTile + 2 * lane);
@@ -7188,21 +10528,80 @@ HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size
 // Integers of a block of 256 columns, for kWordLanes rows from `lane` on:
 //   scales[g]       prepared sub-scale of group g
 //   corrections[j]  pairs of 16-bit values: sum over j of MultiplyAddPairs(corrections[j], activation sums 2j and 2j + 1)
-//                   is the integer part of the mins (Q4_K, Q5_K: 4 pairs over sums of 32 columns), or what kByteOffset times
-//                   is too much in the product (Q6_K: 8 pairs over sums of 16 columns).
+//                   is the integer part of the mins, or what kByteOffset times is too much in the product. kCorrections of
+//                   them, over sums of as many columns as a group has.
 template <WeightType kType>
 HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, Words* HWY_RESTRICT scales,
                                 Words* HWY_RESTRICT corrections) {
+  [[maybe_unused]] constexpr int kBits = kByteBits<kType>;
   const WordTag d;
-  if constexpr (kType == WeightType::kQ6_K) {
+  if constexpr (kType == WeightType::kTQ2_0) {
+    HWY_UNROLL(8)
+    for (std::size_t g = 0; g < 8; ++g) scales[g] = PrepareScale<kBits>(hn::Set(d, 1));
+    HWY_UNROLL(4)
+    for (std::size_t j = 0; j < 4; ++j) corrections[j] = hn::Set(d, 0x00010001);
+  } else if constexpr (kType == WeightType::kQ2_K) {
+    const Words nibbles = hn::Set(d, 0x000F000F);
+    HWY_UNROLL(4)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Words word = LoadWords(block + 4 * kRowTile + i * kWordBytes + 4 * lane);
+      const Words first = hn::And(word, nibbles);
+      const Words second = hn::And(hn::ShiftRight<8>(word), nibbles);
+      scales[4 * i] = PrepareHalf<kBits, 0>(first);
+      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
+      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
+      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
+      corrections[2 * i] = hn::And(hn::ShiftRight<4>(word), nibbles);
+      corrections[2 * i + 1] = hn::And(hn::ShiftRight<12>(word), nibbles);
+    }
+  } else if constexpr (kType == WeightType::kQ3_K) {
+    const std::uint8_t* words = block + 2 * kRowTile + 4 * lane;
+    const Words low[2] = {LoadWords(words), LoadWords(words + kWordBytes)};
+    const Words upper = LoadWords(words + 2 * kWordBytes);
+    const Words four = hn::Set(d, 0x0F0F0F0F);
+    const Words two = hn::Set(d, 0x30303030);
+    const Words scale_words[4] = {
+        hn::Or(hn::And(low[0], four), hn::And(hn::ShiftLeft<4>(upper), two)),
+        hn::Or(hn::And(low[1], four), hn::And(hn::ShiftLeft<2>(upper), two)),
+        hn::Or(hn::And(hn::ShiftRight<4>(low[0]), four), hn::And(upper, two)),
+        hn::Or(hn::And(hn::ShiftRight<4>(low[1]), four), hn::And(hn::ShiftRight<2>(upper), two))};
+    HWY_UNROLL(4)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Words first = SubtractPairs(hn::And(scale_words[i], hn::Set(d, 0x00FF00FF)), 32);
+      const Words second = SubtractPairs(hn::And(hn::ShiftRight<8>(scale_words[i]), hn::Set(d, 0x00FF00FF)), 32);
+      scales[4 * i] = PrepareHalf<kBits, 0>(first);
+      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
+      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
+      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
+      corrections[2 * i] = first;
+      corrections[2 * i + 1] = second;
+    }
+  } else if constexpr (kType == WeightType::kIQ4_XS) {
+    const Words upper = LoadShorts(block + 2 * kRowTile + 2 * lane);
+    const Words low = LoadWords(block + 4 * kRowTile + 4 * lane);
+    // Groups 2j and 2j + 1 in the halves of a word.
+    const Words nibble = hn::Set(d, 0x0F);
+    const Words two = hn::Set(d, 0x03);
+    HWY_UNROLL(4)
+    for (std::size_t j = 0; j < 4; ++j) {
+      const auto group = [&](int g) HWY_ATTR {
+        const Words four_bits = hn::And(hn::ShiftRightSame(low, 4 * g), nibble);
+        return hn::Or(four_bits, hn::ShiftLeft<4>(hn::And(hn::ShiftRightSame(upper, 2 * g), two)));
+      };
+      const int g = static_cast<int>(2 * j);
+      corrections[j] = SubtractPairs(hn::Or(group(g), hn::ShiftLeft<16>(group(g + 1))), 32);
+      scales[2 * j] = PrepareHalf<kBits, 0>(corrections[j]);
+      scales[2 * j + 1] = PrepareHalf<kBits, 1>(corrections[j]);
+    }
+  } else if constexpr (kType == WeightType::kQ6_K) {
     const std::uint8_t* bytes = block + 2 * kRowTile + lane;
     const Words low = hn::Set(d, 0xFFFF);
     HWY_UNROLL(8)
     for (std::size_t i = 0; i < 8; ++i) {
       const Words even = LoadBytesSigned(bytes + 2 * i * kRowTile);
       const Words odd = LoadBytesSigned(bytes + (2 * i + 1) * kRowTile);
-      scales[2 * i] = PrepareScale(even);
-      scales[2 * i + 1] = PrepareScale(odd);
+      scales[2 * i] = PrepareScale<kBits>(even);
+      scales[2 * i + 1] = PrepareScale<kBits>(odd);
       corrections[i] = hn::Or(hn::And(even, low), hn::ShiftLeft<16>(odd));
     }
   } else {
@@ -7215,7 +10614,6 @@ HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::siz
     const Words four = hn::Set(d, 0x0F0F0F0F);
     const Words upper = hn::Set(d, 0x30303030);
     const Words even = hn::Set(d, 0x00FF00FF);
-    const Words byte = hn::Set(d, 0xFF);
     const Words scale_words[2] = {hn::And(first, six),
                                   hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
     const Words min_words[2] = {
@@ -7223,20 +10621,20 @@ HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::siz
         hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      scales[4 * i] = PrepareScale(hn::And(scale_words[i], byte));
-      scales[4 * i + 1] = PrepareScale(hn::And(hn::ShiftRight<8>(scale_words[i]), byte));
-      scales[4 * i + 2] = PrepareScale(hn::And(hn::ShiftRight<16>(scale_words[i]), byte));
-      scales[4 * i + 3] = PrepareScale(hn::ShiftRight<24>(scale_words[i]));
+      scales[4 * i] = PrepareByte<0>(scale_words[i]);
+      scales[4 * i + 1] = PrepareByte<1>(scale_words[i]);
+      scales[4 * i + 2] = PrepareByte<2>(scale_words[i]);
+      scales[4 * i + 3] = PrepareByte<3>(scale_words[i]);
       corrections[2 * i] = hn::And(min_words[i], even);
       corrections[2 * i + 1] = hn::And(hn::ShiftRight<8>(min_words[i]), even);
     }
   }
 }
 template <WeightType kType>
-inline constexpr std::size_t kCorrections = kType == WeightType::kQ6_K ? 8 : 4;
+inline constexpr std::size_t kCorrections = 128 / kGroupColumns<kType>;
 // Where the sums that corrections multiply with start in the 24 of a block of activations.
 template <WeightType kType>
-inline constexpr std::size_t kCorrectionSums = kType == WeightType::kQ6_K ? 0 : 16;
+inline constexpr std::size_t kCorrectionSums = kGroupColumns<kType> == 16 ? 0 : 16;
 
 // The quantised activations from some token on; token t's are t strides further.
 struct TokenRows {
@@ -7360,7 +10758,7 @@ template <>
 struct alignas(64) AmxPanel<256> {
   std::uint8_t low[64 * kWordBytes];  // level * sub-scale = 256 * high (signed) + low (unsigned)
   std::uint8_t high[64 * kWordBytes];
-  std::uint8_t corrections[4 * kWordBytes];  // see LoadGroupScales
+  std::uint8_t corrections[8 * kWordBytes];  // see LoadGroupScales
   float block_scales[kRowTile];
   float block_mins[kRowTile];
 };
@@ -7376,7 +10774,7 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t,
   const FloatTag df;
   const WordTag di;
   const hn::Repartition<std::int16_t, WordTag> d16;
-  hn::Store(LoadBlockScale(block, 0), df, panel.block_scales);
+  hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales);
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
   LoadGroupScales<kType>(block, 0, scales, corrections);
@@ -7388,17 +10786,17 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t,
   const auto low_bytes = hn::Set(d16, 0x00FF);
   for (std::size_t i = 0; i < 8; ++i) {
     Words levels[8];
-    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
+    UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
     HWY_UNROLL(8)
     for (std::size_t word = 0; word < 8; ++word) {
       const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
       const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
       const auto level = hn::BitCast(d16, levels[word]);
       auto even = hn::And(level, low_bytes);
-      auto odd = hn::ShiftRight<8>(level);
-      if constexpr (LevelOffset(kType) != 0) {
-        even = hn::Sub(even, hn::Set(d16, LevelOffset(kType)));
-        odd = hn::Sub(odd, hn::Set(d16, LevelOffset(kType)));
+      auto odd = hn::And(hn::ShiftRight<8>(level), low_bytes);
+      if constexpr (kByteOffset<kType> != 0) {
+        even = hn::Sub(even, hn::Set(d16, kByteOffset<kType>));
+        odd = hn::Sub(odd, hn::Set(d16, kByteOffset<kType>));
       }
       even = hn::Mul(even, pair_scale);
       odd = hn::Mul(odd, pair_scale);
@@ -7416,10 +10814,10 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t
   const hn::Repartition<std::uint8_t, WordTag> d8;
   for (std::size_t b = 0; b < blocks; ++b) {
     const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
-    hn::Store(LoadBlockScale(block, 0), df, panel.block_scales + b * kRowTile);
+    hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales + b * kRowTile);
     if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, 0), df, panel.block_mins + b * kRowTile);
     Words levels[8];
-    UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType), levels);
+    UnpackLevels<kType>(block + PackedHeaderBytes(kType), levels);
     HWY_UNROLL(8)
     for (std::size_t word = 0; word < 8; ++word) {
       const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
@@ -7445,40 +10843,41 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSu
   // In registers: loads are what the tile multiplier leaves least of.
   Floats scales[kAmxRowTiles];
   [[maybe_unused]] Floats mins[kAmxRowTiles];
-  [[maybe_unused]] Words corrections[kAmxRowTiles][4];
+  [[maybe_unused]] Words corrections[kAmxRowTiles][kCorrections<kType>];
   HWY_UNROLL(2)
   for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
     scales[tile] = hn::Load(df, panels[tile].block_scales);
     if constexpr (kHasMin<kType>) {
       mins[tile] = hn::Load(df, panels[tile].block_mins);
-      HWY_UNROLL(4)
-      for (std::size_t j = 0; j < 4; ++j) {
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
         corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
       }
     }
   }
   for (std::size_t i = begin; i < end; ++i) {
     const Floats token_scale = hn::Set(df, *token_scales);
-    [[maybe_unused]] Words token_words[4];
+    [[maybe_unused]] Words token_words[kCorrections<kType>];
     if constexpr (kHasMin<kType>) {
-      HWY_UNROLL(4)
-      for (std::size_t j = 0; j < 4; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
       token_sums += x.sum_stride;
     }
     HWY_UNROLL(2)
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
       float* to = results + i * kAmxRows + tile * kRowTile;
-      Floats result = hn::Load(df, to);
-      if constexpr (kHasMin<kType>) {
-        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
-        HWY_UNROLL(4)
-        for (std::size_t j = 1; j < 4; ++j) correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
-        result = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Mul(mins[tile], token_scale), result);
-      }
       const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
       const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
-      result = hn::MulAdd(hn::ConvertTo(df, sum), hn::Mul(scales[tile], token_scale), result);
-      hn::Store(result, df, to);
+      Floats value = hn::Mul(hn::ConvertTo(df, sum), scales[tile]);
+      if constexpr (kHasMin<kType>) {
+        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
+        HWY_UNROLL(8)
+        for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
+          correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
+        }
+        value = hn::NegMulAdd(hn::ConvertTo(df, correction), mins[tile], value);
+      }
+      hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
     }
     token_scales += x.scale_stride;
   }
@@ -7500,13 +10899,12 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSum
       Floats result = hn::Load(df, to);
       for (std::size_t b = 0; b < blocks; ++b) {
         const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
-        const Floats sum = hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i]));
-        result = hn::MulAdd(sum, hn::Mul(block_scale, hn::Set(df, token_scales[b])), result);
+        Floats value = hn::Mul(hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i])), block_scale);
         if constexpr (kHasMin<kType>) {
-          const float token_sum = token_scales[b] * static_cast<float>(token_sums[b]);
-          const Floats min = hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile);
-          result = hn::MulAdd(min, hn::Set(df, token_sum), result);
+          const Floats token_sum = hn::Set(df, static_cast<float>(token_sums[b]));
+          value = hn::MulAdd(token_sum, hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile), value);
         }
+        result = hn::MulAdd(value, hn::Set(df, token_scales[b]), result);
       }
       hn::Store(result, df, to);
     }
@@ -7640,42 +11038,111 @@ inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile
 // Tokens that share one unpacking. Their float sums wait in the caller's buffer.
 inline constexpr std::size_t kPanelBlock = 96;
 
+// How the levels of a panel are multiplied with activations.
+enum class PanelProduct {
+  kDot,     // bytes to 32-bit sums: AccumulateDot4(levels, activations)
+  kSigned,  // the same with the roles exchanged where the instruction wants one unsigned operand: levels are signed, with
+            // their offset subtracted, activations have 128 added on their way from memory (an exclusive or, which runs
+            // beside the multiplies). What that is too much depends on the weights alone and is computed once a panel.
+  kPairs,   // bytes to 16-bit pairs of sums, which are scaled or widened by MultiplyAddPairs
+  kNibbles, // the same with the lower and the upper four bits of 8-bit levels apart, since whole ones would not fit 16 bits
+};
+template <WeightType kType>
+inline constexpr PanelProduct kPanelProduct =
+    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kNibbles : PanelProduct::kPairs)
+                  : (INLAY_DOT4_UNSIGNED && kByteOffset<kType> != 0 ? PanelProduct::kSigned : PanelProduct::kDot);
+// What levels in a panel are too large by; the sums of activations pay for it.
+template <WeightType kType>
+inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned    ? 0
+                                    : kPanelProduct<kType> == PanelProduct::kNibbles ? 128 + kByteOffset<kType>
+                                                                                     : kByteOffset<kType>;
+
 // 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
 // side as in the packed layout.
 struct alignas(64) Panel {
   std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
+#if INLAY_MADDUBS
+  std::uint8_t upper[64 * kWordBytes];        // kNibbles: the upper four bits of each level
+#endif
   std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
-  std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales
+  std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales; kSigned: where the sum of each block starts
   float block_scales[8 * kRowTile];           // of each block
   float block_mins[8 * kRowTile];
 };
 
+// Stores the levels of 32 columns as the panel wants them. kSigned: adds the sum of every kGroup of the 8 words to
+// sums[0 ...].
+template <WeightType kType, std::size_t kGroup>
+HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
+                                 [[maybe_unused]] Words* HWY_RESTRICT sums) {
+  const WordTag d;
+  HWY_UNROLL(8)
+  for (std::size_t word = 0; word < 8; ++word) {
+    std::uint8_t* to = panel.levels + offset + word * kWordBytes;
+#if INLAY_DOT4_UNSIGNED  // elsewhere there is no such product, and with one lane no vector of bytes
+    if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+      const hn::Repartition<std::uint8_t, WordTag> d8;
+      const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
+      sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
+      StoreWords(level, to);
+    } else  // NOLINT: continues below
+#endif
+    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
+      const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+      const Words low = hn::Set(d, 0x0F0F0F0F);
+      StoreWords(hn::And(level, low), to);
+#if INLAY_MADDUBS
+      StoreWords(hn::And(hn::ShiftRight<4>(level), low), panel.upper + offset + word * kWordBytes);
+#endif
+    } else {
+      StoreWords(levels[word], to);
+    }
+  }
+}
+
 template <WeightType kType>
 HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, Panel& panel) {
   constexpr std::size_t kBlockLevels = Info(kType).block_values / 32u;
+  constexpr bool kSigned = kPanelProduct<kType> == PanelProduct::kSigned;
+  constexpr std::size_t kGroup = kBlockLevels == 1 ? 8 : kGroupColumns<kType> / 4;  // words
+  const WordTag di;
   for (std::size_t b = 0; b < blocks; ++b) {
     const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
     for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
       const FloatTag df;
-      hn::Store(LoadBlockScale(block, lane), df, panel.block_scales + b * kRowTile + lane);
+      hn::Store(LoadBlockScale<kType>(block, lane), df, panel.block_scales + b * kRowTile + lane);
       if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, lane), df, panel.block_mins + b * kRowTile + lane);
+      [[maybe_unused]] Words scales[256 / kGroupColumns<kType>];
       if constexpr (kBlockLevels == 8) {
-        Words scales[256 / kGroupColumns<kType>];
         Words corrections[kCorrections<kType>];
         LoadGroupScales<kType>(block, lane, scales, corrections);
         for (std::size_t i = 0; i < 256 / kGroupColumns<kType>; ++i) {
+          // Prepared for sums of 16 bits on some targets; here they multiply sums of 32.
+          if constexpr (!INLAY_MADDUBS) scales[i] = hn::ShiftRight<16>(hn::ShiftLeft<16>(scales[i]));
           StoreWords(scales[i], panel.scales + i * kWordBytes + 4 * lane);
         }
-        for (std::size_t i = 0; i < kCorrections<kType>; ++i) {
-          StoreWords(corrections[i], panel.corrections + i * kWordBytes + 4 * lane);
+        if constexpr (!kSigned) {
+          for (std::size_t i = 0; i < kCorrections<kType>; ++i) {
+            StoreWords(corrections[i], panel.corrections + i * kWordBytes + 4 * lane);
+          }
         }
       }
+      [[maybe_unused]] Words start = hn::Zero(di);
       for (std::size_t i = 0; i < kBlockLevels; ++i) {
         Words levels[8];
-        UnpackLevels<LevelBits(kType)>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
-        std::uint8_t* to = panel.levels + (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane;
-        HWY_UNROLL(8)
-        for (std::size_t word = 0; word < 8; ++word) StoreWords(levels[word], to + word * kWordBytes);
+        UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
+        Words sums[8 / kGroup];
+        for (Words& sum : sums) sum = hn::Zero(di);
+        StorePanelLevels<kType, kGroup>(levels, (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane, panel, sums);
+        if constexpr (kSigned) {
+          for (std::size_t g = 0; g < 8 / kGroup; ++g) {
+            start = hn::Add(start, kBlockLevels == 1 ? sums[g] : hn::Mul(sums[g], scales[i * (8 / kGroup) + g]));
+          }
+        }
+      }
+      // Activations with 128 added multiply to this much more.
+      if constexpr (kSigned) {
+        StoreWords(hn::Mul(start, hn::Set(di, -128)), panel.corrections + b * kWordBytes + 4 * lane);
       }
     }
   }
@@ -7698,54 +11165,76 @@ struct PanelRows {
 
 using PanelTile = Words[kPanelVectors][kPanelTokens];
 
-// dots += kWords words of levels, from word `word` of the panel, times activations. As 16-bit pairs where those are what
-// the target multiplies to (then `dots` is overwritten), else as 32-bit sums.
-template <bool kPairs, std::size_t kWords>
-HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
-                                std::size_t stride, PanelTile& dots) {
+// dots += kWords words of levels, from word `word` of `source` (levels of the first panel), times activations. kPairs
+// overwrites `dots`.
+template <PanelProduct kProduct, std::size_t kWords>
+HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_RESTRICT source, std::size_t word,
+                                const std::int8_t* HWY_RESTRICT values, std::size_t stride, PanelTile& dots) {
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; ++i) {
     Words levels[kPanelVectors];
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + (word + i) * kWordBytes);
+      levels[v] = LoadAlignedWords(rows.Word(source, v) + (word + i) * kWordBytes);
     }
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      const Words activations = BroadcastWord(values + t * stride + 4 * (word + i));
+      Words activations = BroadcastWord(values + t * stride + 4 * (word + i));
+      if constexpr (kProduct == PanelProduct::kSigned) {
+        activations = hn::Xor(activations, hn::Set(WordTag(), static_cast<std::int32_t>(0x80808080u)));
+      }
       HWY_UNROLL(8)
       for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        if constexpr (kProduct == PanelProduct::kSigned) {
+          dots[v][t] = AccumulateDot4(dots[v][t], activations, levels[v]);
+        } else if constexpr (kProduct == PanelProduct::kDot) {
+          dots[v][t] = AccumulateDot4(dots[v][t], levels[v], activations);
+        } else {
 #if INLAY_MADDUBS
-        if constexpr (kPairs) {
           const Words pairs = MultiplyBytesToPairs(levels[v], activations);
           dots[v][t] = i == 0 ? pairs : AddPairs(dots[v][t], pairs);
-          Pin(dots[v][t]);
-          continue;
-        }
 #endif
-        dots[v][t] = AccumulateDot4(dots[v][t], levels[v], activations);
+        }
         Pin(dots[v][t]);
       }
     }
   }
 }
 
+// totals += scale * dots.
+template <bool kPairs, class Scale>
+HWY_INLINE void AddScaled(const PanelTile& dots, const Scale& scale, PanelTile& totals) {
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const Words factor = scale(v);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      totals[v][t] = kPairs ? AccumulatePairs(totals[v][t], dots[v][t], factor)
+                            : hn::Add(totals[v][t], hn::Mul(dots[v][t], factor));
+      Pin(totals[v][t]);
+    }
+  }
+}
+
+// Words whose products with bytes of kBits (below 8) bits fit 16 bits together.
+template <int kBits>
+inline constexpr std::size_t kPairChain = 32767 / (2 * 127 * MostByte(kBits));
+
 // totals += scale * (kWords words of levels times activations), exact; `scale` counts groups.
-template <int kBits, std::size_t kWords>
+template <WeightType kType, std::size_t kWords>
 HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                       std::size_t stride, std::size_t scale, PanelTile& totals) {
-  [[maybe_unused]] constexpr int kMost = (1 << kBits) - 1;
-#if INLAY_MADDUBS
-  constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
-  constexpr bool kPairScales = true;
-#elif INLAY_DOT4_UNSIGNED
-  constexpr std::size_t kChain = kBits <= 4 ? 4 : kWords;
-  constexpr bool kPairScales = kBits <= 4;
-#else
-  constexpr std::size_t kChain = kWords;
-  constexpr bool kPairScales = false;
-#endif
+  constexpr PanelProduct kProduct = kPanelProduct<kType>;
+  constexpr bool kNibbles = kProduct == PanelProduct::kNibbles;
+  constexpr bool kPairs = kNibbles || kProduct == PanelProduct::kPairs;
+  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
+  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
+  constexpr std::size_t kFits = kPairs ? kPairChain<kNibbles ? 4 : kByteBits<kType>> : kWords;
+  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
   static_assert(kWords % kChain == 0);
+  const auto scales = [&](std::size_t v) HWY_ATTR {
+    return LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
+  };
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; i += kChain) {
     PanelTile dots;
@@ -7754,18 +11243,61 @@ HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, c
       HWY_UNROLL(8)
       for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
     }
-    AccumulatePanel<INLAY_MADDUBS, kChain>(rows, word + i, values, stride, dots);
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      const Words scales = LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
-      HWY_UNROLL(8)
-      for (std::size_t t = 0; t < kPanelTokens; ++t) {
-        totals[v][t] = kPairScales ? AccumulatePairs(totals[v][t], dots[v][t], scales)
-                                   : hn::Add(totals[v][t], hn::Mul(dots[v][t], scales));
-        Pin(totals[v][t]);
-      }
+    AccumulatePanel<kPairs ? PanelProduct::kPairs : kProduct, kChain>(rows, rows.panel->levels, word + i, values, stride, dots);
+    AddScaled<kPairs>(dots, scales, totals);
+#if INLAY_MADDUBS
+    if constexpr (kNibbles) {
+      PanelTile upper;
+      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->upper, word + i, LoadAgain(values), stride, upper);
+      // Sixteen times a sub-scale, in both halves of a lane, fits 16 bits.
+      const auto upper_scales = [&](std::size_t v) HWY_ATTR {
+        const hn::Repartition<std::int16_t, WordTag> d16;
+        return hn::BitCast(WordTag(), hn::ShiftLeft<4>(hn::BitCast(d16, scales(v))));
+      };
+      AddScaled<kPairs>(upper, upper_scales, totals);
     }
+#endif
   }
+}
+
+// dots += 32 columns, from word `word` on, exact.
+template <WeightType kType>
+HWY_INLINE void AccumulatePanel32(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                  std::size_t stride, PanelTile& dots) {
+  constexpr PanelProduct kProduct = kPanelProduct<kType>;
+  if constexpr (kProduct == PanelProduct::kPairs || kProduct == PanelProduct::kNibbles) {
+    constexpr std::size_t kFits = kPairChain<kProduct == PanelProduct::kNibbles ? 4 : kByteBits<kType>>;
+    constexpr std::size_t kChain = kFits < 8 ? kFits : 8;
+    static_assert(8 % kChain == 0);
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < 8; i += kChain) {
+      PanelTile pairs;
+      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->levels, word + i, values, stride, pairs);
+      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); }, dots);
+    }
+#if INLAY_MADDUBS
+    if constexpr (kProduct == PanelProduct::kNibbles) {
+      PanelTile pairs;
+      AccumulatePanel<PanelProduct::kPairs, 8>(rows, rows.panel->upper, word, LoadAgain(values), stride, pairs);
+      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00100010); }, dots);
+    }
+#endif
+  } else {
+    AccumulatePanel<kProduct, 8>(rows, rows.panel->levels, word, values, stride, dots);
+  }
+}
+
+// The integer part of the mins, or of what kPanelOffset is too much, for token `t`; `corrections` are the vector's.
+template <WeightType kType>
+HWY_INLINE Words PanelCorrection(const std::uint8_t* HWY_RESTRICT corrections, const TokenRows& x, std::size_t t) {
+  const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+  Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
+  HWY_UNROLL(8)
+  for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+    correction = AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
+    Pin(correction);
+  }
+  return correction;
 }
 
 // sums[t * kSumStride + row] += 256 columns of the rows of a register tile times kPanelTokens tokens.
@@ -7778,42 +11310,36 @@ HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, floa
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kPanelVectors; ++v) {
     const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
-    [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-      Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
-      HWY_UNROLL(8)
-      for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-        correction =
-            AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
-        Pin(correction);
-      }
-      if constexpr (kHasMin<kType>) {
-        float* sum = sums + t * kSumStride + v * kWordLanes;
-        const Floats scale = hn::Mul(hn::Load(df, mins), hn::Set(df, x.scales[t * x.scale_stride]));
-        hn::Store(hn::NegMulAdd(hn::ConvertTo(df, correction), scale, hn::Load(df, sum)), df, sum);
-        totals[v][t] = hn::Zero(di);
+      if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+        totals[v][t] = LoadAlignedWords(corrections);
+      } else if constexpr (kPanelOffset<kType> != 0) {
+        totals[v][t] = hn::Mul(PanelCorrection<kType>(corrections, x, t), hn::Set(di, -kPanelOffset<kType>));
       } else {
-        totals[v][t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+        totals[v][t] = hn::Zero(di);
       }
     }
   }
   for (std::size_t word = 0; word < 64; word += 8) {
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 8; i += kGroupWords) {
-      AccumulateScaledPanel<LevelBits(kType), kGroupWords>(rows, word + i, x.values, x.value_stride,
-                                                           (word + i) / kGroupWords, totals);
+      AccumulateScaledPanel<kType, kGroupWords>(rows, word + i, x.values, x.value_stride, (word + i) / kGroupWords, totals);
     }
   }
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kPanelVectors; ++v) {
     const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v));
+    [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
       float* sum = sums + t * kSumStride + v * kWordLanes;
-      const Floats scale = hn::Mul(block_scale, hn::Set(df, x.scales[t * x.scale_stride]));
-      hn::Store(hn::MulAdd(hn::ConvertTo(df, totals[v][t]), scale, hn::Load(df, sum)), df, sum);
+      Floats value = hn::Mul(hn::ConvertTo(df, totals[v][t]), block_scale);
+      if constexpr (kHasMin<kType>) {
+        const Words correction = PanelCorrection<kType>(rows.Word(rows.panel->corrections, v), x, t);
+        value = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Load(df, mins), value);
+      }
+      hn::Store(hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), hn::Load(df, sum)), df, sum);
     }
   }
 }
@@ -7821,83 +11347,112 @@ HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, floa
 // The same with a float scale for each of `blocks` blocks of 32 columns.
 template <WeightType kType, std::size_t kSumStride>
 HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const TokenRows& x, float* HWY_RESTRICT sums) {
-  [[maybe_unused]] constexpr int kBits = LevelBits(kType);
+  // With 32 registers the sums stay in them.
+  constexpr bool kKeepSums = kWordLanes == 16;
   const FloatTag df;
   const WordTag di;
+  [[maybe_unused]] Floats kept[kPanelVectors][kPanelTokens];
+  if constexpr (kKeepSums) {
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) kept[v][t] = hn::Load(df, sums + t * kSumStride + v * kWordLanes);
+    }
+  }
   for (std::size_t b = 0; b < blocks; ++b) {
     PanelTile dots;
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      const Words start = kByteOffset<kType> == 0 ? hn::Zero(di) : hn::Set(di, -kByteOffset<kType> * x.sums[t * x.sum_stride + b]);
       HWY_UNROLL(8)
-      for (std::size_t v = 0; v < kPanelVectors; ++v) dots[v][t] = start;
-    }
-#if INLAY_MADDUBS
-    if constexpr (kBits < 8) {
-      constexpr std::size_t kChain = kBits <= 4 ? 8 : 4;
-      const Words one = hn::Set(di, 0x00010001);
-      HWY_UNROLL(2)
-      for (std::size_t i = 0; i < 8; i += kChain) {
-        PanelTile pairs;
-        AccumulatePanel<true, kChain>(rows, 8 * b + i, x.values, x.value_stride, pairs);
-        HWY_UNROLL(8)
-        for (std::size_t v = 0; v < kPanelVectors; ++v) {
-          HWY_UNROLL(8)
-          for (std::size_t t = 0; t < kPanelTokens; ++t) {
-            dots[v][t] = AccumulatePairs(dots[v][t], pairs[v][t], one);
-            Pin(dots[v][t]);
-          }
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+          dots[v][t] = LoadAlignedWords(rows.Word(rows.panel->corrections, v) + b * kWordBytes);
+        } else if constexpr (kPanelOffset<kType> != 0) {
+          dots[v][t] = hn::Set(di, -kPanelOffset<kType> * x.sums[t * x.sum_stride + b]);
+        } else {
+          dots[v][t] = hn::Zero(di);
         }
       }
-    } else {
-      AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
     }
-#else
-    AccumulatePanel<false, 8>(rows, 8 * b, x.values, x.value_stride, dots);
-#endif
+    AccumulatePanel32<kType>(rows, 8 * b, x.values, x.value_stride, dots);
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
       const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v) + b * kRowTile);
       [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v) + b * kRowTile;
       HWY_UNROLL(8)
       for (std::size_t t = 0; t < kPanelTokens; ++t) {
-        const float token_scale = x.scales[t * x.scale_stride + b];
-        float* to = sums + t * kSumStride + v * kWordLanes;
-        Floats sum = hn::MulAdd(hn::ConvertTo(df, dots[v][t]), hn::Mul(block_scale, hn::Set(df, token_scale)), hn::Load(df, to));
+        Floats value = hn::Mul(hn::ConvertTo(df, dots[v][t]), block_scale);
         if constexpr (kHasMin<kType>) {
-          const float token_sum = static_cast<float>(x.sums[t * x.sum_stride + b]);
-          sum = hn::MulAdd(hn::Load(df, mins), hn::Set(df, token_scale * token_sum), sum);
+          const Floats token_sum = hn::ConvertTo(df, hn::Set(di, x.sums[t * x.sum_stride + b]));
+          value = hn::MulAdd(token_sum, hn::Load(df, mins), value);
         }
-        hn::Store(sum, df, to);
+        const Floats token_scale = hn::Set(df, x.scales[t * x.scale_stride + b]);
+        float* to = sums + t * kSumStride + v * kWordLanes;
+        if constexpr (kKeepSums) {
+          kept[v][t] = hn::MulAdd(value, token_scale, kept[v][t]);
+        } else {
+          hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
+        }
       }
+    }
+  }
+  if constexpr (kKeepSums) {
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) hn::Store(kept[v][t], df, sums + t * kSumStride + v * kWordLanes);
     }
   }
 }
 
-// results[t * kPanelTiles * 16 + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t; `tokens` is a
+// Row tiles, and their results, that are processed together.
+inline constexpr std::size_t kPanelStride = kPanelTiles * kRowTile;
+
+// results[t * kPanelStride + r] += `blocks` blocks of the panels times tokens [0, tokens). Apart from MultiplyPanels, and
+// with arguments by value, so that the compiler keeps the register tile in registers.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyPanelTokens(const Panel* HWY_RESTRICT panels, std::size_t blocks, TokenRows x, std::size_t tokens,
+                                      float* HWY_RESTRICT results) {
+  for (std::size_t token = 0; token < tokens; token += kPanelTokens) {
+    for (std::size_t lane = 0; lane < kPanelStride; lane += kPanelVectors * kWordLanes) {
+      if constexpr (Info(kType).block_values == 32) {
+        MultiplyPanel32<kType, kPanelStride>({panels, lane}, blocks, x, results + lane);
+      } else {
+        MultiplyPanel256<kType, kPanelStride>({panels, lane}, x, results + lane);
+      }
+    }
+    x = x.From(kPanelTokens);
+    results += kPanelTokens * kPanelStride;
+  }
+}
+
+// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t; `tokens` is a
 // multiple of kPanelTokens, at most kPanelBlock.
 template <WeightType kType>
 HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
                                  const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
   constexpr std::size_t kValues = Info(kType).block_values;
-  constexpr std::size_t kStride = kPanelTiles * kRowTile;
+  constexpr std::size_t kBlockBytes = PackedBlockBytes(kType);
+  // Tokens between two looks ahead.
+  constexpr std::size_t kStep = 4 * kPanelTokens;
   Panel panels[kPanelTiles];
-  std::memset(results, 0, tokens * kStride * sizeof(float));
+  std::memset(results, 0, tokens * kPanelStride * sizeof(float));
   for (std::size_t col = 0; col < cols; col += 256) {
     const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
+    const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
     for (std::size_t tile = 0; tile < kPanelTiles; ++tile) {
-      UnpackPanel<kType>(tiles + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
+      UnpackPanel<kType>(packed + tile * tile_bytes, blocks, panels[tile]);
     }
-    for (std::size_t token = 0; token < tokens; token += kPanelTokens) {
-      const TokenRows at = x.From(token).template FromBlock<kValues>(col / kValues);
-      for (std::size_t lane = 0; lane < kStride; lane += kPanelVectors * kWordLanes) {
-        float* sums = results + token * kStride + lane;
-        if constexpr (kValues == 32) {
-          MultiplyPanel32<kType, kStride>({panels, lane}, blocks, at, sums);
-        } else {
-          MultiplyPanel256<kType, kStride>({panels, lane}, at, sums);
-        }
+    // The weights that are unpacked next come from memory meanwhile.
+    const std::size_t bytes = blocks * kBlockBytes;
+    const std::size_t lines = DivideUp(bytes, 64 * DivideUp(tokens, kStep));
+    std::size_t ahead = bytes;
+    for (std::size_t token = 0; token < tokens; token += kStep) {
+      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+        for (std::size_t tile = 0; tile < kPanelTiles; ++tile) __builtin_prefetch(packed + tile * tile_bytes + ahead);
       }
+      MultiplyPanelTokens<kType>(panels, blocks, x.From(token).template FromBlock<kValues>(col / kValues),
+                                 tokens - token < kStep ? tokens - token : kStep, results + token * kPanelStride);
     }
   }
 }
@@ -7949,17 +11504,17 @@ static_assert(kAmxMinTokens >= kAmxTokens);
 template <int kBits, std::size_t kWords>
 HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations,
                                   Words scale) {
-  [[maybe_unused]] constexpr int kMost = (1 << kBits) - 1;
+  [[maybe_unused]] constexpr int kMost = MostByte(kBits);
 #if INLAY_MADDUBS
   // Products that fit 16 bits together.
   constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
   static_assert(kWords % kChain == 0);
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; i += kChain) {
-    Words pairs = MultiplyBytesToPairs(levels[i], BroadcastWord(activations + 4 * i));
+    Words pairs = MultiplyToPairs<kBits>(levels[i], BroadcastWord(activations + 4 * i));
     HWY_UNROLL(8)
     for (std::size_t j = i + 1; j < i + kChain; ++j) {
-      pairs = AddPairs(pairs, MultiplyBytesToPairs(levels[j], BroadcastWord(activations + 4 * j)));
+      pairs = AddPairs(pairs, MultiplyToPairs<kBits>(levels[j], BroadcastWord(activations + 4 * j)));
       Pin(pairs);
     }
     sum = AccumulatePairs(sum, pairs, scale);
@@ -7971,7 +11526,7 @@ HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, c
 #if INLAY_DOT4_UNSIGNED
   // As long as a sum fits 16 bits, one multiply-add of pairs applies the scale (its upper half is zero), instead of a
   // 32-bit product, which takes two multiplies, and an addition.
-  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost);
+  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost) < kWords ? 32767 / (4 * 127 * kMost) : kWords;
   if constexpr (kBits <= 4) {
     static_assert(kWords % kChain == 0);
     HWY_UNROLL(8)
@@ -8018,13 +11573,13 @@ HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, co
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                 Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
+  constexpr int kBits = kByteBits<kType>;
   const FloatTag df;
   const WordTag di;
   Words levels[8];
   if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
-  UnpackLevels<kBits>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadBlockScale(block, lane);
+  UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
+  const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const std::int32_t sum = x.sums[t * x.sum_stride];
@@ -8032,10 +11587,11 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
     Words dot = hn::Zero(di);
     if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
     dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(scale, hn::Set(df, token_scale)), sums[t]);
+    Floats value = hn::Mul(hn::ConvertTo(df, dot), scale);
     if constexpr (kHasMin<kType>) {
-      sums[t] = hn::MulAdd(LoadBlockMin(block, lane), hn::Set(df, token_scale * static_cast<float>(sum)), sums[t]);
+      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(block, lane), value);
     }
+    sums[t] = hn::MulAdd(value, hn::Set(df, token_scale), sums[t]);
   }
 }
 
@@ -8043,7 +11599,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
                                  Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = LevelBits(kType);
+  constexpr int kBits = kByteBits<kType>;
   constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
@@ -8051,28 +11607,29 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
   LoadGroupScales<kType>(block, lane, scales, corrections);
+  [[maybe_unused]] const auto correction = [&](std::size_t t) HWY_ATTR {
+    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+    Words sum = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
+    HWY_UNROLL(8)
+    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+      sum = AccumulatePairs(sum, corrections[i], BroadcastWord(token_sums + 2 * i));
+    }
+    return sum;
+  };
   Words totals[kTokens];
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-    Words correction = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
-    HWY_UNROLL(8)
-    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-      correction = AccumulatePairs(correction, corrections[i], BroadcastWord(token_sums + 2 * i));
-    }
-    if constexpr (kHasMin<kType>) {
-      const Floats scale = hn::Mul(LoadBlockMin(block, lane), hn::Set(df, x.scales[t * x.scale_stride]));
-      sums[t] = hn::NegMulAdd(hn::ConvertTo(df, correction), scale, sums[t]);
-      totals[t] = hn::Zero(di);
+    if constexpr (kByteOffset<kType> != 0) {
+      totals[t] = hn::Mul(correction(t), hn::Set(di, -kByteOffset<kType>));
     } else {
-      totals[t] = hn::Mul(correction, hn::Set(di, -kByteOffset<kType>));
+      totals[t] = hn::Zero(di);
     }
   }
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
     if (lane == 0) PrefetchLevels<kType>(packed);
     Words levels[8];
-    UnpackLevels<kBits>(packed + 4 * lane, levels);
+    UnpackLevels<kType>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
       HWY_UNROLL(2)
@@ -8083,10 +11640,14 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
       }
     }
   }
-  const Floats scale = LoadBlockScale(block, lane);
+  const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
-    sums[t] = hn::MulAdd(hn::ConvertTo(df, totals[t]), hn::Mul(scale, hn::Set(df, x.scales[t * x.scale_stride])), sums[t]);
+    Floats value = hn::Mul(hn::ConvertTo(df, totals[t]), scale);
+    if constexpr (kHasMin<kType>) {
+      value = hn::NegMulAdd(hn::ConvertTo(df, correction(t)), LoadBlockMin(block, lane), value);
+    }
+    sums[t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), sums[t]);
   }
 }
 
@@ -8168,20 +11729,24 @@ template <WeightType kType>
 HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
                                      std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                      std::size_t row_end, const Output& out) {
-  constexpr std::size_t kPanelRows = kPanelTiles * kRowTile;
   // Whole register tiles of tokens go through panels, what is left through the other kernel.
   const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
-  alignas(64) float results[kPanelBlock * kPanelRows];
+  alignas(64) float results[kPanelBlock * kPanelStride];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  for (std::size_t row = row_begin; row < row_end; row += kPanelRows) {
-    const std::size_t row_stop = row_end - row < kPanelRows ? row_end : row + kPanelRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-    for (std::size_t token = token_begin; token < panel_end; token += kPanelBlock) {
-      const std::size_t tokens = panel_end - token < kPanelBlock ? panel_end - token : kPanelBlock;
+  // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
+  // second-level cache, and the weights, which are fetched ahead, stream past them.
+  const std::size_t token_tiles = (panel_end - token_begin) / kPanelTokens;
+  const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
+    const std::size_t tokens = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens - token;
+    for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
+      const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
+      const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+      const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
       MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelRows, tokens, row_stop - row, out, token, row);
+      StoreResults(results, kPanelStride, tokens, row_stop - row, out, token, row);
     }
   }
   MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
@@ -8281,7 +11846,8 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
             std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
             const Output& out) {
   const auto multiply = [&]<WeightType kType>() HWY_ATTR {
-    if constexpr (!FormatList::Contains(kType)) {
+    // Types with the same packed form share a kernel.
+    if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
       INLAY_ASSERT(false);
     } else if constexpr (Info(kType).block_values == 1) {
       MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
@@ -8298,9 +11864,16 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
     case WeightType::kQ4_1: return multiply.template operator()<WeightType::kQ4_1>();
     case WeightType::kQ5_0: return multiply.template operator()<WeightType::kQ5_0>();
     case WeightType::kQ5_1: return multiply.template operator()<WeightType::kQ5_1>();
+    case WeightType::kIQ4_NL: return multiply.template operator()<WeightType::kIQ4_NL>();
+    case WeightType::kMXFP4: return multiply.template operator()<WeightType::kMXFP4>();
+    case WeightType::kQ2_K: return multiply.template operator()<WeightType::kQ2_K>();
+    case WeightType::kQ3_K: return multiply.template operator()<WeightType::kQ3_K>();
     case WeightType::kQ4_K: return multiply.template operator()<WeightType::kQ4_K>();
     case WeightType::kQ5_K: return multiply.template operator()<WeightType::kQ5_K>();
     case WeightType::kQ6_K: return multiply.template operator()<WeightType::kQ6_K>();
+    case WeightType::kIQ4_XS: return multiply.template operator()<WeightType::kIQ4_XS>();
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return multiply.template operator()<PackedForm(WeightType::kTQ1_0)>();
     case WeightType::kI8: break;  // raw bytes, not a weight matrix
   }
   INLAY_ASSERT(false);
@@ -8429,6 +12002,7 @@ HWY_AFTER_NAMESPACE();
 
 // Matrix products of a layer: normalise and quantise the input once, then cut the matrix's rows over the threads.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -8450,14 +12024,69 @@ HWY_INLINE ActivationKinds KindsFor(const Matrices&... matrices) {
   return static_cast<ActivationKinds>((ActivationKindOf(matrices.type) | ...));
 }
 
-// out = RMSNorm(x) * weight, in the representations that `kinds` names.  x: [tokens, cols], rows `cols` apart.
-template <Extent Cols>
-HWY_INLINE void NormalizeRows(const float* x, const float* weight, float epsilon, Cols cols, std::size_t tokens,
+// out = norm(x) with a model's kind of norm. x may be out. bias: nullptr where the model has none.
+template <class Spec, Extent Cols>
+HWY_INLINE void NormalizeRow(const Spec& spec, const float* x, const float* weight, const float* bias, Cols cols,
+                             float* out) {
+  const ModelConfig& config = spec.config();
+  if (config.norm.kind == NormKind::kRms) {
+    RmsNorm(x, weight, cols, config.norm_epsilon, out);
+  } else {
+    LayerNorm(x, weight, bias, cols, config.norm_epsilon, out);
+  }
+}
+
+// out = norm(x), in the representations that `kinds` names.  x: [tokens, dim]. weight nullptr: out = x.
+template <class Spec>
+HWY_INLINE void NormalizeRows(const Spec& spec, const float* x, const float* weight, const float* bias, std::size_t tokens,
                               ActivationKinds kinds, const Activations& out, ExecutorRef executor) {
+  const auto dim = spec.dim();
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    for (std::size_t t = begin; t < end; ++t) RmsNorm(x + t * cols, weight, cols, epsilon, out.values + t * out.stride);
-    QuantizeRows(kinds, cols, begin, end, out);
+    for (std::size_t t = begin; t < end; ++t) {
+      const float* from = x + t * dim;
+      float* to = out.values + t * out.stride;
+      if (weight == nullptr) {
+        std::copy(from, from + dim, to);
+      } else {
+        NormalizeRow(spec, from, weight, bias, dim, to);
+      }
+    }
+    QuantizeRows(kinds, dim, begin, end, out);
   });
+}
+
+// Where a branch (attention or feed-forward) puts its result: on top of the residual, or apart for FinishBranch.
+template <class Spec>
+HWY_INLINE Output BranchOutput(const Spec& spec, const Scratch& scratch) {
+  const bool apart = NeedsBranch(spec.config());
+  return {apart ? scratch.branch : scratch.residual, spec.config().dim, !apart};
+}
+
+// The end of a branch: the norm behind it, if any, and the sum with the residual.
+template <class Spec>
+HWY_INLINE void FinishBranch(const Spec& spec, const float* weight, const float* bias, std::size_t tokens,
+                             const Scratch& scratch, ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const bool sums = config.norm.placement == NormPlacement::kResidual;
+  if (!sums && !NeedsBranch(config)) return;
+  const auto dim = spec.dim();
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const residual = scratch.residual + t * dim;
+      if (sums) {
+        NormalizeRow(spec, residual, weight, bias, dim, residual);
+      } else {
+        float* const branch = scratch.branch + t * dim;
+        if (weight != nullptr) NormalizeRow(spec, branch, weight, bias, dim, branch);
+        AddScaled(branch, config.residual_scale, dim, residual);
+      }
+    }
+  });
+}
+
+// out[t, begin .. end) += bias for all tokens.
+HWY_INLINE void AddBias(const float* bias, std::size_t tokens, std::size_t begin, std::size_t end, const Output& out) {
+  for (std::size_t t = 0; t < tokens; ++t) AddResidual(bias + begin, end - begin, out.data + t * out.stride + begin);
 }
 
 // The quantised forms of activations whose values another step has left in place.
@@ -8469,13 +12098,15 @@ HWY_INLINE void QuantizeForProduct(ActivationKinds kinds, std::size_t cols, std:
   });
 }
 
-// out (=|+=) x * matrix^T for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows].
+// out (=|+=) x * matrix^T (+ bias) for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows]; bias
+// [rows] or nullptr.
 template <class FormatList, Extent Cols>
-HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, std::size_t rows, Cols cols, const Activations& x,
-                         std::size_t tokens, const Output& out, ExecutorRef executor) {
+HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
+                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor) {
   ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
+                 if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
                });
 }
 
@@ -8497,6 +12128,7 @@ HWY_AFTER_NAMESPACE();
 #include <atomic>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <span>
 
 #if defined(INLAY_LAYERS_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -8525,33 +12157,29 @@ HWY_INLINE void ForKvType(KvType type, F&& f) {
   }
 }
 
-// Rotates heads [head_begin, head_end) of every token's row.  rows: [tokens, row_stride]
-HWY_INLINE void RotateHeads(const ModelConfig& config, const Scratch& scratch, std::size_t tokens, float* rows,
-                            std::size_t row_stride, std::size_t head_begin, std::size_t head_end) {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    const float* turns = scratch.rotations + t * config.rope_dim;
-    for (std::size_t h = head_begin; h < head_end; ++h) {
-      RotatePairs(turns, config.rope_dim / 2, rows + t * row_stride + h * config.head_dim);
-    }
-  }
+// The rotary positions of a layer's queries and keys.
+HWY_INLINE const float* TurnsOf(const ModelConfig& config, const Scratch& scratch, std::size_t layer) {
+  const bool local = config.rope.local_base != 0.0f && config.IsLocal(layer);
+  return local ? scratch.local_rotations.turns : scratch.rotations.turns;
 }
 
-// Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.
+// Stores heads [head_begin, head_end) of the new keys (or values) of all sequences in their caches.  rows: [tokens, stride]
 template <bool kKeys, class KvList, class Spec>
 HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
-                           const float* rows, std::size_t head_begin, std::size_t head_end) {
-  const std::size_t head_dim = spec.config().head_dim, stride = spec.config().kv_dim();
+                           const float* rows, std::size_t stride, std::size_t head_begin, std::size_t head_end) {
+  const ModelConfig& config = spec.config();
+  const std::size_t width = kKeys ? config.head_dim : config.value_width();
   for (const SequenceInput& sequence : sequences) {
     const KvLayer cache = sequence.cache->layer(layer);
     const std::size_t start = sequence.cache->length();
     ForKvType<KvList>(cache.type, [&]<KvType kType>() HWY_ATTR {
       for (std::size_t t = 0; t < sequence.tokens.size(); ++t) {
         for (std::size_t h = head_begin; h < head_end; ++h) {
-          const float* from = rows + t * stride + h * head_dim;
+          const float* from = rows + t * stride + h * width;
           if constexpr (kKeys) {
             StoreKey<kType>(cache.keys(h), spec.head_dim(), cache.capacity, start + t, from);
           } else {
-            StoreValue<kType>(cache.values(h), spec.head_dim(), cache.capacity, start + t, from);
+            StoreValue<kType>(cache.values(h), spec.value_dim(), cache.capacity, start + t, from);
           }
         }
       }
@@ -8560,84 +12188,181 @@ HWY_INLINE void StoreHeads(const Spec& spec, std::size_t layer, std::span<const 
   }
 }
 
-// query = rotate(Wq h), and cache keys and values rotate(Wk h) and Wv h, with h = RMSNorm(residual). One task computes
-// whole heads, so it rotates and stores them while they are in its cache.
+// What happens to queries and keys before they are compared: rows of one token's heads, in place.
+template <class Spec>
+class HeadFinisher {
+ public:
+  HeadFinisher(const Spec& spec, const Scratch& scratch, std::size_t layer)
+      : spec_(spec),
+        turns_(spec.config().IsRotated(layer) ? TurnsOf(spec.config(), scratch, layer) : nullptr),
+        temperatures_(HasTemperature(spec.config(), layer) ? scratch.temperatures : nullptr) {}
+
+  // Heads [head_begin, head_end) of tokens [begin, end).  rows: [tokens, stride]; norm: of each head, or nullptr.
+  HWY_INLINE void operator()(bool queries, const float* norm, std::size_t begin, std::size_t end, float* rows,
+                             std::size_t stride, std::size_t head_begin, std::size_t head_end) const {
+    const ModelConfig& config = spec_.config();
+    const auto head_dim = spec_.head_dim();
+    for (std::size_t t = begin; t < end; ++t) {
+      const float* turns = turns_ == nullptr ? nullptr : turns_ + t * config.rope_dim;
+      for (std::size_t h = head_begin; h < head_end; ++h) {
+        float* const head = rows + t * stride + h * head_dim;
+        if (config.attention.qk_norm == QkNorm::kHead) RmsNorm(head, norm, head_dim, config.norm_epsilon, head);
+        if (turns != nullptr) {
+          if (config.rope.style == RopeStyle::kPairs) {
+            RotatePairs(turns, config.rope_dim / 2, head);
+          } else {
+            RotateHalves(turns, config.rope_dim / 2, head);
+          }
+          if (config.attention.qk_norm == QkNorm::kUnweighted) RmsNorm(head, head_dim, config.norm_epsilon, head);
+        }
+        if (queries && temperatures_ != nullptr) Scale(temperatures_[t], head_dim, head);
+      }
+    }
+  }
+
+ private:
+  static bool HasTemperature(const ModelConfig& config, std::size_t layer) {
+    if (config.attention.temperature == 0.0f) return false;
+    return !config.attention.temperature_unrotated || !config.IsRotated(layer);
+  }
+
+  const Spec& spec_;
+  const float* turns_;
+  const float* temperatures_;
+};
+
+// query = finish(Wq h), and cache keys and values finish(Wk h) and Wv h, with h = norm(residual). One task computes
+// whole heads, so it normalises, rotates and stores them while they are in its cache. Where the norm is over all heads, that
+// is a step of its own.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const std::size_t q_dim = config.q_dim(), kv_dim = config.kv_dim(), head_dim = config.head_dim;
+  const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
+  const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
-  NormalizeRows(scratch.residual, weights.attention_norm, config.norm_epsilon, spec.dim(), tokens,
-                KindsFor(weights.query, weights.key, weights.value), input, executor);
-  const auto project = [&](const PackedMatrix& matrix, std::size_t rows, std::size_t begin, std::size_t end,
-                           float* out) HWY_ATTR {
-    MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end,
-                       Output{out, rows, false});
+  NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
+                KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t begin,
+                           std::size_t end, float* out) HWY_ATTR {
+    const Output output{out, rows, false};
+    MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end, output);
+    if (bias != nullptr) AddBias(bias, tokens, begin, end, output);
   };
-  ForRowRanges(executor, std::array{q_dim, kv_dim, kv_dim}, HeadUnit(head_dim), (q_dim + 2 * kv_dim) * config.dim * tokens,
+  const HeadFinisher<Spec> finish(spec, scratch, layer);
+  const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
+  // Where keys and values have heads of different widths, a range of either is whole heads of both.
+  const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
+  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
+               (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
-                 const std::size_t head_begin = begin / head_dim, head_end = end / head_dim;
                  if (part == 0) {
-                   project(weights.query, q_dim, begin, end, scratch.query);
-                   RotateHeads(config, scratch, tokens, scratch.query, q_dim, head_begin, head_end);
+                   project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
+                   if (whole_rows) return;
+                   finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
-                   project(weights.key, kv_dim, begin, end, scratch.key);
-                   RotateHeads(config, scratch, tokens, scratch.key, kv_dim, head_begin, head_end);
-                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, head_begin, head_end);
+                   project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
+                   if (whole_rows) return;
+                   finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
+                   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
+                 } else if (part == 2) {
+                   project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
+                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
+                                             end / value_dim);
                  } else {
-                   project(weights.value, kv_dim, begin, end, scratch.value);
-                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, head_begin, head_end);
+                   project(weights.query_gate, nullptr, q_dim, begin, end, scratch.query_gate);
                  }
+               });
+  if (!whole_rows) return;
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const query = scratch.query + t * q_dim;
+      float* const key = scratch.key + t * k_dim;
+      RmsNorm(query, weights.query_norm, q_dim, config.norm_epsilon, query);
+      RmsNorm(key, weights.key_norm, k_dim, config.norm_epsilon, key);
+    }
+    finish(true, nullptr, begin, end, scratch.query, q_dim, 0, config.heads);
+    finish(false, nullptr, begin, end, scratch.key, k_dim, 0, config.kv_heads);
+  });
+  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim), k_dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                });
 }
 
 // Runs f(item, slot) for every item. At most scratch.shape.threads calls run at once, each with a slot of its own.
 template <class F>
-HWY_INLINE void ForAttentionItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
+HWY_INLINE void ForSlottedItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
   const std::size_t slots = serial ? 1 : std::min({items, scratch.shape.threads, executor.concurrency()});
   std::atomic<std::size_t> next{0};
   executor.Run(slots, [&](std::size_t slot) HWY_ATTR {
     for (std::size_t i = next.fetch_add(1, std::memory_order_relaxed); i < items;
          i = next.fetch_add(1, std::memory_order_relaxed)) {
-      f(i, scratch.attention + slot * AttentionScratchFloats(scratch.head_dim));
+      f(i, slot);
     }
   });
+}
+
+// The same with a slot's part of the working memory of attention.
+template <class F>
+HWY_INLINE void ForAttentionItems(const Scratch& scratch, std::size_t items, bool serial, ExecutorRef executor, F&& f) {
+  ForSlottedItems(scratch, items, serial, executor, [&](std::size_t item, std::size_t slot) HWY_ATTR {
+    f(item, scratch.attention + slot * scratch.attention_floats);
+  });
+}
+
+constexpr AttentionMask MaskOf(const ModelConfig& config) {
+  if (!config.attention.causal) return AttentionMask::kSymmetric;
+  return config.attention.window_kind == WindowKind::kChunked ? AttentionMask::kChunked : AttentionMask::kCausal;
 }
 
 // mixed = attention(query, cache) for the new tokens of one sequence, whose first row is `row`. Work is cut by key/value
 // head and by blocks of tokens; for one token in a long context, by spans of the context.
 template <KvType kType, class Spec>
-HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const SequenceInput& sequence, std::size_t row,
-                                 const Scratch& scratch, ExecutorRef executor) {
+HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                                 const SequenceInput& sequence, std::size_t row, const Scratch& scratch,
+                                 ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const KvLayer cache = sequence.cache->layer(layer);
-  const std::size_t head_dim = config.head_dim, kv_heads = config.kv_heads, tokens = sequence.tokens.size();
+  const std::size_t kv_heads = config.kv_heads, tokens = sequence.tokens.size();
   const std::size_t position = sequence.cache->length();
   AttentionShape shape;
   shape.group = config.group();
   shape.capacity = cache.capacity;
-  shape.window = config.window;
-  shape.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  shape.window = config.IsLocal(layer) ? config.window : 0;
+  shape.length = position + tokens;
+  shape.mask = shape.window == 0 && config.attention.causal ? AttentionMask::kCausal : MaskOf(config);
+  shape.scale = config.attention.scale != 0.0f ? config.attention.scale
+                                               : 1.0f / std::sqrt(static_cast<float>(std::size_t{config.head_dim}));
+  shape.softcap = config.attention.softcap;
   const float* queries = scratch.query + row * config.q_dim();
-  float* out = scratch.mixed.values + row * scratch.mixed.stride;
-  const std::size_t head_stride = shape.group * head_dim;
+  // What is mixed in the latent space is carried back to the heads' own values by another step.
+  const bool latent = config.latent.rank != 0;
+  const std::size_t row_stride = latent ? std::size_t{config.heads} * config.latent.rank : scratch.mixed.stride;
+  float* out = (latent ? scratch.latent.mixed : scratch.mixed.values) + row * row_stride;
+  const std::size_t query_stride = shape.group * config.head_dim, out_stride = shape.group * config.value_width();
+  const auto shape_of = [&](std::size_t head) {
+    AttentionShape of_head = shape;
+    if (config.attention.sinks) of_head.sinks = weights.sinks + head * shape.group;
+    return of_head;
+  };
 
   const std::size_t macs = 2 * tokens * config.q_dim() * (position + tokens - shape.First(position));
   const bool serial = macs < kSerialMacs;
   const SpanRange spans = AttentionSpans(shape, position);
   if (tokens == 1 && spans.size() > 1 && !serial) {
-    const std::size_t head_partials = AttentionPartialFloats(head_dim, shape.group, spans.size());
-    const std::size_t span_partials = AttentionPartialFloats(head_dim, shape.group, 1);
+    const std::size_t head_partials = AttentionPartialFloats(config.value_width(), shape.group, spans.size());
+    const std::size_t span_partials = AttentionPartialFloats(config.value_width(), shape.group, 1);
     ForAttentionItems(scratch, kv_heads * spans.size(), serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
       const std::size_t head = item / spans.size(), span = item % spans.size();
-      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), queries + head * head_stride,
-                        position, spans.begin + span,
+      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                        queries + head * query_stride, position, spans.begin + span,
                         scratch.partials + head * head_partials + span * span_partials, memory);
     });
     for (std::size_t head = 0; head < kv_heads; ++head) {
-      MergeSpans(shape, head_dim, spans.size(), scratch.partials + head * head_partials, out + head * head_stride);
+      MergeSpans(shape_of(head), config.value_width(), spans.size(), scratch.partials + head * head_partials,
+                 out + head * out_stride);
     }
     return;
   }
@@ -8646,33 +12371,46 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, std::size_t layer, const Sequ
   const std::size_t blocks = DivideUp(tokens, block);
   ForAttentionItems(scratch, kv_heads * blocks, serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
     const std::size_t head = item % kv_heads, begin = item / kv_heads * block;
-    AttendTokens<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), queries + head * head_stride,
-                        config.q_dim(), position, begin, std::min(tokens, begin + block), out + head * head_stride,
-                        scratch.mixed.stride, memory);
+    AttendTokens<kType>(shape_of(head), cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                        queries + head * query_stride, config.q_dim(), position, begin, std::min(tokens, begin + block),
+                        out + head * out_stride, row_stride, memory);
   });
 }
 
 template <class KvList, class Spec>
-HWY_INLINE void Attend(const Spec& spec, std::size_t layer, std::span<const SequenceInput> sequences,
-                       const Scratch& scratch, ExecutorRef executor) {
+HWY_INLINE void Attend(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                       std::span<const SequenceInput> sequences, const Scratch& scratch, ExecutorRef executor) {
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
     if (sequence.tokens.empty()) continue;
     ForKvType<KvList>(sequence.cache->type(), [&]<KvType kType>() HWY_ATTR {
-      AttendSequence<kType>(spec, layer, sequence, row, scratch, executor);
+      AttendSequence<kType>(spec, weights, layer, sequence, row, scratch, executor);
     });
     row += sequence.tokens.size();
   }
 }
 
-// residual += Wo mixed.
+// residual (or the branch) += Wo mixed.
 template <class FormatList, class Spec>
 HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
                                    const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  QuantizeForProduct(KindsFor(weights.attention_output), config.q_dim(), tokens, scratch.mixed, executor);
-  Multiply<FormatList>(weights.attention_output.type, weights.attention_output.data, config.dim, spec.q_dim(),
-                       scratch.mixed, tokens, Output{scratch.residual, config.dim, true}, executor);
+  const PackedMatrix& matrix = weights.attention_output;
+  const Activations& mixed = scratch.mixed;
+  if (config.attention.output_gate) {
+    const std::size_t width = config.mixed_dim();
+    ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+      for (std::size_t t = begin; t < end; ++t) {
+        float* const row = mixed.values + t * mixed.stride;
+        ActivateMultiply<Logistic16>(scratch.query_gate + t * width, row, width, row);
+      }
+      QuantizeRows(KindsFor(matrix), width, begin, end, mixed);
+    });
+  } else {
+    QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
+  }
+  Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
+                       scratch.mixed, tokens, BranchOutput(spec, scratch), executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -8685,17 +12423,19 @@ HWY_AFTER_NAMESPACE();
 
 // --- inlay/layers/feed_forward-inl.hpp
 
-// The feed-forward network: x += down(silu(gate(h)) * up(h)), dense or as a mixture of experts.
+// The feed-forward network: x += down(activation(gate(h)) * up(h)), dense or as a mixture of experts.
 //
 // Experts (Mixtral, arXiv:2401.04088): a router scores the experts of each token; the best experts_per_token are run and
-// weighted by the softmax over their scores. Tokens are gathered by expert, so each expert's matrices are read once per
+// weighted, by the softmax over their scores or otherwise (Router). Tokens are gathered by expert, so each expert's matrices are read once per
 // pass, and only those of experts that some token chose. A token's experts are added in ascending order, so the result
 // does not depend on which other tokens are in the pass.
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #if defined(INLAY_LAYERS_FEED_FORWARD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
 #ifdef INLAY_LAYERS_FEED_FORWARD_INL_HPP_
@@ -8709,60 +12449,166 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// One network: out (=|+=) down(silu(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several.
-template <class FormatList, class Spec>
-HWY_INLINE void RunNetwork(const Spec& spec, const LayerWeights& layer, std::size_t expert, const Activations& x,
-                           std::size_t tokens, const Scratch& scratch, const Output& out, ExecutorRef executor) {
-  const ModelConfig& config = spec.config();
-  const std::size_t ffn_dim = config.ffn_dim;
-  const Activations& hidden = scratch.hidden;
-  // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
-  ForRowRanges(executor, std::array{ffn_dim}, kRowTile, 2 * ffn_dim * config.dim * tokens,
-               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 MatMul<FormatList>(layer.gate.type, layer.gate.expert(expert), ffn_dim, spec.dim(), x, 0, tokens, begin,
-                                    end, Output{hidden.values, hidden.stride, false});
-                 MatMul<FormatList>(layer.up.type, layer.up.expert(expert), ffn_dim, spec.dim(), x, 0, tokens, begin, end,
-                                    Output{scratch.up, ffn_dim, false});
-                 for (std::size_t t = 0; t < tokens; ++t) {
-                   float* gate = hidden.values + t * hidden.stride + begin;
-                   SiluMultiply(gate, scratch.up + t * ffn_dim + begin, end - begin, gate);
-                 }
-               });
-  QuantizeForProduct(KindsFor(layer.down), ffn_dim, tokens, hidden, executor);
-  Multiply<FormatList>(layer.down.type, layer.down.expert(expert), config.dim, spec.ffn_dim(), hidden, tokens, out,
-                       executor);
+// The matrices of one network.
+struct NetworkWeights {
+  const PackedMatrix& gate;
+  const PackedMatrix& up;
+  const PackedMatrix& down;
+  const float* gate_bias = nullptr;  // [experts, ffn_dim], as the others, or nullptr
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;  // [experts, dim]
+};
+inline NetworkWeights DenseNetwork(const LayerWeights& layer) {
+  return {layer.gate, layer.up, layer.down, layer.gate_bias, layer.up_bias, layer.down_bias};
+}
+inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
+  return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
+          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias};
+}
+inline NetworkWeights SharedNetwork(const LayerWeights& layer) {
+  return {layer.shared_gate, layer.shared_up, layer.shared_down};
 }
 
-// Picks the experts of one token: the best scores (the lower index wins a tie), in ascending order of index, with the
-// softmax over the chosen scores as weights.
-inline void ChooseExperts(const float* scores, std::size_t experts, std::size_t count, std::uint32_t* chosen,
+// hidden = activation(gate) * up, or activation(hidden) without a gate.
+HWY_INLINE void JoinHidden(const ModelConfig& config, const float* up, std::size_t n, float* hidden) {
+  const auto join = [&]<class Activate16>(Activate16) HWY_ATTR {
+    if (config.gated) {
+      ActivateMultiply<Activate16>(hidden, up, n, hidden);
+    } else {
+      Activate<Activate16>(hidden, n, hidden);
+    }
+  };
+  switch (config.activation) {
+    case Activation::kSilu: return join(Silu16());
+    case Activation::kGelu: return join(Gelu16());
+    case Activation::kGeluErf: return join(GeluErf16());
+    case Activation::kReluSquared: return join(ReluSquared16());
+    case Activation::kClampedSilu: return ClampedSiluMultiply(hidden, up, 1.702f, 7.0f, n, hidden);
+  }
+}
+
+// The input representations that a network's first matrices multiply with.
+template <class Spec>
+HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& network) {
+  return spec.config().gated ? KindsFor(network.gate, network.up) : KindsFor(network.up);
+}
+
+// One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
+// `expert` picks the matrices where there are several.
+template <class FormatList, class Spec, Extent FfnDim>
+HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
+                           const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
+                           ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const Activations& hidden = scratch.hidden;
+  const std::size_t ffn = ffn_dim;
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t begin, std::size_t end,
+                           const Output& to) HWY_ATTR {
+    MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
+    if (bias != nullptr) AddBias(bias + expert * ffn, tokens, begin, end, to);
+  };
+  // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
+  ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 const Output to{hidden.values, hidden.stride, false};
+                 if (config.gated) {
+                   project(network.gate, network.gate_bias, begin, end, to);
+                   project(network.up, network.up_bias, begin, end, Output{scratch.up, ffn, false});
+                 } else {
+                   project(network.up, network.up_bias, begin, end, to);
+                 }
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
+                   JoinHidden(config, up, end - begin, hidden.values + t * hidden.stride + begin);
+                 }
+               });
+  QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
+  Multiply<FormatList>(network.down.type, network.down.expert(expert),
+                       network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
+                       hidden, tokens, out, executor);
+}
+
+// Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
+// the scores of all others become the lowest there is.
+inline void KeepBestGroups(const ModelConfig& config, float* scores) {
+  const std::size_t groups = config.expert.groups, size = config.experts / groups;
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  const auto sum_of_best = [&](std::size_t group) {
+    float best = kLowest, second = kLowest;
+    for (std::size_t i = group * size; i < (group + 1) * size; ++i) {
+      if (scores[i] > best) {
+        second = best;
+        best = scores[i];
+      } else if (scores[i] > second) {
+        second = scores[i];
+      }
+    }
+    return best + second;
+  };
+  std::array<float, kMaxExperts / 2> sums;
+  for (std::size_t g = 0; g < groups; ++g) sums[g] = sum_of_best(g);
+  for (std::size_t g = 0; g < groups; ++g) {
+    std::size_t better = 0;
+    for (std::size_t other = 0; other < groups; ++other) better += sums[other] > sums[g] || (sums[other] == sums[g] && other < g);
+    if (better >= config.expert.groups_used) std::fill(scores + g * size, scores + (g + 1) * size, kLowest);
+  }
+}
+
+// Picks the experts of one token, in ascending order of index, and their weights. `scores` [experts] are the router's, and
+// are overwritten; `bias` [experts] or nullptr is added to what chooses. The lower index wins a tie.
+inline void ChooseExperts(const ModelConfig& config, float* scores, const float* bias, std::uint32_t* chosen,
                           float* weights) {
+  const std::size_t experts = config.experts, count = config.experts_per_token;
+  // The scores choose, but where a bias is added or groups are compared: then it is what weighs.
+  std::array<float, kMaxExperts> selection;
+  const bool by_weight = bias != nullptr || config.expert.groups > 1;
+  if (!by_weight) std::copy_n(scores, experts, selection.data());
+  if (config.expert.router == Router::kSoftmaxOfAll) Softmax(scores, experts);
+  if (config.expert.router == Router::kSigmoid) {
+    for (std::size_t i = 0; i < experts; i += 16) {
+      const std::size_t n = std::min<std::size_t>(16, experts - i);
+      StoreUpTo16(Sigmoid16(LoadUpTo16(scores + i, n)), scores + i, n);
+    }
+  }
+  if (by_weight) std::copy_n(scores, experts, selection.data());
+  if (bias != nullptr) AddResidual(bias, experts, selection.data());
+  if (config.expert.groups > 1) KeepBestGroups(config, selection.data());
   for (std::size_t i = 0; i < count; ++i) {
     std::size_t best = experts;
     for (std::size_t e = 0; e < experts; ++e) {
       const bool taken = std::find(chosen, chosen + i, static_cast<std::uint32_t>(e)) != chosen + i;
-      if (!taken && (best == experts || scores[e] > scores[best])) best = e;
+      if (!taken && (best == experts || selection[e] > selection[best])) best = e;
     }
     chosen[i] = static_cast<std::uint32_t>(best);
   }
   std::sort(chosen, chosen + count);
   for (std::size_t i = 0; i < count; ++i) weights[i] = scores[chosen[i]];
-  Softmax(weights, count);
+  if (config.expert.router == Router::kSoftmaxOfChosen) Softmax(weights, count);
+  if (config.expert.normalized) {
+    float sum = 0.0f;
+    for (std::size_t i = 0; i < count; ++i) sum += weights[i];
+    // The least sum that is divided by is the least normal F16, as in the models' own code.
+    sum = std::max(sum, 6.103515625e-5f);
+    for (std::size_t i = 0; i < count; ++i) weights[i] /= sum;
+  }
+  if (config.expert.scale != 1.0f) Scale(config.expert.scale, count, weights);
 }
 
+// out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
 HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             float* out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
-  Multiply<FormatList>(layer.router.type, layer.router.data, count, spec.dim(), scratch.normalized, tokens,
-                       Output{experts.scores, count, false}, executor);
+  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
+                       tokens, Output{experts.scores, count, false}, executor);
   for (std::size_t t = 0; t < tokens; ++t) {
-    ChooseExperts(experts.scores + t * count, count, used, experts.chosen + t * used, experts.weights + t * used);
+    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, experts.chosen + t * used,
+                  experts.weights + t * used);
   }
-  const ActivationKinds kinds = KindsFor(layer.gate, layer.up);
+  const NetworkWeights network = ExpertNetwork(layer);
+  const ActivationKinds kinds = NetworkKinds(spec, network);
   for (std::size_t e = 0; e < count; ++e) {
     std::size_t members = 0;
     for (std::size_t t = 0; t < tokens; ++t) {
@@ -8775,33 +12621,57 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
     if (members == 0) continue;
     for (std::size_t m = 0; m < members; ++m) {
       const float* from = scratch.normalized.values + experts.members[m] * scratch.normalized.stride;
-      std::copy(from, from + dim, experts.input.values + m * experts.input.stride);
+      float* to = experts.input.values + m * experts.input.stride;
+      std::copy(from, from + dim, to);
+      if (config.expert.scales_input) Scale(experts.member_weights[m], dim, to);
     }
     QuantizeForProduct(kinds, dim, members, experts.input, executor);
-    RunNetwork<FormatList>(spec, layer, e, experts.input, members, scratch, Output{experts.output, dim, false}, executor);
+    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members, scratch,
+                           Output{experts.output, dim, false}, executor);
     for (std::size_t m = 0; m < members; ++m) {
-      const float* from = experts.output + m * dim;
-      float* to = scratch.residual + experts.members[m] * dim;
-      for (std::size_t i = 0; i < dim; ++i) to[i] += experts.member_weights[m] * from[i];
+      const float weight = config.expert.scales_input ? 1.0f : experts.member_weights[m];
+      AddScaled(experts.output + m * dim, weight, dim, out + experts.members[m] * dim);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.expert.shared_ffn_dim != 0; })) {
+    if (config.expert.shared_ffn_dim == 0) return;
+    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, scratch,
+                           Output{experts.output, dim, false}, executor);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      float weight = 1.0f;
+      if (config.expert.shared_gate) {
+        weight = 1.0f / (1.0f + std::exp(-Dot(scratch.normalized.values + t * scratch.normalized.stride,
+                                              layer.shared_router, dim)));
+      }
+      AddScaled(experts.output + t * dim, weight, dim, out + t * dim);
     }
   }
 }
 
-// residual += network(RMSNorm(residual)).
+// residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
-HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                               ExecutorRef executor) {
+HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
+                               const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  ActivationKinds kinds = KindsFor(layer.gate, layer.up);
-  if (config.experts != 0) kinds |= KindsFor(layer.router);
-  NormalizeRows(scratch.residual, layer.ffn_norm, config.norm_epsilon, spec.dim(), tokens, kinds, scratch.normalized,
-                executor);
-  if (config.experts != 0) {
-    RunExperts<FormatList>(spec, layer, tokens, scratch, executor);
+  const bool has_experts = config.HasExperts(index);
+  ActivationKinds kinds;
+  if (has_experts) {
+    kinds = static_cast<ActivationKinds>(NetworkKinds(spec, ExpertNetwork(layer)) | KindsFor(layer.router));
+    if (config.expert.shared_ffn_dim != 0) kinds |= NetworkKinds(spec, SharedNetwork(layer));
   } else {
-    RunNetwork<FormatList>(spec, layer, 0, scratch.normalized, tokens, scratch,
-                           Output{scratch.residual, config.dim, true}, executor);
+    kinds = NetworkKinds(spec, DenseNetwork(layer));
   }
+  NormalizeRows(spec, scratch.residual, layer.ffn_norm, layer.ffn_norm_bias, tokens, kinds, scratch.normalized, executor);
+  // In parallel with attention, whose result waits in the branch.
+  Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
+    if (has_experts) {
+      if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
+      RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+      return;
+    }
+  }
+  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -8812,12 +12682,585 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // INLAY_LAYERS_FEED_FORWARD_INL_HPP_
 
+// --- inlay/layers/latent_attention-inl.hpp
+
+// Latent attention (DeepSeek-V2, https://arxiv.org/abs/2405.04434): the cache holds one vector per position, from which the
+// keys and values of all heads are linear: the normalised latent and, behind it, the rotated part of the keys.
+//
+// With latent c, head h's key is K_h c and its value V_h c. So q . K_h c = (K_h^T q) . c, and the mixture of values is V_h of
+// the mixture of latents: queries are carried over to the latent space, all heads attend to the same keys and values there
+// (attention-inl.hpp with one key/value head, whose values are the first elements of its keys), and results are carried
+// back. No head's key or value is ever made.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+
+#if defined(INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_
+#undef INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_
+#else
+#define INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// Turns rope_dim values by the position of token `token`.
+HWY_INLINE void RotateToken(const ModelConfig& config, const Scratch& scratch, std::size_t token, float* x) {
+  const float* turns = scratch.rotations.turns + token * config.rope_dim;
+  if (config.rope.style == RopeStyle::kPairs) {
+    RotatePairs(turns, config.rope_dim / 2, x);
+  } else {
+    RotateHalves(turns, config.rope_dim / 2, x);
+  }
+}
+
+// One head's queries of all tokens in the latent space: K_h^T of the plain part, and the rotated part behind it.
+template <class FormatList, class Spec>
+HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, std::size_t head, std::size_t slot,
+                               std::size_t tokens, const Scratch& scratch) {
+  const ModelConfig& config = spec.config();
+  const LatentScratch& latent = scratch.latent;
+  const std::size_t rank = config.latent.rank, plain_dim = config.latent.plain_dim(config.rope_dim);
+  const std::size_t own_stride = std::size_t{config.heads} * config.latent.head_dim, q_dim = config.q_dim();
+  const float* const own = latent.queries + head * config.latent.head_dim;
+  float* const carried = scratch.query + head * config.head_dim;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    const float* const rotated = own + t * own_stride + plain_dim;
+    std::copy_n(rotated, config.rope_dim, carried + t * q_dim + rank);
+    if (config.rope_dim != 0) RotateToken(config, scratch, t, carried + t * q_dim + rank);
+  }
+  if (config.latent.key_rows) {
+    // The matrix that makes keys of latents: its rows are weighted by the query.
+    float* const row = latent.mixed_head.values + slot * tokens * latent.mixed_head.stride;
+    const std::byte* const matrix = weights.latent_key_rows.expert(head);
+    for (std::size_t t = 0; t < tokens; ++t) std::fill_n(carried + t * q_dim, rank, 0.0f);
+    for (std::size_t i = 0; i < plain_dim; ++i) {
+      UnpackRow<FormatList>(weights.latent_key_rows.type, matrix, rank, i, row);
+      for (std::size_t t = 0; t < tokens; ++t) AddScaled(row, own[t * own_stride + i], rank, carried + t * q_dim);
+    }
+    return;
+  }
+  const Activations plain = RowsFrom(latent.plain, slot * tokens);
+  for (std::size_t t = 0; t < tokens; ++t) std::copy_n(own + t * own_stride, plain_dim, plain.values + t * plain.stride);
+  const PackedMatrix& matrix = weights.latent_keys;
+  QuantizeRows(KindsFor(matrix), plain_dim, 0, tokens, plain);
+  MatMul<FormatList>(matrix.type, matrix.expert(head), rank, DynamicExtent{plain_dim}, plain, 0, tokens, 0, rank,
+                     Output{carried, q_dim, false});
+}
+
+// Queries in the latent space, and latents and rotated keys in the cache.
+template <class FormatList, class KvList, class Spec>
+HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                              std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                              ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const LatentScratch& latent = scratch.latent;
+  const std::size_t rank = config.latent.rank, query_rank = config.latent.query_rank, k_dim = config.k_dim();
+  const std::size_t own_dim = std::size_t{config.heads} * config.latent.head_dim;
+  const Activations& input = scratch.normalized;
+  const PackedMatrix& query = query_rank == 0 ? weights.query : weights.latent_query_down;
+  NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
+                KindsFor(query, weights.latent_down), input, executor);
+  const std::array rows{query_rank == 0 ? own_dim : query_rank, k_dim};
+  ForRowRanges(executor, rows, kRowTile, (rows[0] + rows[1]) * config.dim * tokens,
+               [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
+                 const PackedMatrix& matrix = part == 0 ? query : weights.latent_down;
+                 const Output out = part == 1          ? Output{scratch.key, k_dim, false}
+                                    : query_rank == 0 ? Output{latent.queries, own_dim, false}
+                                                      : Output{latent.query_low.values, latent.query_low.stride, false};
+                 MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end, out);
+               });
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const key = scratch.key + t * k_dim;
+      RmsNorm(key, weights.latent_norm, rank, config.norm_epsilon, key);
+      if (config.rope_dim != 0) RotateToken(config, scratch, t, key + rank);
+      if (query_rank == 0) continue;
+      float* const low = latent.query_low.values + t * latent.query_low.stride;
+      RmsNorm(low, weights.latent_query_norm, query_rank, config.norm_epsilon, low);
+    }
+    if (query_rank != 0) QuantizeRows(KindsFor(weights.latent_query_up), query_rank, begin, end, latent.query_low);
+  });
+  StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, 0, 1);
+  if (query_rank != 0) {
+    Multiply<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, own_dim,
+                         DynamicExtent{query_rank}, latent.query_low, tokens, Output{latent.queries, own_dim, false},
+                         executor);
+  }
+  const bool serial = own_dim * rank * tokens < kSerialMacs;
+  ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {
+    CarryQueries<FormatList>(spec, weights, head, slot, tokens, scratch);
+  });
+}
+
+// mixed = the values of all heads, from the latents that attention has mixed.
+template <class FormatList, class Spec>
+HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, std::size_t tokens, const Scratch& scratch,
+                                ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t rank = config.latent.rank, value_dim = config.latent.value_dim, stride = config.heads * rank;
+  const PackedMatrix& matrix = weights.latent_values;
+  const bool serial = stride * value_dim * tokens < kSerialMacs;
+  ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {
+    const Activations mixed = RowsFrom(scratch.latent.mixed_head, slot * tokens);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      std::copy_n(scratch.latent.mixed + t * stride + head * rank, rank, mixed.values + t * mixed.stride);
+    }
+    QuantizeRows(KindsFor(matrix), rank, 0, tokens, mixed);
+    MatMul<FormatList>(matrix.type, matrix.expert(head), value_dim, DynamicExtent{rank}, mixed, 0, tokens, 0, value_dim,
+                       Output{scratch.mixed.values + head * value_dim, scratch.mixed.stride, false});
+  });
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_
+
+// --- inlay/kernels/recurrence-inl.hpp
+
+// What layers compute that carry a state of fixed size from token to token: causal convolutions and linear recurrences.
+//
+// A state is taken from `before` and left in `after`, which do not overlap, so that a pass can be dropped. Tokens are taken in
+// order and every channel, or column of a state, is a chain of its own: any split of tokens over calls and of channels or
+// heads over threads gives the same bits.
+
+#include <algorithm>
+#include <cstddef>
+
+#if defined(INLAY_KERNELS_RECURRENCE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_RECURRENCE_INL_HPP_
+#undef INLAY_KERNELS_RECURRENCE_INL_HPP_
+#else
+#define INLAY_KERNELS_RECURRENCE_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// The most taps of a convolution.
+inline constexpr std::size_t kMaxTaps = 16;
+
+// x[t][c] = activation(bias[c] + sum over j of weights[c][j] * x[t - (taps - 1) + j][c]) for channels [begin, end), in place.
+//   taps     2 .. kMaxTaps
+//   weights  [channels, taps], the tap of the token itself last; bias [channels] or nullptr
+//   x        [tokens, stride]
+//   before   [taps - 1, channels]: the inputs before the first token, the oldest first; after: the same behind the last
+template <class Activate16>
+HWY_NOINLINE void Convolve(std::size_t taps, const float* weights, const float* bias, std::size_t channels,
+                           std::size_t begin, std::size_t end, std::size_t tokens, const float* before, float* x,
+                           std::size_t stride, float* after) {
+  const std::size_t history = taps - 1;
+  for (std::size_t c = begin; c < end; c += 16) {
+    const std::size_t count = std::min<std::size_t>(16, end - c);
+    // The input `age` tokens before token t.
+    const auto input = [&](std::size_t t, std::size_t age) HWY_ATTR {
+      return LoadUpTo16(t >= age ? x + (t - age) * stride + c : before + (history + t - age) * channels + c, count);
+    };
+    Lanes16 taps16[kMaxTaps];
+    for (std::size_t j = 0; j < taps; ++j) {
+      alignas(64) float column[16] = {};
+      for (std::size_t i = 0; i < count; ++i) column[i] = weights[(c + i) * taps + j];
+      taps16[j] = Load16(column);
+    }
+    // Results take the place of inputs: the next state is put aside first, and the last token goes first.
+    for (std::size_t i = 0; i < history; ++i) StoreUpTo16(input(tokens, history - i), after + i * channels + c, count);
+    const Lanes16 start = bias == nullptr ? Set16(0.0f) : LoadUpTo16(bias + c, count);
+    for (std::size_t t = tokens; t-- > 0;) {
+      Lanes16 sum = start;
+      for (std::size_t j = 0; j < taps; ++j) sum = MulAdd16(input(t, history - j), taps16[j], sum);
+      StoreUpTo16(Activate16()(sum), x + t * stride + c, count);
+    }
+  }
+}
+
+// The tokens of one head as a linear recurrence sees them, each `..._stride` floats after the one before.
+struct RecurrenceInputs {
+  std::size_t tokens = 0;
+  const float* keys = nullptr;     // [tokens, key_dim]
+  const float* queries = nullptr;  // [tokens, key_dim]
+  std::size_t key_stride = 0;      // of keys and queries
+  const float* values = nullptr;   // [tokens, value_dim]
+  std::size_t value_stride = 0;
+  const float* decay = nullptr;     // [tokens]
+  const float* strength = nullptr;  // [tokens]
+  std::size_t scalar_stride = 0;    // of decay and strength
+};
+
+namespace detail {
+
+// Columns of a state that go through all tokens together, 16 at a time: as many chains as registers hold, and few enough
+// that their part of the state stays in the first level cache.
+inline constexpr std::size_t kStateVectors = HWY_MAX_BYTES == 64 ? 8 : 4;
+
+// Columns [column, column + 16 kVectors) of AdvanceState; the last sixteen may be only `count`.
+template <bool kDelta, std::size_t kVectors>
+HWY_INLINE void AdvanceColumns(std::size_t key_dim, std::size_t value_dim, const RecurrenceInputs& in, float skip,
+                               std::size_t column, std::size_t count, const float* before, float* after, float* out,
+                               std::size_t out_stride) {
+  const auto load = [&](const float* row, std::size_t v) HWY_ATTR {
+    return LoadUpTo16(row + column + v * 16, v + 1 == kVectors ? count : 16);
+  };
+  const auto store = [&](const Lanes16& value, float* row, std::size_t v) HWY_ATTR {
+    StoreUpTo16(value, row + column + v * 16, v + 1 == kVectors ? count : 16);
+  };
+  for (std::size_t t = 0; t < in.tokens; ++t) {
+    const float* const state = t == 0 ? before : after;
+    const float* const key = in.keys + t * in.key_stride;
+    const float* const query = in.queries + t * in.key_stride;
+    const float* const value = in.values + t * in.value_stride;
+    const Lanes16 decay = Set16(in.decay[t * in.scalar_stride]), strength = Set16(in.strength[t * in.scalar_stride]);
+    Lanes16 written[kVectors], result[kVectors];
+    if constexpr (kDelta) {
+      Lanes16 known[kVectors];
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kVectors; ++v) known[v] = Set16(0.0f);
+      for (std::size_t i = 0; i < key_dim; ++i) {
+        const Lanes16 k = Set16(key[i]);
+        HWY_UNROLL(8)
+        for (std::size_t v = 0; v < kVectors; ++v) known[v] = MulAdd16(load(state + i * value_dim, v), k, known[v]);
+      }
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        written[v] = Mul16(strength, Sub16(load(value, v), Mul16(decay, known[v])));
+      }
+    } else {
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kVectors; ++v) written[v] = Mul16(strength, load(value, v));
+    }
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) result[v] = kDelta ? Set16(0.0f) : Mul16(Set16(skip), load(value, v));
+    for (std::size_t i = 0; i < key_dim; ++i) {
+      const Lanes16 k = Set16(key[i]), q = Set16(query[i]);
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const Lanes16 next = MulAdd16(k, written[v], Mul16(decay, load(state + i * value_dim, v)));
+        store(next, after + i * value_dim, v);
+        result[v] = MulAdd16(next, q, result[v]);
+      }
+    }
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) store(result[v], out + t * out_stride, v);
+  }
+}
+
+}  // namespace detail
+
+// A linear recurrence over the tokens of one head, with the state S [key_dim, value_dim]:
+//   S' = decay S + key u^T      out = S'^T query + skip value
+//   u = strength value, or with kDelta  u = strength (value - (decay S)^T key), and then there is no skip
+// Sources: Dao and Gu 2024, "Transformers are SSMs", https://arxiv.org/abs/2405.21060 (A, B, C, dt are decay, key, query,
+// strength); Yang et al. 2024, "Gated Delta Networks", https://arxiv.org/abs/2412.06464. Both are computed token by token
+// instead of in chunks: the state of some columns stays in the first level cache for all tokens, and the result does not
+// depend on where chunks begin.
+template <bool kDelta>
+HWY_NOINLINE void AdvanceState(std::size_t key_dim, std::size_t value_dim, const RecurrenceInputs& in, float skip,
+                               const float* before, float* after, float* out, std::size_t out_stride) {
+  constexpr std::size_t kBlock = detail::kStateVectors * 16;
+  std::size_t column = 0;
+  for (; column + kBlock <= value_dim; column += kBlock) {
+    detail::AdvanceColumns<kDelta, detail::kStateVectors>(key_dim, value_dim, in, skip, column, 16, before, after, out,
+                                                          out_stride);
+  }
+  for (; column + 32 <= value_dim; column += 32) {
+    detail::AdvanceColumns<kDelta, 2>(key_dim, value_dim, in, skip, column, 16, before, after, out, out_stride);
+  }
+  for (; column < value_dim; column += 16) {
+    detail::AdvanceColumns<kDelta, 1>(key_dim, value_dim, in, skip, column, std::min<std::size_t>(16, value_dim - column),
+                                      before, after, out, out_stride);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/layers/short_convolution-inl.hpp
+
+// LFM2's layers without attention: a causal convolution over a few tokens, between two gates. With B, C and x linear in the
+// layer's input: y = C * convolution(B * x), then the output projection.
+// Source: Liquid AI's modelling code of LFM2.
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#if defined(INLAY_LAYERS_SHORT_CONVOLUTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_SHORT_CONVOLUTION_INL_HPP_
+#undef INLAY_LAYERS_SHORT_CONVOLUTION_INL_HPP_
+#else
+#define INLAY_LAYERS_SHORT_CONVOLUTION_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// Convolves channels [begin, end) of the inputs [tokens, state_input_dim] of all sequences in place, each with the inputs
+// before it from its own state, and leaves them in the next.
+template <class Activate16>
+HWY_INLINE void ConvolveSequences(const ModelConfig& config, const LayerWeights& weights, std::size_t layer,
+                                  std::span<const SequenceInput> sequences, std::size_t begin, std::size_t end, float* x) {
+  const std::size_t width = config.state_input_dim();
+  for (const SequenceInput& sequence : sequences) {
+    const std::size_t tokens = sequence.tokens.size();
+    if (tokens == 0) continue;
+    Convolve<Activate16>(config.state.kernel, weights.state_convolution, weights.state_convolution_bias, width, begin, end,
+                         tokens, sequence.cache->state(layer).data(), x, width, sequence.cache->next_state(layer).data());
+    x += tokens * width;
+  }
+}
+
+// residual (or the branch) += the layer's output. One task computes the same channels of B, C and x, convolves and gates them.
+template <class FormatList, class Spec>
+HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                                    std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                                    ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t dim = config.dim;
+  const Activations& input = scratch.normalized;
+  const Activations& mixed = scratch.mixed;
+  NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
+                KindsFor(weights.state_input, weights.state_gate, weights.state_strength), input, executor);
+  ForRowRanges(executor, std::array{dim}, kRowTile, 3 * dim * dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 const auto project = [&](const PackedMatrix& matrix, float* out, std::size_t stride) HWY_ATTR {
+                   MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end,
+                                      Output{out, stride, false});
+                 };
+                 project(weights.state_input, scratch.state.input, dim);
+                 project(weights.state_gate, scratch.state.gate, dim);
+                 project(weights.state_strength, mixed.values, mixed.stride);
+                 const std::size_t count = end - begin;
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   float* const x = scratch.state.input + t * dim + begin;
+                   ActivateMultiply<Identity16>(x, mixed.values + t * mixed.stride + begin, count, x);
+                 }
+                 ConvolveSequences<Identity16>(config, weights, layer, sequences, begin, end, scratch.state.input);
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   ActivateMultiply<Identity16>(scratch.state.input + t * dim + begin, scratch.state.gate + t * dim + begin,
+                                                count, mixed.values + t * mixed.stride + begin);
+                 }
+               });
+  const PackedMatrix& output = weights.state_output;
+  QuantizeForProduct(KindsFor(output), dim, tokens, mixed, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, spec.dim(), mixed, tokens, BranchOutput(spec, scratch),
+                       executor);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_SHORT_CONVOLUTION_INL_HPP_
+
+// --- inlay/layers/linear_attention-inl.hpp
+
+// Layers whose heads keep a matrix instead of keys and values: gated DeltaNet (Qwen3-Next, Qwen 3.5) and Mamba-2 (Granite 4
+// H). Both project the layer's input to keys, queries and values, a gate, and per head what is kept and what is written;
+// convolve the former three over a few tokens; run a linear recurrence (kernels/recurrence-inl.hpp); gate and normalise its
+// results; and project them back.
+// What differs: DeltaNet normalises keys and queries, corrects what it writes, and normalises each head before the gate;
+// Mamba-2 adds the values, scaled, to the result and normalises groups of heads after the gate. The convolved inputs are
+// queries, keys, values in DeltaNet; values, keys, queries in Mamba-2 (x, B, C).
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+#if defined(INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_
+#undef INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_
+#else
+#define INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// ln(1 + e^x), which is x itself beyond 20 in float32.
+inline float SoftPlus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
+
+// Where queries, keys and values begin in a row of convolved inputs.
+struct StateColumns {
+  explicit constexpr StateColumns(const StateConfig& state) {
+    const std::size_t keys_dim = std::size_t{state.groups} * state.key_dim;
+    const bool delta = state.kind == StateKind::kDelta;
+    queries = delta ? 0 : state.inner_dim + keys_dim;
+    keys = delta ? keys_dim : state.inner_dim;
+    values = delta ? 2 * keys_dim : 0;
+  }
+  std::size_t queries = 0, keys = 0, values = 0;
+};
+
+// The inputs of the recurrence: projected, convolved, keys and queries normalised. One task computes whole heads.
+template <class FormatList, class Spec>
+HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                             ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const StateConfig& state = config.state;
+  const bool delta = state.kind == StateKind::kDelta;
+  const std::size_t width = config.state_input_dim(), inner = state.inner_dim, heads = state.heads;
+  const std::size_t key_dim = state.key_dim, keys_end = 2 * std::size_t{state.groups} * key_dim;
+  const Activations& input = scratch.normalized;
+  ActivationKinds kinds = KindsFor(weights.state_input, weights.state_gate, weights.state_step);
+  if (delta) kinds |= KindsFor(weights.state_strength);
+  NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens, kinds, input, executor);
+  const std::array rows{width, inner, heads, delta ? heads : 0};
+  ForRowRanges(executor, rows, HeadUnit(key_dim), (width + inner + 2 * heads) * config.dim * tokens,
+               [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
+                 const auto project = [&](const PackedMatrix& matrix, float* out) HWY_ATTR {
+                   MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end,
+                                      Output{out, rows[part], false});
+                 };
+                 switch (part) {
+                   case 0: project(weights.state_input, scratch.state.input); break;
+                   case 1: return project(weights.state_gate, scratch.state.gate);
+                   case 2: return project(weights.state_step, scratch.state.decay);
+                   default: return project(weights.state_strength, scratch.state.strength);
+                 }
+                 ConvolveSequences<Silu16>(config, weights, layer, sequences, begin, end, scratch.state.input);
+                 if (!delta) return;
+                 const float query_scale = 1.0f / std::sqrt(static_cast<float>(key_dim));
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   for (std::size_t at = begin; at < end && at < keys_end; at += key_dim) {
+                     float* const head = scratch.state.input + t * width + at;
+                     UnitNorm(head, key_dim, config.norm_epsilon, at < keys_end / 2 ? query_scale : 1.0f, head);
+                   }
+                 }
+               });
+}
+
+// What head `head` keeps of its state and how much of a value it writes, from the raw projections, in place.
+//   step = ln(1 + e^(projection + bias)), decay = e^(A step) with A below 0
+//   strength = step (Mamba-2), or sigmoid(projection) (DeltaNet)
+inline void FinishScalars(const StateConfig& state, const LayerWeights& weights, std::size_t head, std::size_t tokens,
+                          float* decay, float* strength) {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    float& kept = decay[t * state.heads + head];
+    float& written = strength[t * state.heads + head];
+    const float step = SoftPlus(kept + weights.state_step_bias[head]);
+    kept = std::exp(weights.state_decay[head] * step);
+    written = state.kind == StateKind::kDelta ? 1.0f / (1.0f + std::exp(-written)) : step;
+  }
+}
+
+// mixed = the gated results of all heads. The recurrence of a head goes through the tokens of every sequence in turn.
+template <bool kDelta, class Spec>
+HWY_NOINLINE void RunRecurrence(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                                std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                                ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const StateConfig& state = config.state;
+  const Activations& mixed = scratch.mixed;
+  const StateColumns columns(state);
+  const std::size_t width = config.state_input_dim(), inner = state.inner_dim, heads = state.heads;
+  const std::size_t key_dim = state.key_dim, value_dim = state.value_dim();
+  const std::size_t state_begin = (state.kernel - std::size_t{1}) * width;
+  ForRowRanges(executor, std::array{heads}, 1, (kDelta ? 3 : 2) * inner * key_dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 for (std::size_t head = begin; head < end; ++head) {
+                   FinishScalars(state, weights, head, tokens, scratch.state.decay, scratch.state.strength);
+                   const std::size_t group = state.group_of(head), offset = state_begin + head * key_dim * value_dim;
+                   std::size_t row = 0;
+                   for (const SequenceInput& sequence : sequences) {
+                     if (sequence.tokens.empty()) continue;
+                     const float* const from = scratch.state.input + row * width;
+                     RecurrenceInputs in;
+                     in.tokens = sequence.tokens.size();
+                     in.keys = from + columns.keys + group * key_dim;
+                     in.queries = from + columns.queries + group * key_dim;
+                     in.key_stride = in.value_stride = width;
+                     in.values = from + columns.values + head * value_dim;
+                     in.decay = scratch.state.decay + row * heads + head;
+                     in.strength = scratch.state.strength + row * heads + head;
+                     in.scalar_stride = heads;
+                     AdvanceState<kDelta>(key_dim, value_dim, in, kDelta ? 0.0f : weights.state_skip[head],
+                                          sequence.cache->state(layer).data() + offset,
+                                          sequence.cache->next_state(layer).data() + offset,
+                                          mixed.values + row * mixed.stride + head * value_dim, mixed.stride);
+                     row += in.tokens;
+                   }
+                   for (std::size_t t = 0; t < tokens; ++t) {
+                     float* const result = mixed.values + t * mixed.stride + head * value_dim;
+                     if (kDelta) RmsNorm(result, weights.state_norm, value_dim, config.norm_epsilon, result);
+                     ActivateMultiply<Silu16>(scratch.state.gate + t * inner + head * value_dim, result, value_dim, result);
+                   }
+                 }
+               });
+}
+
+// residual (or the branch) += the layer's output.
+template <class FormatList, class Spec>
+HWY_INLINE void AddLinearAttention(const Spec& spec, const LayerWeights& weights, std::size_t layer,
+                                   std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                                   ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const StateConfig& state = config.state;
+  const Activations& mixed = scratch.mixed;
+  const PackedMatrix& output = weights.state_output;
+  ProjectState<FormatList>(spec, weights, layer, sequences, tokens, scratch, executor);
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kDelta; })) {
+    if (state.kind == StateKind::kDelta) {
+      RunRecurrence<true>(spec, weights, layer, sequences, tokens, scratch, executor);
+      QuantizeForProduct(KindsFor(output), state.inner_dim, tokens, mixed, executor);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kSpace; })) {
+    if (state.kind == StateKind::kSpace) {
+      RunRecurrence<false>(spec, weights, layer, sequences, tokens, scratch, executor);
+      const std::size_t group_dim = state.inner_dim / state.groups;
+      ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+        for (std::size_t t = begin; t < end; ++t) {
+          for (std::size_t at = 0; at < state.inner_dim; at += group_dim) {
+            float* const group = mixed.values + t * mixed.stride + at;
+            RmsNorm(group, weights.state_norm + at, group_dim, config.norm_epsilon, group);
+          }
+        }
+        QuantizeRows(KindsFor(output), state.inner_dim, begin, end, mixed);
+      });
+    }
+  }
+  Multiply<FormatList>(output.type, output.data, nullptr, config.dim, spec.state_inner_dim(), mixed, tokens,
+                       BranchOutput(spec, scratch), executor);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_
+
 // --- inlay/model/forward-inl.hpp
 
 // The forward pass: tokens in, logits out. Reads top to bottom as the model computes.
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #if defined(INLAY_MODEL_FORWARD_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -8832,32 +13275,104 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// residual[t] = row of the embedding table; rotations[t] = cos and sin of the token's position.
+// 1 + temperature * ln(1 + floor((position + offset) / length)), the factor on a query (see AttentionConfig).
+inline float QueryTemperature(const AttentionConfig& attention, std::size_t position) {
+  const double length = static_cast<double>(attention.temperature_length);
+  const double periods = std::floor((static_cast<double>(position) + static_cast<double>(attention.temperature_offset)) / length);
+  return static_cast<float>(1.0 + static_cast<double>(attention.temperature) * std::log(1.0 + periods));
+}
+
+// The embedding of one token at a position: rows of up to three tables, added, scaled and normalised.  out: [dim]
+template <class FormatList, class Spec>
+HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, TokenId token, std::size_t position,
+                           float* other, float* out) {
+  const ModelConfig& config = spec.config();
+  const auto row = [&](const PackedMatrix& table, std::size_t index, float* to) HWY_ATTR {
+    UnpackRow<FormatList>(table.type, table.data, config.dim, index, to);
+  };
+  row(weights.token_embedding, static_cast<std::size_t>(token), out);
+  if (config.embedding_scale != 1.0f) Scale(config.embedding_scale, config.dim, out);
+  if (config.token_types != 0) {
+    row(weights.token_types, 0, other);
+    AddResidual(other, config.dim, out);
+  }
+  if (config.learned_positions) {
+    row(weights.position_embedding, position, other);
+    AddResidual(other, config.dim, out);
+  }
+  if (config.norm.embedding) {
+    NormalizeRow(spec, out, weights.embedding_norm, weights.embedding_norm_bias, spec.dim(), out);
+  }
+}
+
+// residual[t] = the token's embedding; and what depends on positions alone: rotations and temperatures.
 template <class FormatList, class Spec>
 HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::span<const SequenceInput> sequences,
-                            const Scratch& scratch, ExecutorRef executor) {
+                            const Scratch& scratch, double magnitude, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   std::size_t row = 0;
   for (const SequenceInput& sequence : sequences) {
-    const std::size_t position = sequence.cache->length();
+    const std::size_t start = sequence.cache->length();
     ForTokenRanges(executor, sequence.tokens.size(), [&](std::size_t begin, std::size_t end) HWY_ATTR {
       for (std::size_t t = begin; t < end; ++t) {
-        UnpackRow<FormatList>(weights.token_embedding.type, weights.token_embedding.data, config.dim,
-                  static_cast<std::size_t>(sequence.tokens[t]), scratch.residual + (row + t) * config.dim);
-        RopeTable(scratch.frequencies, config.rope_dim / 2, position + t, scratch.rotations + (row + t) * config.rope_dim);
+        const std::size_t at = row + t, position = start + t;
+        // The row where the first norm will go is free until then.
+        EmbedToken<FormatList>(spec, weights, sequence.tokens[t], position,
+                               scratch.normalized.values + at * scratch.normalized.stride,
+                               scratch.residual + at * config.dim);
+        RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
+                  scratch.rotations.turns + at * config.rope_dim);
+        if (config.rope.local_base != 0.0f) {
+          RopeTable(scratch.local_rotations.frequencies, config.rope_dim / 2, position, 1.0,
+                    scratch.local_rotations.turns + at * config.rope_dim);
+        }
+        if (config.attention.temperature != 0.0f) {
+          scratch.temperatures[at] = QueryTemperature(config.attention, position);
+        }
       }
     });
     row += sequence.tokens.size();
   }
 }
 
-// Logits of the positions that the sequences ask for, in order, into scratch.logits [outputs, vocab].
-template <class FormatList, class Spec>
-HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weights,
-                                     std::span<const SequenceInput> sequences, const Scratch& scratch,
-                                     ExecutorRef executor) {
-  const ModelConfig& config = spec.config();
-  const std::size_t dim = config.dim;
+// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
+template <class FormatList, class KvList, class Spec>
+HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                             ExecutorRef executor) {
+  [[maybe_unused]] const ModelConfig& config = spec.config();
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
+    if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
+      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind > StateKind::kConvolution; })) {
+    if (config.KeepsState(index)) {
+      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank != 0; })) {
+    if (config.latent.rank != 0) {
+      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+      Attend<KvList>(spec, layer, index, sequences, scratch, executor);
+      MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
+      AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+      return;
+    }
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank == 0; })) {
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+  }
+  Attend<KvList>(spec, layer, index, sequences, scratch, executor);
+  AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+}
+
+// The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
+template <class Spec>
+HWY_INLINE std::size_t FinishHidden(const Spec& spec, const ModelWeights& weights,
+                                    std::span<const SequenceInput> sequences, ActivationKinds kinds,
+                                    const Scratch& scratch, ExecutorRef executor) {
+  const std::size_t dim = spec.config().dim;
   // The rows asked for move to the front; a row never moves past one that is still needed.
   std::size_t row = 0, outputs = 0;
   for (const SequenceInput& sequence : sequences) {
@@ -8869,29 +13384,48 @@ HWY_INLINE std::size_t ComputeLogits(const Spec& spec, const ModelWeights& weigh
     row += count;
   }
   if (outputs == 0) return 0;
-  NormalizeRows(scratch.residual, weights.output_norm, config.norm_epsilon, spec.dim(), outputs,
-                KindsFor(weights.output), scratch.normalized, executor);
-  Multiply<FormatList>(weights.output.type, weights.output.data, config.vocab, spec.dim(), scratch.normalized, outputs,
-                       Output{scratch.logits, config.vocab, false}, executor);
+  NormalizeRows(spec, scratch.residual, weights.output_norm, weights.output_norm_bias, outputs, kinds, scratch.normalized,
+                executor);
   return outputs;
 }
 
+// The logits of scratch.normalized's first rows, into scratch.logits [outputs, vocab].
+template <class FormatList, class Spec>
+HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const Scratch& scratch,
+                              ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t vocab = config.vocab;
+  Multiply<FormatList>(weights.output.type, weights.output.data, weights.output_bias, vocab, spec.dim(), scratch.normalized,
+                       outputs, Output{scratch.logits, vocab, false}, executor);
+  if (config.logit_divisor != 1.0f) Scale(1.0f / config.logit_divisor, outputs * vocab, scratch.logits);
+  if (config.logit_softcap != 0.0f) SoftCap(config.logit_softcap, outputs * vocab, scratch.logits);
+}
+
 // One pass over all sequences' new tokens. The arguments have been checked (model.hpp); caches are not advanced.
-// Returns the number of rows in scratch.logits. At most five synchronisations a layer, whatever the number of tokens
-// when there is one, as normalising and quantising one row is cheaper than sharing it.
+// `magnitude` is that of rotated queries and keys. Returns the number of rows of the result. At most five synchronisations a
+// layer that attends to keys and values as they are (nine with latents), whatever the number of tokens when there is one, as normalising and quantising one row is cheaper than sharing it.
 template <class FormatList, class KvList, class Spec>
 HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weights,
                                      std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                     ExecutorRef executor) {
-  EmbedTokens<FormatList>(spec, weights, sequences, scratch, executor);
-  for (std::size_t l = 0; l < spec.config().layers; ++l) {
+                                     double magnitude, PassResult result, ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  EmbedTokens<FormatList>(spec, weights, sequences, scratch, magnitude, executor);
+  for (std::size_t l = 0; l < config.layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
-    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
-    Attend<KvList>(spec, l, sequences, scratch, executor);
-    AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
-    AddFeedForward<FormatList>(spec, layer, tokens, scratch, executor);
+    const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
+      FinishBranch(spec, norm, bias, tokens, scratch, executor);
+    };
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
+    if (config.ffn_dim == 0) continue;
+    AddFeedForward<FormatList>(spec, layer, l, tokens, scratch, executor);
+    finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
   }
-  return ComputeLogits<FormatList>(spec, weights, sequences, scratch, executor);
+  const bool logits = config.logits && result == PassResult::kLogits;
+  const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
+  const std::size_t outputs = FinishHidden(spec, weights, sequences, kinds, scratch, executor);
+  if (logits && outputs != 0) ComputeLogits<FormatList>(spec, weights, outputs, scratch, executor);
+  return outputs;
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -8953,13 +13487,13 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
   if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
-      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(config.head_dim), bytes) ||
+      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(std::max<std::size_t>(config.head_dim, config.value_width())), bytes) ||
       bytes > std::numeric_limits<std::size_t>::max() / 4) {
     return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
   }
   ScratchShape shape;
   shape.tokens = std::min(options.batch, context);
-  shape.outputs = std::min(options.outputs, shape.tokens);
+  shape.outputs = config.logits ? std::min(options.outputs, shape.tokens) : 0;
   shape.context = context;
   shape.threads = options.threads;
   shape.kinds = kinds;
@@ -8969,6 +13503,41 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_MODEL_MEMORY_PLAN_HPP_
+
+// --- inlay/model/outputs.hpp
+
+// What a forward pass hands out: views of the workspace.
+#ifndef INLAY_MODEL_OUTPUTS_HPP_
+#define INLAY_MODEL_OUTPUTS_HPP_
+
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// Logits of some positions: [rows, vocab]. Valid until the workspace is used again.
+struct LogitsView {
+  const float* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t vocab = 0;
+
+  std::span<const float> row(std::size_t index) const { return {data + index * vocab, vocab}; }
+};
+
+// Last hidden states (after the final norm) of some positions: [rows, dim], rows `stride` apart. Valid until the workspace
+// is used again.
+struct HiddenView {
+  const float* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t dim = 0;
+  std::size_t stride = 0;
+
+  std::span<const float> row(std::size_t index) const { return {data + index * stride, dim}; }
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_MODEL_OUTPUTS_HPP_
 
 // --- inlay/model/workspace.hpp
 
@@ -8983,24 +13552,50 @@ INLAY_BEGIN_NAMESPACE
 // Views memory that the caller owns. Made by BasicModel::NewWorkspace.
 class Workspace {
  public:
-  // `rope_factors` is nullptr or [rope_dim / 2]: each frequency is divided by its factor.
+  // `weights` has the factors of rotary frequencies, where there are any.
   static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
-                                  const float* rope_factors) {
+                                  const ModelWeights& weights) {
     Workspace workspace;
     workspace.config_ = config;
     INLAY_ASSIGN_OR_RETURN(workspace.scratch_, Scratch::Create(arena, config, shape));
-    const double scale = config.rope_scaling == RopeScaling::kLinear ? static_cast<double>(config.rope_scale) : 1.0;
-    RopeFrequencies(config.rope_base, scale, rope_factors, config.rope_dim, workspace.scratch_.frequencies);
+    const double scale = static_cast<double>(config.rope_scale);
+    double divisor = 1.0;
+    YarnRamp yarn;
+    const float* factors = nullptr;
+    switch (config.rope_scaling) {
+      case RopeScaling::kNone: break;
+      case RopeScaling::kLinear: divisor = scale; break;
+      case RopeScaling::kFactors: factors = weights.rope_factors; break;
+      case RopeScaling::kYarn:
+        divisor = scale;
+        yarn = {config.rope.original_context, static_cast<double>(config.rope.beta_fast),
+                static_cast<double>(config.rope.beta_slow)};
+        workspace.magnitude_ = YarnMagnitude(scale, static_cast<double>(config.rope.log_multiplier));
+        break;
+      case RopeScaling::kLongRope:
+        factors = shape.context > config.rope.original_context ? weights.long_rope_factors : weights.short_rope_factors;
+        break;
+    }
+    workspace.magnitude_ *= static_cast<double>(config.rope.attention_factor);
+    const Scratch& scratch = workspace.scratch_;
+    RopeFrequencies(static_cast<double>(config.rope_base), divisor, factors, config.rope_dim, yarn,
+                    scratch.rotations.frequencies);
+    if (config.rope.local_base != 0.0f) {
+      RopeFrequencies(static_cast<double>(config.rope.local_base), 1.0, nullptr, config.rope_dim, YarnRamp{},
+                      scratch.local_rotations.frequencies);
+    }
     return workspace;
   }
 
   const ModelConfig& config() const { return config_; }  // of the model that it was made for
   const Scratch& scratch() const { return scratch_; }
   std::size_t batch() const { return scratch_.shape.tokens; }
+  double rope_magnitude() const { return magnitude_; }  // factor on rotated queries and keys
 
  private:
   ModelConfig config_;
   Scratch scratch_;
+  double magnitude_ = 1.0;
 };
 
 INLAY_END_NAMESPACE
@@ -9020,33 +13615,112 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// The mix that files named Q4_K_M hold: Q4_K, and Q6_K for the output matrix and, in about half of the layers, for the
-// values and the down projection, which are most sensitive to rounding.
+namespace detail {
+// About half of the layers, those at both ends and every third between: where mixes spend more bits.
+constexpr bool HasMoreBits(const ModelConfig& config, TensorId id) {
+  const std::uint32_t n = config.layers;
+  return id.layer < n / 8 || id.layer >= 7 * n / 8 || (id.layer - n / 8) % 3 == 2;
+}
+// The matrix that scores are computed with, which is the embedding table where they are tied: Q6_K in all mixes.
+constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
+  return id.role == TensorRole::kOutput || (id.role == TensorRole::kTokenEmbedding && config.tied_embeddings);
+}
+constexpr bool IsDown(TensorRole role) {
+  return role == TensorRole::kDown || role == TensorRole::kExpertDown || role == TensorRole::kSharedDown;
+}
+}  // namespace detail
+
+// The mixes that published files are named after: most matrices in one type, and more bits for the output matrix and for
+// values and down projections, which are most sensitive to rounding.
 struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
-    const std::uint32_t n = config.layers;
-    const bool more_bits = id.layer < n / 8 || id.layer >= 7 * n / 8 || (id.layer - n / 8) % 3 == 2;
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
+    if (sensitive && detail::HasMoreBits(config, id)) return WeightType::kQ6_K;
+    // The 70B models' few value heads are shared by many queries: one size more.
+    return id.role == TensorRole::kValue && config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
+  }
+};
+struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    const bool first = (id.role == TensorRole::kValue && id.layer < 4) ||
+                       (detail::IsDown(id.role) && id.layer < config.layers / 8);
+    const bool shared = id.role == TensorRole::kValue && config.layers == 80;
+    return first || shared ? WeightType::kQ5_K : WeightType::kQ4_K;
+  }
+};
+struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
+    const bool more_bits = detail::IsOutput(config, id) || (sensitive && detail::HasMoreBits(config, id));
+    return more_bits ? WeightType::kQ6_K : WeightType::kQ5_K;
+  }
+};
+struct Q3_K_M : Formats<WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    if (detail::IsDown(id.role)) return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
     switch (id.role) {
-      case TensorRole::kOutput: return WeightType::kQ6_K;
-      case TensorRole::kTokenEmbedding: return config.tied_embeddings ? WeightType::kQ6_K : WeightType::kQ4_K;
-      case TensorRole::kValue:
-        if (more_bits) return WeightType::kQ6_K;
-        // The 70B models' few value heads are shared by many queries: one size more.
-        return config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
-      case TensorRole::kDown: return more_bits ? WeightType::kQ6_K : WeightType::kQ4_K;
-      default: return WeightType::kQ4_K;
+      case TensorRole::kValue: return id.layer < 2 || config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
+      case TensorRole::kAttentionOutput: return WeightType::kQ4_K;
+      default: return WeightType::kQ3_K;
     }
   }
 };
+// What is in files named Q2_K.
+struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K,
+                        WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
+    if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    switch (id.role) {
+      case TensorRole::kValue:
+        if (config.layers == 80) return WeightType::kQ5_K;
+        return config.heads >= 4 * config.kv_heads ? WeightType::kQ4_K : WeightType::kQ3_K;
+      case TensorRole::kAttentionOutput: return WeightType::kQ3_K;
+      default: return detail::IsDown(id.role) ? WeightType::kQ3_K : WeightType::kQ2_K;
+    }
+  }
+};
+// Experts in MXFP4, everything else in Q8_0.
+struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF32> {
+  static constexpr WeightType TypeOf(const ModelConfig&, TensorId id) {
+    const bool expert = id.role == TensorRole::kExpertGate || id.role == TensorRole::kExpertUp ||
+                        id.role == TensorRole::kExpertDown;
+    return expert ? WeightType::kMXFP4 : WeightType::kQ8_0;
+  }
+};
+
+// Matrices that stay as they are: few weights, or rows that are looked up and added instead of multiplied.
+constexpr bool IsKeptByRecipes(TensorRole role) {
+  return role == TensorRole::kRouter || role == TensorRole::kPositionEmbedding || role == TensorRole::kTokenTypes;
+}
 
 // The type of a tensor under a recipe. A plain Formats list is the recipe "every matrix in the first type".
 template <class Recipe>
 constexpr WeightType RecipeType(const ModelConfig& config, TensorId id) {
-  if (IsVector(id.role) || id.role == TensorRole::kRouter) return WeightType::kF32;
+  if (IsVector(id.role) || IsKeptByRecipes(id.role)) return WeightType::kF32;
   if constexpr (requires { Recipe::TypeOf(config, id); }) {
     return Recipe::TypeOf(config, id);
   } else {
     return Recipe::kList[0];
+  }
+}
+
+// The type that a tensor gets whose rows of `cols` values are not whole blocks of `type`: one with smaller blocks and at
+// least as many bits, as llama.cpp's quantiser does, and F16 where blocks of 32 do not fit either.
+constexpr WeightType FittingType(WeightType type, std::size_t cols) {
+  if (cols % Info(type).block_values == 0) return type;
+  switch (type) {
+    case WeightType::kIQ4_XS: return FittingType(WeightType::kIQ4_NL, cols);
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0:
+    case WeightType::kQ2_K:
+    case WeightType::kQ3_K: return FittingType(WeightType::kQ4_0, cols);
+    case WeightType::kQ4_K: return FittingType(WeightType::kQ5_0, cols);
+    case WeightType::kQ5_K: return FittingType(WeightType::kQ5_1, cols);
+    case WeightType::kQ6_K: return FittingType(WeightType::kQ8_0, cols);
+    default: return WeightType::kF16;
   }
 }
 
@@ -9055,8 +13729,8 @@ template <class Recipe>
 constexpr bool RecipeFits(const ModelConfig& config) {
   for (std::size_t i = 0; i < TensorCount(config); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    if (ShapeOf(config, id.role).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
+    if (!HasRole(config, id)) continue;
+    if (ShapeOf(config, id).cols % Info(RecipeType<Recipe>(config, id)).block_values != 0) return false;
   }
   return true;
 }
@@ -9076,48 +13750,10 @@ INLAY_END_NAMESPACE
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
 
 INLAY_BEGIN_NAMESPACE
 
-// Logits of some positions: [rows, vocab]. Valid until the workspace is used again.
-struct LogitsView {
-  const float* data = nullptr;
-  std::size_t rows = 0;
-  std::size_t vocab = 0;
-
-  std::span<const float> row(std::size_t index) const { return {data + index * vocab, vocab}; }
-};
-
 namespace detail {
-
-// The first field in which a file's model differs from the one compiled in. The trained context is no dimension of any
-// tensor and may differ.
-inline Result<void> RequireSameModel(const ModelConfig& compiled, const ModelConfig& file) {
-  const auto same = [](std::string_view field, auto expected, auto found) -> Result<void> {
-    if (expected == found) return {};
-    if constexpr (std::is_integral_v<decltype(expected)>) {
-      return Fail(ErrorCode::kMismatch, field, "the file has ", found, ", this model type is compiled for ", expected);
-    } else {
-      return Fail(ErrorCode::kMismatch, field, "differs from what this model type is compiled for");
-    }
-  };
-  INLAY_CHECK_OK(same("architecture", compiled.architecture, file.architecture));
-  INLAY_CHECK_OK(same("dim", compiled.dim, file.dim));
-  INLAY_CHECK_OK(same("layers", compiled.layers, file.layers));
-  INLAY_CHECK_OK(same("heads", compiled.heads, file.heads));
-  INLAY_CHECK_OK(same("kv_heads", compiled.kv_heads, file.kv_heads));
-  INLAY_CHECK_OK(same("head_dim", compiled.head_dim, file.head_dim));
-  INLAY_CHECK_OK(same("ffn_dim", compiled.ffn_dim, file.ffn_dim));
-  INLAY_CHECK_OK(same("vocab", compiled.vocab, file.vocab));
-  INLAY_CHECK_OK(same("rope_dim", compiled.rope_dim, file.rope_dim));
-  INLAY_CHECK_OK(same("window", compiled.window, file.window));
-  INLAY_CHECK_OK(same("experts", compiled.experts, file.experts));
-  INLAY_CHECK_OK(same("experts_per_token", compiled.experts_per_token, file.experts_per_token));
-  ModelConfig rest = file;
-  rest.context = compiled.context;
-  return same("rope_base, rope_scale, rope_scaling, norm_epsilon or tied_embeddings", compiled, rest);
-}
 
 // Memory for the table of layers: inside a static model, handed over by the caller for a dynamic one.
 template <class Spec>
@@ -9135,9 +13771,20 @@ struct LayerTable<StaticSpec<kConfig>> {
 
 }  // namespace detail
 
+// The forward pass for the CPU that this file is compiled for. dispatch/model.hpp has one that chooses at run time.
+struct StaticForward {
+  template <class FormatList, class KvList, class Spec>
+  static std::size_t Run(const Spec& spec, const ModelWeights& weights, std::span<const SequenceInput> sequences,
+                         std::size_t tokens, const Scratch& scratch, double magnitude, PassResult result,
+                         ExecutorRef executor) {
+    return HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec, weights, sequences, tokens, scratch, magnitude, result,
+                                                          executor);
+  }
+};
+
 // Weights bound to a forward pass. Views the packed buffer; owns nothing on the heap. Const members may be called from
 // several threads at once, each with its own workspace and caches.
-template <class SpecType, class FormatListType, class KvListType = CommonKvTypes>
+template <class SpecType, class FormatListType, class KvListType = CommonKvTypes, class ForwardType = StaticForward>
 class BasicModel {
  public:
   using Spec = SpecType;
@@ -9161,7 +13808,7 @@ class BasicModel {
     INLAY_CHECK_OK(Validate(config));
     BasicModel model(config);
     if constexpr (kIsStatic) {
-      INLAY_CHECK_OK(detail::RequireSameModel(Spec::config(), config));
+      INLAY_CHECK_OK(RequireSameModel(Spec::config(), config));
     } else {
       if (table.size() < config.layers) {
         return Fail(ErrorCode::kInvalidArgument, "table", "needs ", config.layers, " entries, has ", table.size());
@@ -9202,14 +13849,14 @@ class BasicModel {
   }
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
-  Result<KvCache> NewCache(const SessionOptions& options, Arena& arena) const {
+  Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
     INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
     INLAY_CHECK_OK(CheckKvType(options.kv));
-    return KvCache::Create(arena, config(), options.kv, options.ContextFor(config()));
+    return SequenceCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
     INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kKinds));
-    return Workspace::Create(arena, config(), shape, weights_.rope_factors);
+    return Workspace::Create(arena, config(), shape, weights_);
   }
 
   // Runs the new tokens of all sequences, appends them to their caches, and returns the logits asked for, sequence by
@@ -9218,38 +13865,51 @@ class BasicModel {
   // Errors leave every cache as it was: kInvalidArgument (token id, memory of another model), kContextFull, kTooLarge (beyond the workspace),
   // kNonFinite (weights or activations overflowed). No allocation; the only locks are the executor's.
   Result<LogitsView> Forward(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
+    if (!config().logits) {
+      return Fail(ErrorCode::kUnsupported, "logits", "this model gives embeddings only; see Embed");
+    }
+    INLAY_ASSIGN_OR_RETURN(const Counts counts, CheckPass(sequences, workspace));
     const Scratch& scratch = workspace.scratch();
-    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
-      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
-    }
-    std::size_t tokens = 0, outputs = 0;
-    for (std::size_t i = 0; i < sequences.size(); ++i) {
-      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
-      for (const SequenceInput& other : sequences.first(i)) {
-        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
-      }
-      tokens += sequences[i].tokens.size();
-      outputs += OutputCount(sequences[i]);
-    }
-    if (tokens > scratch.shape.tokens) {
-      return Fail(ErrorCode::kTooLarge, "tokens", tokens, " in one pass, the workspace is made for ", scratch.shape.tokens);
-    }
-    if (outputs > scratch.shape.outputs) {
-      return Fail(ErrorCode::kTooLarge, "outputs", outputs, " in one pass, the workspace is made for ",
+    if (counts.outputs > scratch.shape.outputs) {
+      return Fail(ErrorCode::kTooLarge, "outputs", counts.outputs, " in one pass, the workspace is made for ",
                   scratch.shape.outputs);
     }
-    LogitsView logits{scratch.logits, outputs, config().vocab};
-    if (tokens == 0) return logits;
-    HWY_NAMESPACE::ForwardPass<FormatList, KvList>(spec_, weights(), sequences, tokens, scratch, executor);
-    for (std::size_t i = 0; i < outputs * logits.vocab; ++i) {
+    const LogitsView logits{scratch.logits, counts.outputs, config().vocab};
+    if (counts.tokens == 0) return logits;
+    Run(sequences, counts.tokens, workspace, PassResult::kLogits, executor);
+    for (std::size_t i = 0; i < counts.outputs * logits.vocab; ++i) {
       if (!IsFinite(scratch.logits[i])) {
         return Fail(ErrorCode::kNonFinite, "logits", "token ", i % logits.vocab,
                     " has no finite score; the weights hold NaN or infinity, or overflow");
       }
     }
-    for (const SequenceInput& sequence : sequences) sequence.cache->Advance(sequence.tokens.size());
+    Advance(sequences);
     return logits;
   }
+
+  // The same up to the final norm: the hidden states of the positions asked for (of any number of them), which are what
+  // embeddings are made of (model/embedding.hpp).
+  Result<HiddenView> Embed(std::span<const SequenceInput> sequences, Workspace& workspace, ExecutorRef executor) const {
+    INLAY_ASSIGN_OR_RETURN(const Counts counts, CheckPass(sequences, workspace));
+    const Activations& states = workspace.scratch().normalized;
+    const HiddenView hidden{states.values, counts.outputs, config().dim, states.stride};
+    if (counts.tokens == 0) return hidden;
+    Run(sequences, counts.tokens, workspace, PassResult::kHidden, executor);
+    for (std::size_t row = 0; row < hidden.rows; ++row) {
+      for (const float value : hidden.row(row)) {
+        if (!IsFinite(value)) {
+          return Fail(ErrorCode::kNonFinite, "hidden state", "of output ", row,
+                      " is not finite; the weights hold NaN or infinity, or overflow");
+        }
+      }
+    }
+    Advance(sequences);
+    return hidden;
+  }
+
+  // Which code runs the pass, for models that choose.
+  ForwardType& forward() { return forward_; }
+  const ForwardType& forward() const { return forward_; }
 
   // Pointers to every tensor.
   ModelWeights weights() const {
@@ -9282,11 +13942,49 @@ class BasicModel {
     INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
-    INLAY_CHECK_OK(KvCache::Create(cache_bytes, config, options.kv, shape.context));
+    INLAY_CHECK_OK(SequenceCache::Create(cache_bytes, config, options.kv, shape.context));
     INLAY_CHECK_OK(Scratch::Create(scratch_bytes, config, shape));
     plan.kv_cache = cache_bytes.used();
     plan.scratch = scratch_bytes.used();
     return plan;
+  }
+
+  struct Counts {
+    std::size_t tokens = 0;
+    std::size_t outputs = 0;
+  };
+
+  Result<Counts> CheckPass(std::span<const SequenceInput> sequences, const Workspace& workspace) const {
+    const Scratch& scratch = workspace.scratch();
+    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+      return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
+    }
+    Counts counts;
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      INLAY_CHECK_OK(CheckSequence(sequences[i], scratch));
+      for (const SequenceInput& other : sequences.first(i)) {
+        if (other.cache == sequences[i].cache) return Fail(ErrorCode::kInvalidArgument, "cache", "is that of two sequences");
+      }
+      counts.tokens += sequences[i].tokens.size();
+      counts.outputs += OutputCount(sequences[i]);
+    }
+    if (counts.tokens > scratch.shape.tokens) {
+      return Fail(ErrorCode::kTooLarge, "tokens", counts.tokens, " in one pass, the workspace is made for ",
+                  scratch.shape.tokens);
+    }
+    return counts;
+  }
+
+  void Run(std::span<const SequenceInput> sequences, std::size_t tokens, const Workspace& workspace,
+           PassResult result, ExecutorRef executor) const {
+    forward_.template Run<FormatList, KvList>(spec_, weights(), sequences, tokens, workspace.scratch(),
+                                              workspace.rope_magnitude(), result, executor);
+  }
+
+  static void Advance(std::span<const SequenceInput> sequences) {
+    for (const SequenceInput& sequence : sequences) {
+      if (!sequence.tokens.empty()) sequence.cache->Advance(sequence.tokens.size());
+    }
   }
 
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
@@ -9301,6 +13999,15 @@ class BasicModel {
       return Fail(ErrorCode::kContextFull, "tokens", sequence.tokens.size(), " new tokens, ", sequence.cache->remaining(),
                   " of ", sequence.cache->context(), " positions left");
     }
+    const std::size_t end = sequence.cache->length() + sequence.tokens.size();
+    if (config().learned_positions && end > config().context) {
+      return Fail(ErrorCode::kContextFull, "tokens", "end at position ", end, ", the model has a table of ",
+                  config().context, " positions");
+    }
+    if (!config().attention.causal && sequence.cache->length() != 0 && !sequence.tokens.empty()) {
+      return Fail(ErrorCode::kInvalidArgument, "cache", "is not empty: this model reads a whole sequence in one pass, as "
+                  "every token sees all of them; Truncate(0) begins another");
+    }
     for (const TokenId token : sequence.tokens) {
       if (token < 0 || static_cast<std::uint32_t>(token) >= config().vocab) {
         return Fail(ErrorCode::kInvalidArgument, "token id", token, " is not in a vocabulary of ", config().vocab);
@@ -9310,6 +14017,7 @@ class BasicModel {
   }
 
   [[no_unique_address]] Spec spec_;
+  [[no_unique_address]] ForwardType forward_;
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
   std::size_t weights_bytes_ = 0;
@@ -9375,6 +14083,7 @@ class Session {
   // depend on the pieces. On any error, also kCancelled, the session is as it was before the call, but without logits.
   Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor, PrefillProgress progress) {
     const std::size_t start = length();
+    cache_.Save();
     logits_ = {};
     if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
     if (tokens.size() > remaining()) {
@@ -9404,17 +14113,19 @@ class Session {
   // Logits of the next token, [vocab]; empty before the first Append and after an error. Valid until the next call.
   std::span<const float> logits() const { return logits_.rows == 0 ? std::span<const float>() : logits_.row(0); }
 
-  // Forgets everything from position `length` on. The logits are gone: Append at least one token to have them again.
-  void Truncate(std::size_t length) {
-    cache_.Truncate(length);
+  // Forgets everything from position `length` on, and returns how many tokens are left: for a model with recurrent states
+  // those before the last Append or none (see SequenceCache), else `length`. The logits are gone: Append at least one token
+  // to have them again.
+  std::size_t Truncate(std::size_t length) {
     logits_ = {};
+    return cache_.Truncate(length);
   }
 
  private:
   explicit Session(const ModelType& model) : model_(&model) {}
 
   const ModelType* model_;
-  KvCache cache_;
+  SequenceCache cache_;
   Workspace workspace_;
   LogitsView logits_;
 };
@@ -9423,38 +14134,977 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_GENERATE_SESSION_HPP_
 
-// --- inlay/text/token_writer.hpp
+// --- inlay/text/algorithm.hpp
 
-// Where tokenisers put their tokens. Apart because every algorithm writes through it.
-#ifndef INLAY_TEXT_TOKEN_WRITER_HPP_
-#define INLAY_TEXT_TOKEN_WRITER_HPP_
+// What an algorithm of tokenisation looks like to Tokenizer. An algorithm is a class A with
+//
+//   static constexpr TokenizerModel kModel;
+//   static bool Reads(std::string_view model);                         // is this value of tokenizer.ggml.model its?
+//   static Result<TokenizerDefaults> Defaults(const GgufFile&);        // what holds where the file says nothing
+//   static Result<std::size_t> ArenaBytesFor(const GgufFile&);         // for its tables, besides the vocabulary
+//   static Result<A> Create(const GgufFile&, const Vocabulary&, Arena&);
+//   std::size_t ScratchBytes(std::size_t text_bytes) const;            // with which Encode never fails
+//   std::size_t MaxTokens(std::size_t text_bytes) const;               // for a text without special tokens
+//   Result<void> Encode(const Vocabulary&, const EncodeTask&) const;   // appends the tokens of a text
+//
+// immutable and trivially destructible once it is made.
+#ifndef INLAY_TEXT_ALGORITHM_HPP_
+#define INLAY_TEXT_ALGORITHM_HPP_
 
-#include <cstddef>
-#include <span>
+#include <cstdint>
 
 INLAY_BEGIN_NAMESPACE
 
-// Fills memory of the caller and, when that is full, goes on counting: so an error can say how much room was needed.
-class TokenWriter {
- public:
-  explicit TokenWriter(std::span<TokenId> out) : out_(out) {}
+// How a vocabulary cuts text into tokens.
+enum class TokenizerModel : std::uint8_t {
+  kSentencePieceBpe,
+  kBytePairEncoding,
+  kWordPiece,
+  kUnigram,
+};
 
-  void Push(TokenId token) {
-    if (count_ < out_.size()) out_[count_] = token;
-    ++count_;
-  }
-  // Tokens pushed, those for which there was no room included.
-  std::size_t count() const { return count_; }
-  bool overflowed() const { return count_ > out_.size(); }
+// How pieces spell text.
+enum class PieceSpelling : std::uint8_t {
+  kSpaceMarks,   // as it is, but a space is U+2581
+  kMappedBytes,  // each byte is a printable character, see byte_mapping.hpp
+};
 
- private:
-  std::span<TokenId> out_;
-  std::size_t count_ = 0;
+// What an algorithm, and the name of the pre-tokeniser, take for granted unless the file says otherwise.
+struct TokenizerDefaults {
+  PieceSpelling spelling = PieceSpelling::kSpaceMarks;
+  bool needs_scores = false;
+  // Ids count only where the token there is a special one.
+  TokenId bos = kNoToken;
+  TokenId eos = kNoToken;
+  TokenId unknown = kNoToken;
+  TokenId separator = kNoToken;
+  TokenId padding = kNoToken;
+  TokenId mask = kNoToken;
+  bool add_bos = false;
+  bool always_add_bos = false;  // whatever the file says
+  bool add_eos = false;
+  bool add_separator = false;
+  bool ends_with_separator = false;  // the separator stands where others have the end of sequence
+  bool add_space_prefix = false;
+  bool cleans_spaces = false;
 };
 
 INLAY_END_NAMESPACE
 
-#endif  // INLAY_TEXT_TOKEN_WRITER_HPP_
+#endif  // INLAY_TEXT_ALGORITHM_HPP_
+
+// --- inlay/text/byte_mapping.hpp
+
+// GPT-2's spelling of bytes: each of the 256 is a printable character, so that pieces of any bytes are text. Source:
+// bytes_to_unicode in the code published with Radford et al., "Language models are unsupervised multitask learners".
+#ifndef INLAY_TEXT_BYTE_MAPPING_HPP_
+#define INLAY_TEXT_BYTE_MAPPING_HPP_
+
+#include <cstdint>
+
+INLAY_BEGIN_NAMESPACE
+
+// Printable Latin-1 characters stand for themselves; the other 68 bytes, in order, are U+0100 and on.
+constexpr char32_t CharacterOfByte(std::uint8_t byte) {
+  if (byte <= 0x20) return 0x100u + byte;
+  if (byte < 0x7F) return byte;
+  if (byte <= 0xA0) return 0x121u + (byte - 0x7Fu);
+  return byte == 0xAD ? 0x143u : byte;
+}
+
+// -1 for a character that stands for no byte.
+constexpr int ByteOfCharacter(char32_t character) {
+  if (character > 0x20 && character < 0x7F) return static_cast<int>(character);
+  if (character > 0xA0 && character < 0x100) return character == 0xAD ? -1 : static_cast<int>(character);
+  if (character >= 0x100 && character <= 0x120) return static_cast<int>(character - 0x100);
+  if (character >= 0x121 && character <= 0x142) return static_cast<int>(character - 0x121 + 0x7F);
+  return character == 0x143 ? 0xAD : -1;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_BYTE_MAPPING_HPP_
+
+// --- inlay/text/hash.hpp
+
+// The hash of a stretch of text. Only this process sees the values, so byte order does not matter.
+#ifndef INLAY_TEXT_HASH_HPP_
+#define INLAY_TEXT_HASH_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+inline constexpr std::uint64_t kHashFactor = 0xD6E8FEB86659FD93ULL;
+
+constexpr std::uint64_t FoldHash(std::uint64_t value) {
+  value *= kHashFactor;
+  return value ^ (value >> 32);
+}
+
+template <class Word>
+Word LoadWord(const char* from) {
+  Word word = 0;
+  std::memcpy(&word, from, sizeof(word));
+  return word;
+}
+
+// Multiply and fold, eight bytes at a time, the last ones overlapping. `text` is not empty.
+inline std::uint32_t HashText(std::string_view text) {
+  const char* bytes = text.data();
+  const std::size_t size = text.size();
+  std::uint64_t hash = size * kHashFactor;
+  if (size >= 8) {
+    for (std::size_t at = 0; at + 8 < size; at += 8) hash = FoldHash(hash ^ LoadWord<std::uint64_t>(bytes + at));
+    hash ^= LoadWord<std::uint64_t>(bytes + size - 8);
+  } else if (size >= 4) {
+    hash ^= std::uint64_t{LoadWord<std::uint32_t>(bytes)} << 32 | LoadWord<std::uint32_t>(bytes + size - 4);
+  } else {
+    const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<std::uint8_t>(bytes[i])}; };
+    hash ^= byte(0) << 16 | byte(size / 2) << 8 | byte(size - 1);
+  }
+  return static_cast<std::uint32_t>((FoldHash(hash) * kHashFactor) >> 32);
+}
+
+// A place in a table of `size` slots, which need not be a power of two.
+constexpr std::size_t SlotOf(std::uint32_t hash, std::size_t size) {
+  return static_cast<std::size_t>(std::uint64_t{hash} * size >> 32);
+}
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_HASH_HPP_
+
+// --- inlay/text/pair_merging.hpp
+
+// The engine of byte-pair encodings: of all neighbours that can become one the best pair is joined first, until no pair
+// is left. Which pairs can, and which is best, is the algorithm's own.
+#ifndef INLAY_TEXT_PAIR_MERGING_HPP_
+#define INLAY_TEXT_PAIR_MERGING_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+// A stretch of a word that is one token so far.
+struct MergeSymbol {
+  std::uint32_t start;
+  TokenId id;  // kNoToken: not known yet, or none
+  std::int32_t previous;
+  std::int32_t next;  // kNone: the last; kMerged: no longer there
+
+  static constexpr std::int32_t kNone = -1;
+  static constexpr std::int32_t kMerged = -2;
+};
+
+// What two neighbours become. The greater `order` comes first; of equals, the pair further left.
+struct Joined {
+  TokenId id = kNoToken;  // kNoToken: they do not join
+  std::uint32_t order = 0;
+};
+
+// `Joiner` says with Join(left, right, end) what the symbols `left` and `right`, which ends at byte `end`, become.
+// Time O(n log n) in the symbols, constant stack, memory from the caller.
+template <class Joiner>
+class PairMerger {
+ public:
+  // A queue starts with fewer pairs than there are symbols, and each of fewer merges takes one pair out and puts two in.
+  static constexpr std::size_t kBytesPerSymbol = sizeof(MergeSymbol) + 4 * sizeof(std::uint64_t);
+  // More symbols than this are refused by Create.
+  static constexpr std::size_t kMaxSymbols = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max());
+
+  static constexpr std::size_t MemoryBytes(std::size_t symbols) { return symbols * kBytesPerSymbol + alignof(Pair); }
+
+  // In `memory` of at least MemoryBytes(symbols).
+  PairMerger(const Joiner& joiner, std::span<std::byte> memory, std::size_t symbols) : joiner_(joiner) {
+    void* start = memory.data();
+    std::size_t room = memory.size();
+    std::byte* next = static_cast<std::byte*>(std::align(alignof(Pair), symbols * kBytesPerSymbol, start, room));
+    pairs_ = {reinterpret_cast<Pair*>(next), 2 * symbols};
+    symbols_ = {reinterpret_cast<MergeSymbol*>(next + pairs_.size_bytes()), symbols};
+  }
+
+  // The symbols in order, then Merge, then the outcome.
+  void Add(std::uint32_t start, TokenId id) {
+    symbols_[static_cast<std::size_t>(count_)] = {start, id, count_ - 1, count_ + 1};
+    ++count_;
+  }
+
+  // `end`: of the text, which is not empty.
+  void Merge(std::uint32_t end) {
+    end_ = end;
+    symbols_[static_cast<std::size_t>(count_ - 1)].next = MergeSymbol::kNone;
+    for (std::int32_t left = 0; left + 1 < count_; ++left) {
+      if (MakePair(left)) ++pair_count_;
+    }
+    std::make_heap(pairs_.begin(), PairsEnd(), Worse());
+    while (pair_count_ != 0) {
+      std::pop_heap(pairs_.begin(), PairsEnd(), Worse());
+      const Pair pair = pairs_[--pair_count_];
+      MergeSymbol& left = At(pair.left());
+      // Stale when either has changed since: then the sizes do not add up.
+      if (left.next < 0 || End(left.next) - left.start != pair.size) continue;
+      MergeSymbol& right = At(left.next);
+      left.id = pair.id;
+      left.next = right.next;
+      right.next = MergeSymbol::kMerged;
+      if (left.next != MergeSymbol::kNone) At(left.next).previous = pair.left();
+      if (left.previous != MergeSymbol::kNone) Push(left.previous);
+      Push(pair.left());
+    }
+  }
+
+  // Calls f(start, end, id) for each symbol that is left.
+  template <class Function>
+  auto ForEach(Function f) const -> decltype(f(0u, 0u, kNoToken)) {
+    for (std::int32_t i = 0; i != MergeSymbol::kNone; i = At(i).next) {
+      if (auto done = f(At(i).start, End(i), At(i).id); !done) return done;
+    }
+    return {};
+  }
+
+ private:
+  struct Pair {
+    std::uint64_t rank;  // the best first: the order above, below it the place, turned round
+    std::uint32_t size;
+    TokenId id;
+
+    std::int32_t left() const { return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank)); }
+  };
+  static_assert(2 * sizeof(Pair) == 4 * sizeof(std::uint64_t));
+  // A type, because a function's address is not inlined, and the queue's comparisons are most of the work.
+  struct Worse {
+    bool operator()(const Pair& a, const Pair& b) const { return a.rank < b.rank; }
+  };
+
+  // Writes the pair of `left` and its neighbour behind the queue; false when they do not join.
+  bool MakePair(std::int32_t left) {
+    const MergeSymbol& symbol = At(left);
+    const std::uint32_t end = End(symbol.next);
+    const Joined joined = joiner_.Join(symbol, At(symbol.next), end);
+    if (joined.id == kNoToken) return false;
+    pairs_[pair_count_] = {std::uint64_t{joined.order} << 32 | ~static_cast<std::uint32_t>(left), end - symbol.start,
+                           joined.id};
+    return true;
+  }
+  void Push(std::int32_t left) {
+    if (At(left).next == MergeSymbol::kNone || !MakePair(left)) return;
+    ++pair_count_;
+    std::push_heap(pairs_.begin(), PairsEnd(), Worse());
+  }
+
+  MergeSymbol& At(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
+  const MergeSymbol& At(std::int32_t i) const { return symbols_[static_cast<std::size_t>(i)]; }
+  std::uint32_t End(std::int32_t i) const {
+    const std::int32_t next = At(i).next;
+    return next == MergeSymbol::kNone ? end_ : At(next).start;
+  }
+  typename std::span<Pair>::iterator PairsEnd() const {
+    return pairs_.begin() + static_cast<std::ptrdiff_t>(pair_count_);
+  }
+
+  Joiner joiner_;
+  std::span<MergeSymbol> symbols_;
+  std::span<Pair> pairs_;  // a heap of pair_count_, the best in front
+  std::size_t pair_count_ = 0;
+  std::int32_t count_ = 0;
+  std::uint32_t end_ = 0;
+};
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_PAIR_MERGING_HPP_
+
+// --- inlay/text/unicode_tables.hpp
+
+// What kind of character each code point is.
+// Unicode 15.1.0. Generated by tools/unicode_tables.py: do not edit.
+#ifndef INLAY_TEXT_UNICODE_TABLES_HPP_
+#define INLAY_TEXT_UNICODE_TABLES_HPP_
+
+#include <cstdint>
+
+// clang-format off
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+inline constexpr std::uint32_t kClassTableEnd = 0x32400;
+inline constexpr std::uint32_t kClassBlockBits = 7;
+
+// The block of each stretch of code points.
+inline constexpr std::uint8_t kClassBlockOf[1608] = {
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+  32, 33, 34, 34, 35, 36, 37, 38, 39, 34, 34, 34, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56,
+  57, 58, 59, 60, 61, 62, 63, 64, 64, 65, 64, 66, 67, 64, 64, 64, 64, 68, 69, 64, 64, 64, 70, 64, 64, 71, 72, 73, 74,
+  75, 76, 77, 78, 64, 79, 80, 81, 82, 83, 84, 85, 64, 64, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 86, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 87, 34,
+  34, 34, 34, 34, 34, 34, 34, 88, 34, 34, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 101, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 34, 34, 103, 104, 105, 106, 34, 34, 107,
+  108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 34, 34, 125, 126, 127, 128, 129,
+  130, 131, 132, 133, 134, 135, 136, 137, 117, 138, 139, 140, 141, 142, 143, 144, 145, 146, 147, 148, 117, 149, 150,
+  117, 151, 152, 153, 154, 117, 155, 156, 157, 158, 159, 160, 161, 117, 162, 163, 164, 165, 117, 166, 167, 168, 34, 34,
+  34, 34, 34, 34, 34, 169, 170, 34, 171, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 172, 34, 34, 34, 34, 34, 34, 34, 34, 173, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 34, 34, 34, 34,
+  174, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 34, 34,
+  34, 34, 175, 176, 177, 178, 117, 117, 117, 117, 179, 180, 181, 182, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 183, 34, 34, 34, 34, 34, 34, 34, 34, 34, 184, 185, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 186, 34, 34, 187, 34, 34, 188, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 189, 190, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 191, 192, 64, 193, 194, 195, 196, 197, 198, 117, 199, 200, 201, 202, 203, 204, 205,
+  206, 64, 64, 64, 64, 207, 208, 117, 117, 117, 117, 117, 117, 117, 117, 209, 117, 210, 211, 212, 117, 117, 213, 117,
+  117, 117, 214, 117, 117, 117, 117, 117, 215, 34, 216, 217, 117, 117, 117, 117, 117, 218, 219, 220, 117, 221, 222, 117,
+  117, 223, 224, 225, 226, 227, 117, 64, 64, 64, 64, 64, 64, 64, 228, 229, 230, 231, 232, 64, 64, 233, 234, 64, 235,
+  117, 117, 117, 117, 117, 117, 117, 117, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 236, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 237,
+  34, 238, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 239, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 240, 34, 34, 34, 34, 241, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 117, 34, 34, 34, 34, 242, 117, 117, 117, 117, 117,
+  117, 117, 117, 117, 117, 117, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 243, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 244,
+};
+
+// The blocks: two code points in a byte, the first in the low half.
+inline constexpr std::uint8_t kClassBlocks[15680] = {
+  17, 17, 17, 17, 193, 204, 204, 17, 17, 17, 17, 17, 17, 17, 17, 17, 172, 170, 171, 170, 170, 186, 170, 170, 136, 136,
+  136, 136, 136, 170, 187, 171, 42, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 162, 170, 171, 59, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 163, 171, 27, 17, 17, 193, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 172,
+  187, 187, 171, 187, 166, 27, 187, 187, 153, 59, 170, 155, 166, 153, 169, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  178, 34, 34, 34, 50, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 51, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 35, 35, 35, 35, 35, 35, 35, 35, 51,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 34, 35, 35, 51, 35, 50,
+  50, 34, 35, 34, 51, 34, 34, 35, 50, 34, 50, 51, 34, 35, 50, 50, 50, 34, 35, 51, 50, 34, 35, 34, 35, 35, 50, 99, 50,
+  51, 102, 102, 66, 35, 52, 66, 35, 35, 35, 35, 35, 35, 35, 35, 51, 50, 50, 50, 50, 50, 50, 50, 50, 50, 35, 52, 50, 34,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 51, 51, 51, 34, 35, 50, 35, 35, 34, 50, 50, 50, 50, 50, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 54, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 85, 85, 85, 85, 85, 85, 85, 85, 85, 187, 187, 85, 85, 85, 85, 85, 85, 187, 187, 187, 187, 187,
+  187, 187, 85, 85, 181, 187, 187, 187, 181, 181, 187, 187, 187, 187, 187, 187, 187, 187, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 50, 50, 181, 50, 0, 53, 51, 42, 0, 0, 187, 162, 34, 2, 2, 34, 35, 34, 34, 34, 34, 34, 34, 34, 34,
+  32, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 35, 51, 34, 50, 51, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 51, 51, 50, 43, 35, 50, 35, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 123, 119, 119,
+  119, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 34,
+  35, 35, 35, 35, 35, 35, 51, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 32, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 2, 80, 170, 170, 170, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 163, 10, 176, 187, 112, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 122, 122, 167, 119, 122, 0, 0, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 96, 102, 166, 10, 0, 0, 0, 0, 0, 17, 17, 17, 187, 171, 186,
+  170, 187, 119, 119, 119, 119, 119, 167, 161, 170, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 101, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 136, 136, 136, 136,
+  136, 170, 170, 102, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 106, 119, 119, 119, 23, 123, 119, 119, 87, 117, 183, 119, 119, 102, 136, 136,
+  136, 136, 136, 102, 182, 107, 170, 170, 170, 170, 170, 170, 170, 16, 118, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 7, 96, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119,
+  103, 0, 0, 0, 0, 0, 0, 0, 136, 136, 136, 136, 136, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 118, 119, 119, 119, 119, 85, 171, 170, 5, 112, 187, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 119, 119, 117, 119, 119, 119, 119, 117, 119, 117, 119, 119, 0, 170, 170, 170, 170, 170, 170, 170, 10, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 0, 10, 102, 102, 102, 102, 102, 6, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 107, 102, 102, 6, 17, 0, 0, 0, 119, 119, 119, 119, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 86, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 113, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 119, 103, 119, 119, 119, 119, 119, 119, 119, 119, 119, 118, 119, 119, 119, 102, 102, 102, 102, 102,
+  119, 170, 136, 136, 136, 136, 136, 90, 102, 102, 102, 102, 102, 102, 102, 118, 119, 96, 102, 102, 102, 6, 96, 6, 96,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 6, 6, 0, 102, 102, 0, 103, 119, 119, 119, 7, 112,
+  7, 112, 119, 6, 0, 0, 0, 112, 0, 0, 102, 96, 102, 119, 0, 136, 136, 136, 136, 136, 102, 187, 153, 153, 153, 187, 166,
+  7, 112, 119, 96, 102, 102, 6, 0, 96, 6, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 6,
+  102, 96, 6, 102, 0, 7, 119, 119, 7, 0, 112, 7, 112, 119, 0, 112, 0, 0, 0, 96, 102, 6, 6, 0, 0, 0, 136, 136, 136, 136,
+  136, 119, 102, 118, 10, 0, 0, 0, 0, 112, 119, 96, 102, 102, 102, 102, 96, 102, 96, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 6, 102, 102, 102, 6, 102, 96, 102, 102, 0, 103, 119, 119, 119, 119, 112, 119, 112, 119, 0, 6, 0, 0, 0,
+  0, 0, 0, 0, 102, 119, 0, 136, 136, 136, 136, 136, 186, 0, 0, 0, 96, 119, 119, 119, 112, 119, 96, 102, 102, 102, 6, 96,
+  6, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 6, 102, 96, 102, 102, 0, 103, 119, 119,
+  119, 7, 112, 7, 112, 119, 0, 0, 0, 112, 119, 0, 0, 102, 96, 102, 119, 0, 136, 136, 136, 136, 136, 107, 153, 153, 153,
+  0, 0, 0, 0, 0, 103, 96, 102, 102, 6, 0, 102, 6, 102, 102, 0, 96, 6, 6, 102, 0, 96, 6, 0, 102, 6, 0, 102, 102, 102,
+  102, 102, 102, 0, 0, 119, 119, 7, 0, 119, 7, 119, 119, 0, 6, 0, 0, 112, 0, 0, 0, 0, 0, 0, 0, 136, 136, 136, 136, 136,
+  153, 185, 187, 187, 187, 11, 0, 0, 119, 119, 103, 102, 102, 102, 6, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102, 0, 103, 119, 119, 119, 7, 119, 7, 119, 119, 0, 0, 0, 112, 7,
+  102, 6, 96, 0, 102, 119, 0, 136, 136, 136, 136, 136, 0, 0, 0, 160, 153, 153, 153, 185, 118, 119, 106, 102, 102, 102,
+  6, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 102, 102, 96, 102, 102, 0, 103,
+  119, 119, 119, 7, 119, 7, 119, 119, 0, 0, 0, 112, 7, 0, 0, 96, 6, 102, 119, 0, 136, 136, 136, 136, 136, 96, 118, 0, 0,
+  0, 0, 0, 0, 119, 119, 102, 102, 102, 102, 6, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 118, 103, 119, 119, 119, 7, 119, 7, 119, 119, 182, 0, 0, 102, 118, 153, 153, 153,
+  105, 102, 119, 0, 136, 136, 136, 136, 136, 153, 153, 153, 153, 185, 102, 102, 102, 112, 119, 96, 102, 102, 102, 102,
+  102, 102, 102, 102, 6, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 96, 102, 102, 102, 102, 96, 0,
+  102, 102, 102, 6, 0, 7, 0, 112, 119, 119, 7, 7, 119, 119, 119, 119, 0, 0, 0, 136, 136, 136, 136, 136, 0, 119, 10, 0,
+  0, 0, 0, 0, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 118, 102, 119, 119, 119, 7, 0, 176, 102, 102, 102, 117, 119, 119, 119, 167, 136, 136, 136, 136, 136,
+  170, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 96, 6, 6, 102, 102, 6, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 96, 96, 102, 102, 102, 102, 118, 102, 119, 119, 119, 119, 103, 0, 102, 102, 6, 5, 119, 119,
+  119, 7, 136, 136, 136, 136, 136, 0, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 182, 187, 170, 170, 170,
+  170, 170, 170, 170, 186, 186, 187, 119, 187, 187, 187, 136, 136, 136, 136, 136, 153, 153, 153, 153, 153, 123, 123,
+  123, 170, 170, 119, 102, 102, 102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 6, 0, 112, 119, 119, 119, 119, 119, 119, 119, 119, 119, 167, 119, 102, 102, 118, 119, 119, 119, 119, 119,
+  112, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 7, 187, 187, 187, 187, 183,
+  187, 187, 11, 187, 170, 170, 186, 187, 171, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 103, 136, 136, 136, 136, 136, 170, 170, 170, 102, 102, 102, 119, 119, 102, 102, 119, 103,
+  119, 103, 118, 119, 119, 119, 102, 118, 119, 103, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 118,
+  136, 136, 136, 136, 136, 119, 119, 187, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  32, 0, 0, 32, 0, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 163, 53, 51, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 0, 102, 102, 102, 6, 6, 102, 102, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 0, 102, 102, 102, 6, 6, 102, 102, 0, 102, 102, 102,
+  102, 102, 102, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 112,
+  119, 170, 170, 170, 170, 154, 153, 153, 153, 153, 153, 153, 153, 153, 153, 9, 0, 102, 102, 102, 102, 102, 102, 102,
+  102, 187, 187, 187, 187, 187, 0, 0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 0, 51, 51, 51, 0, 106,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 182, 106, 102, 102, 102, 102, 102, 102, 102, 102, 108, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 166, 10, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 166, 170, 153, 105, 102,
+  102, 102, 6, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 0, 0, 0, 0, 96, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 119, 167, 10, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 0, 0, 0, 0, 0, 0, 102,
+  102, 102, 102, 102, 102, 6, 102, 6, 119, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 170, 90, 170, 186, 118, 0, 136, 136, 136, 136, 136, 0, 0, 0, 153, 153, 153, 153,
+  153, 0, 0, 0, 170, 170, 170, 170, 170, 122, 119, 113, 136, 136, 136, 136, 136, 0, 0, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 86, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 102, 102, 118, 103, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 6, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 119,
+  119, 119, 119, 119, 119, 0, 0, 119, 119, 119, 119, 119, 119, 0, 0, 11, 0, 170, 136, 136, 136, 136, 136, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 102, 102, 6, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 136, 136, 136, 136, 136, 9, 0, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119,
+  119, 0, 170, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 7, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 7, 112, 136, 136, 136, 136, 136, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 170, 170, 170, 90, 170, 170, 170, 0,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 119, 119, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 103, 102, 102, 102, 6, 0, 136,
+  136, 136, 136, 136, 170, 170, 170, 186, 187, 187, 187, 187, 123, 119, 119, 119, 119, 187, 187, 187, 187, 171, 10, 119,
+  103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 102,
+  136, 136, 136, 136, 136, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 0, 0, 0, 0, 170, 170, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 0, 160, 170, 170,
+  136, 136, 136, 136, 136, 0, 96, 102, 136, 136, 136, 136, 136, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 85, 85, 85, 170, 51, 51, 51, 51, 3, 0, 0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 2, 32, 34, 170, 170, 170, 170, 0, 0, 0, 0, 119, 167, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 103, 102, 118, 102, 102, 102, 103, 118, 119, 6, 0, 0, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85,
+  85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 53, 51, 51, 51, 51, 51, 51, 53, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 83, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 51, 51, 51, 51,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 51, 51, 51, 51, 34, 34, 34, 34, 51,
+  51, 51, 0, 34, 34, 34, 0, 51, 51, 51, 51, 34, 34, 34, 34, 51, 51, 51, 51, 34, 34, 34, 34, 51, 51, 51, 0, 34, 34, 34,
+  0, 51, 51, 51, 51, 32, 32, 32, 32, 51, 51, 51, 51, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 0, 51, 51, 51, 51, 68,
+  68, 68, 68, 51, 51, 51, 51, 68, 68, 68, 68, 51, 51, 51, 51, 68, 68, 68, 68, 51, 51, 3, 51, 34, 34, 180, 179, 187, 51,
+  3, 51, 34, 34, 180, 187, 51, 51, 0, 51, 34, 34, 176, 187, 51, 51, 51, 51, 34, 34, 178, 187, 0, 51, 3, 51, 34, 34, 180,
+  11, 204, 204, 204, 204, 204, 28, 17, 17, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 204, 17, 17, 193,
+  170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 171, 170, 170, 170, 170, 170, 170, 171, 170, 170, 170, 170, 170,
+  202, 17, 17, 1, 17, 17, 17, 17, 17, 89, 0, 153, 153, 153, 187, 171, 90, 153, 153, 153, 153, 153, 187, 171, 10, 85, 85,
+  85, 85, 85, 85, 5, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 0, 0, 0, 0,
+  0, 0, 0, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 7, 0, 0, 0, 0, 0, 0, 0, 187,
+  178, 187, 43, 187, 35, 34, 51, 34, 50, 43, 187, 43, 34, 34, 187, 187, 187, 178, 178, 178, 34, 34, 59, 34, 34, 99, 102,
+  54, 187, 51, 34, 187, 187, 43, 51, 51, 187, 187, 179, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 41, 147, 153, 153, 187, 0, 0, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 170, 170, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 171, 186, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187,
+  187, 187, 187, 187, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 170, 170, 170, 170, 170, 170, 170, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 171, 186, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 170, 170,
+  170, 170, 170, 187, 187, 187, 187, 187, 187, 187, 187, 187, 171, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170,
+  186, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 170, 170, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 170, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 176, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 50, 34, 50, 35, 35, 35, 35, 34, 50, 50, 35, 51, 51, 51, 85, 34, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 179, 187, 187, 43, 35, 115, 119, 50,
+  0, 0, 160, 170, 154, 170, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 48, 0, 0, 48, 0,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 0, 0, 0, 80, 10, 0, 0, 0, 0, 0, 0, 112, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 6, 0, 0, 0, 0, 102, 102, 102, 6, 102, 102, 102, 6, 102, 102, 102, 6, 102, 102, 102, 6, 102, 102, 102, 6, 102,
+  102, 102, 6, 102, 102, 102, 6, 102, 102, 102, 6, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170,
+  170, 170, 90, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 187, 170, 170, 170, 170,
+  170, 170, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 176, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 172, 170, 91, 150, 170, 170, 170,
+  170, 170, 187, 170, 170, 170, 170, 170, 170, 155, 153, 153, 153, 153, 119, 119, 119, 90, 85, 85, 187, 153, 89, 166,
+  187, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 112, 183, 91,
+  101, 106, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  166, 85, 101, 0, 0, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 6, 187, 153, 153, 187, 187, 187, 187, 187, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0,
+  0, 176, 102, 102, 102, 102, 102, 102, 102, 102, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 11, 153, 153, 153, 153, 153, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 153, 153,
+  153, 153, 155, 153, 153, 153, 153, 153, 153, 153, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 153, 153, 153, 153, 153, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 155, 153, 153, 153, 153, 153, 153, 153, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 86, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 0, 0, 0,
+  0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 85, 85, 85,
+  170, 102, 102, 102, 102, 102, 102, 165, 170, 102, 102, 102, 102, 102, 102, 102, 102, 136, 136, 136, 136, 136, 102, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50,
+  118, 119, 167, 119, 119, 119, 119, 119, 90, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 85, 119, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 153, 153, 153, 153, 153, 119, 170, 170, 170, 0, 0, 0, 0, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 91, 85, 85, 85, 85, 187, 50, 50, 50, 50, 50, 50, 50, 51, 50, 50, 50, 50,
+  50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 53, 51,
+  51, 51, 35, 35, 35, 50, 50, 50, 50, 50, 181, 43, 35, 99, 50, 50, 51, 50, 50, 50, 50, 50, 50, 50, 50, 50, 50, 34, 34,
+  50, 34, 34, 50, 50, 50, 50, 50, 50, 50, 50, 34, 34, 35, 3, 0, 0, 50, 48, 48, 50, 50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 85, 37, 99, 85, 99, 102, 102, 102, 103, 102, 103, 102, 118, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  118, 119, 119, 187, 187, 7, 0, 153, 153, 153, 187, 187, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 170, 170, 0, 0, 0, 0, 119, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 0, 0, 0, 0, 170, 136, 136, 136, 136, 136, 0, 0, 0, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 102, 102, 102, 170, 106, 106, 118, 136, 136, 136, 136, 136, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 170, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 118, 119, 119, 119, 119, 119, 119, 0, 0, 0, 0, 0, 160, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 6, 0, 119, 119, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 167, 170, 170, 170, 170, 170, 170, 80, 136, 136, 136,
+  136, 136, 0, 0, 170, 102, 102, 118, 101, 102, 102, 102, 102, 136, 136, 136, 136, 136, 102, 102, 6, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 7,
+  0, 0, 0, 0, 102, 118, 102, 102, 102, 102, 119, 0, 136, 136, 136, 136, 136, 0, 170, 170, 102, 102, 102, 102, 102, 102,
+  102, 102, 101, 102, 102, 182, 187, 118, 119, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 103, 119, 103, 118, 103, 102, 102, 119, 118, 6, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 96, 86, 170, 102, 102, 102, 102, 102, 118, 119, 119, 170, 86, 117, 7, 0, 0, 0, 0, 96, 102, 102, 6,
+  96, 102, 102, 6, 96, 102, 102, 6, 0, 0, 0, 0, 102, 102, 102, 6, 102, 102, 102, 6, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 85, 85, 51, 51, 51, 51, 83, 187, 0, 0, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119,
+  119, 119, 167, 119, 0, 136, 136, 136, 136, 136, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 96, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0,
+  0, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17,
+  17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17, 17,
+  17, 17, 17, 17, 17, 17, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 51, 51, 51, 3, 0, 0, 0, 0, 0, 48, 51, 51, 0, 0, 96, 103, 102, 102, 102, 102,
+  182, 102, 102, 102, 102, 102, 102, 6, 102, 102, 6, 6, 102, 96, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 187, 187,
+  187, 187, 187, 187, 187, 187, 11, 0, 0, 0, 0, 0, 0, 0, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 170, 187, 187, 187, 187,
+  187, 187, 187, 187, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 176, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 187, 187, 119, 119, 119, 119, 119, 119, 119, 119, 170,
+  170, 170, 170, 170, 0, 0, 0, 119, 119, 119, 119, 119, 119, 119, 119, 170, 170, 170, 170, 170, 170, 170, 170, 170, 170,
+  170, 170, 170, 170, 170, 170, 170, 10, 170, 170, 170, 170, 170, 170, 170, 171, 187, 11, 186, 170, 0, 0, 102, 102, 6,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 16, 160,
+  170, 171, 170, 170, 186, 170, 170, 136, 136, 136, 136, 136, 170, 187, 171, 42, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 162, 170, 171, 59, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 163, 171, 171, 170, 170, 170, 102, 102,
+  102, 102, 102, 101, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 85, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 102, 102, 102, 0,
+  102, 102, 102, 0, 102, 102, 102, 0, 102, 6, 0, 187, 187, 187, 11, 187, 187, 187, 11, 0, 0, 0, 0, 16, 17, 187, 0, 102,
+  102, 102, 102, 102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 6, 102, 96, 102, 102, 102, 102, 102, 102, 102, 0, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0,
+  170, 10, 0, 144, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 0, 176, 187, 187, 187, 187, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 185, 187, 187, 187, 187, 187, 187, 187, 187, 153, 187, 11,
+  187, 187, 187, 187, 187, 187, 11, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 123, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 6, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 0, 0, 0, 151, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 153, 153, 0, 0, 0, 0, 96,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 150, 102, 102, 102, 102, 9, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 7, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 160, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 0, 0, 102, 102, 102, 102, 154, 153, 153, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 0, 136, 136, 136, 136, 136, 0, 0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 0,
+  0, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 0, 0, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 160, 34, 34,
+  34, 34, 34, 2, 34, 34, 34, 34, 34, 34, 34, 2, 34, 34, 34, 2, 34, 48, 51, 51, 51, 51, 51, 48, 51, 51, 51, 51, 51, 51,
+  51, 48, 51, 51, 51, 48, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 102,
+  102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 85, 85, 85, 80, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85,
+  85, 85, 85, 85, 85, 85, 85, 5, 85, 85, 85, 85, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 0, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 96, 6, 0, 6, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  160, 153, 153, 153, 153, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 182, 155, 153, 153, 153, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 144, 153, 153, 153, 153, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 102, 0, 0,
+  144, 153, 153, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 153, 153, 153, 0, 160, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 160, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 153, 102, 153, 153, 153, 153, 153, 153, 153, 153, 0, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 118,
+  119, 112, 7, 0, 0, 119, 119, 102, 102, 96, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 0, 119, 7, 0, 112, 153, 153, 153, 153, 9, 0, 0, 0, 170, 170, 170, 170, 10, 0, 0, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 150, 169, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 150, 153, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 107, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 118, 7, 0, 144, 153, 153, 170, 170, 170, 10, 0, 0, 0, 0, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 160,
+  170, 170, 170, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 153, 153, 153, 153, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 6, 0, 0, 153, 153, 153, 153, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 160, 170, 10,
+  0, 0, 0, 0, 0, 144, 153, 153, 153, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 2, 0, 0, 0, 0, 0, 0, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 3, 0, 0, 0, 153, 153, 153, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 0, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 9, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 112, 167, 0, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 112, 119, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 150, 153, 153, 153, 153, 105, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 119, 119, 119, 119, 119, 151, 153, 169, 170, 170, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 119, 119, 170, 170, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 150, 153, 153, 153, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 119, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 167, 170, 170,
+  170, 0, 0, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 136, 136, 136, 136, 136, 103, 118, 103, 0, 0, 0, 0, 112,
+  119, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 119, 119, 119, 119, 119, 167, 26, 170, 170, 7, 0, 0, 0, 0, 16, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 6, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 119, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 7, 136, 136, 136, 136, 136, 170, 170, 118,
+  103, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 170, 6, 0,
+  0, 0, 0, 119, 103, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 103, 102, 166, 170, 122, 119, 167, 119, 136, 136, 136, 136, 136,
+  166, 166, 170, 144, 153, 153, 153, 153, 153, 153, 153, 153, 153, 9, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 170, 170, 170,
+  103, 118, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102,
+  6, 6, 102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 96, 102, 102, 102, 102, 166, 0, 0, 0, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119,
+  119, 7, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 119, 119, 96, 102, 102, 102, 6, 96, 6, 96, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 6, 102, 102, 102, 6, 102, 96, 102, 102, 112, 103, 119, 119, 119, 7, 112, 7, 112, 119, 0, 6,
+  0, 0, 112, 0, 0, 96, 102, 102, 119, 0, 119, 119, 119, 7, 0, 119, 119, 7, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119,
+  119, 119, 119, 119, 119, 119, 103, 102, 166, 170, 170, 136, 136, 136, 136, 136, 170, 160, 103, 102, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 102, 106, 0, 0, 0, 0, 136, 136, 136,
+  136, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 0, 119, 119, 119, 119, 167, 170,
+  170, 170, 170, 170, 170, 170, 170, 170, 170, 170, 102, 102, 119, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 119, 119, 119, 119, 119, 119, 119, 119, 167, 170, 6, 0, 0, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 170, 170,
+  170, 170, 170, 170, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 119, 119, 119, 166, 0, 0, 0, 136, 136, 136, 136, 136, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 6, 112, 119, 119, 119, 119, 119, 119, 119, 0, 0, 136, 136, 136, 136, 136, 153, 170, 186, 102,
+  102, 102, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119,
+  119, 119, 167, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 136, 136, 136, 136, 136, 153, 153, 153, 153, 9, 0, 0, 0,
+  0, 0, 96, 102, 102, 102, 6, 96, 0, 102, 102, 102, 102, 96, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 119, 119, 119, 112, 7, 112, 119, 103, 103, 119, 170, 10, 0, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 0, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 0, 119,
+  119, 119, 103, 106, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 118, 119, 119, 119, 119, 103, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 118, 119, 167, 170, 170,
+  170, 122, 0, 0, 0, 0, 118, 119, 119, 119, 119, 119, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 119, 119, 119, 119, 119, 170, 106, 170, 170, 10, 0,
+  0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 170, 170, 170, 170, 170,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 6, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 118, 119, 119, 119, 7, 119, 119, 119, 119, 166, 170, 170, 0, 0,
+  0, 0, 0, 136, 136, 136, 136, 136, 153, 153, 153, 153, 153, 153, 153, 153, 153, 9, 0, 170, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 112, 119,
+  119, 119, 119, 119, 119, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 102, 102, 102, 6, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 118, 119, 119, 7, 0, 7, 119, 112, 119, 119, 119, 118, 0, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0,
+  0, 102, 102, 102, 96, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 7,
+  119, 112, 119, 119, 6, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 118, 119, 167, 10, 0, 0, 0, 119, 118, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119, 7, 0, 119, 119, 167, 170, 170, 170,
+  170, 170, 170, 136, 136, 136, 136, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 185, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 0, 160, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 9, 170, 170, 10, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 166, 10,
+  0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 17, 17, 17, 17, 17, 17, 17, 17, 103, 102, 102, 118, 119, 119, 119, 119, 119, 119, 119, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 136, 136, 136, 136, 136, 0, 0, 170, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 136, 136, 136, 136, 136, 0, 0, 0, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 119, 119, 167, 0, 0, 0, 0, 0, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 119, 119, 119,
+  167, 170, 170, 187, 187, 85, 85, 186, 0, 0, 0, 0, 0, 136, 136, 136, 136, 136, 144, 153, 153, 153, 96, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 0, 0, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 169, 170, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 112, 118, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 0, 0, 0, 112, 119,
+  87, 85, 85, 85, 85, 85, 85, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 85, 90, 7, 0, 0, 0, 0, 0, 119, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 85, 85, 80, 85, 85, 85, 80, 5,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 6, 96, 0, 0, 0, 0, 0, 0, 0, 102, 102, 0, 0, 0, 0, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 6, 0, 0, 102, 102, 102, 102, 102, 102, 6, 0, 102, 102, 102, 102, 6, 0, 0, 0, 102, 102, 102, 102,
+  102, 0, 123, 167, 17, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 0, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 7, 0, 0, 0, 0,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 176, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 123, 119, 119, 187, 123, 119, 119, 23, 17, 17, 17, 113, 119, 119, 119, 183, 123, 119, 119, 119, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 119, 119, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 119, 183, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 0, 0, 0, 0, 0, 0, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 11, 0, 0, 0, 0, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 9, 0,
+  0, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 3, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 2, 34, 0, 2, 32, 2, 32, 34, 2, 34, 34,
+  34, 34, 51, 51, 48, 48, 51, 51, 51, 48, 51, 51, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 32, 34, 2, 32, 34, 34, 34, 2, 34, 34, 34, 2, 51, 51, 51, 51, 51,
+  51, 51, 51, 51, 51, 51, 51, 51, 34, 32, 34, 2, 34, 34, 2, 2, 0, 34, 34, 34, 2, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34,
+  34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 0, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 178,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 178,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 178,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 178,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 178,
+  51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 179, 51, 51, 51, 50, 0, 136, 136, 136, 136, 136, 136, 136, 136, 136,
+  136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 136, 119, 119, 119, 119, 119, 119, 119,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 183, 187, 123,
+  119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119, 119,
+  119, 183, 187, 187, 187, 123, 187, 187, 187, 187, 187, 187, 187, 183, 171, 170, 170, 0, 0, 0, 0, 0, 0, 0, 112, 119,
+  119, 112, 119, 119, 119, 119, 119, 119, 119, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 51, 51, 51, 51, 51, 54, 51, 51, 51, 51, 51, 51, 51, 51, 51, 3, 0, 0,
+  48, 51, 51, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 119, 119, 119, 7, 119, 119, 119, 119, 119, 119, 119, 119, 7, 112, 119, 119, 119, 112, 7, 119,
+  119, 7, 0, 0, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85, 85,
+  85, 85, 85, 85, 85, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 112, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6,
+  0, 119, 119, 119, 87, 85, 85, 85, 0, 136, 136, 136, 136, 136, 0, 0, 182, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 7, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 119, 119, 136, 136, 136, 136, 136, 0, 0, 176, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 86, 119, 119, 136, 136, 136, 136, 136, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 6,
+  102, 102, 96, 6, 102, 102, 102, 102, 102, 102, 102, 6, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 144,
+  153, 153, 153, 153, 119, 119, 119, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 34, 34, 34, 34, 34,
+  34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 34, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51, 51,
+  119, 119, 119, 87, 0, 0, 136, 136, 136, 136, 136, 0, 0, 170, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 144, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 155, 153, 155, 153, 9, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 144, 153, 153, 153, 153,
+  153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 153, 155, 153, 153, 153, 153,
+  153, 153, 153, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102,
+  102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 96, 6, 6, 96, 96, 102, 102, 102, 102, 6,
+  102, 102, 96, 96, 0, 0, 0, 6, 0, 96, 96, 96, 96, 102, 96, 6, 6, 96, 96, 96, 96, 96, 96, 6, 6, 96, 102, 6, 102, 102,
+  102, 6, 102, 102, 96, 102, 6, 6, 102, 102, 102, 102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 96, 102,
+  96, 102, 102, 96, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 187, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 11,
+  176, 187, 187, 187, 187, 187, 187, 187, 176, 187, 187, 187, 187, 187, 187, 187, 176, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 153, 153, 153, 153, 153, 153, 185, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 0, 0, 0, 0, 0, 0, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 187, 187,
+  187, 187, 11, 0, 0, 0, 187, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 187, 187, 187, 187,
+  187, 187, 187, 187, 11, 0, 187, 187, 187, 187, 187, 187, 11, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 11, 0, 176, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 0, 0, 0, 187, 187, 187, 187, 187, 187, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187,
+  187, 187, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 187, 187, 187, 187, 187, 0, 0, 0, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 0, 187, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 0, 0, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 0, 187, 187, 187, 187, 187, 187, 11, 0,
+  187, 187, 187, 187, 11, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 176, 187, 187, 187, 0, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 0, 0, 187, 187, 187,
+  187, 11, 0, 0, 0, 187, 187, 187, 187, 11, 0, 0, 0, 187, 187, 187, 187, 187, 187, 187, 187, 187, 11, 187, 187, 187,
+  187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187, 187,
+  187, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 136, 136, 136, 136, 136, 0, 0, 0, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 6,
+  0, 0, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102, 102,
+  102, 102, 102, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 0, 0, 0, 0, 0,
+};
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+// clang-format on
+
+#endif  // INLAY_TEXT_UNICODE_TABLES_HPP_
 
 // --- inlay/text/utf8.hpp
 
@@ -9507,6 +15157,18 @@ constexpr Utf8Character DecodeUtf8(std::string_view text) {
   return {.code_point = code_point, .size = size, .valid = true};
 }
 
+// Writes a code point (up to U+10FFFF) to `out`, which has room for 4 bytes, and returns its size.
+constexpr std::uint32_t EncodeUtf8(char32_t code_point, char* out) {
+  if (code_point < 0x80) {
+    out[0] = static_cast<char>(code_point);
+    return 1;
+  }
+  const std::uint32_t size = code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+  for (std::uint32_t i = size - 1; i != 0; --i, code_point >>= 6) out[i] = static_cast<char>(0x80 | (code_point & 0x3F));
+  out[0] = static_cast<char>(static_cast<std::uint8_t>(0xF00u >> size) | code_point);
+  return size;
+}
+
 // The offset of the first byte that is not part of a valid character; text.size() when all of it is valid. Linear.
 constexpr std::size_t FindInvalidUtf8(std::string_view text) {
   std::size_t at = 0;
@@ -9543,6 +15205,760 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_TEXT_UTF8_HPP_
 
+// --- inlay/text/unicode.hpp
+
+// What the tokenisers ask of Unicode: the kind of a character, its lower case, its letter without accents. The tables
+// are in two files, so that a program that never folds letters does not carry how.
+#ifndef INLAY_TEXT_UNICODE_HPP_
+#define INLAY_TEXT_UNICODE_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// A set of kinds of characters; every character has exactly one. Kinds are the general categories, but for white space,
+// which takes along the control characters that are spaces (tab to carriage return, next line).
+using CharacterKinds = std::uint16_t;
+inline constexpr CharacterKinds kUnassigned = 1 << 0;
+inline constexpr CharacterKinds kControlCharacter = 1 << 1;  // control, format, private use
+inline constexpr CharacterKinds kUpperLetter = 1 << 2;
+inline constexpr CharacterKinds kLowerLetter = 1 << 3;
+inline constexpr CharacterKinds kTitleLetter = 1 << 4;
+inline constexpr CharacterKinds kModifierLetter = 1 << 5;
+inline constexpr CharacterKinds kOtherLetter = 1 << 6;
+inline constexpr CharacterKinds kMark = 1 << 7;
+inline constexpr CharacterKinds kDecimal = 1 << 8;
+inline constexpr CharacterKinds kOtherNumber = 1 << 9;
+inline constexpr CharacterKinds kPunctuation = 1 << 10;
+inline constexpr CharacterKinds kSymbol = 1 << 11;
+inline constexpr CharacterKinds kWhiteSpace = 1 << 12;
+
+inline constexpr CharacterKinds kCased = kUpperLetter | kLowerLetter | kTitleLetter;
+inline constexpr CharacterKinds kLetter = kCased | kModifierLetter | kOtherLetter;
+inline constexpr CharacterKinds kNumber = kDecimal | kOtherNumber;
+
+namespace detail {
+
+constexpr CharacterKinds LookUpKind(char32_t code_point) {
+  if (code_point < kClassTableEnd) {
+    const std::uint32_t block = kClassBlockOf[code_point >> kClassBlockBits];
+    const std::uint32_t within = code_point & ((1u << kClassBlockBits) - 1);
+    const std::uint32_t pair = kClassBlocks[((block << kClassBlockBits) + within) / 2];
+    return static_cast<CharacterKinds>(1u << (pair >> (within % 2 * 4) & 15));
+  }
+  // Tags, variation selectors and private use: all there is beyond the table.
+  if (code_point >= 0xE0100 && code_point <= 0xE01EF) return kMark;
+  const bool tag = code_point == 0xE0001 || (code_point >= 0xE0020 && code_point <= 0xE007F);
+  const bool is_private = code_point >= 0xF0000 && code_point <= 0x10FFFD && (code_point & 0xFFFF) < 0xFFFE;
+  return tag || is_private ? kControlCharacter : kUnassigned;
+}
+
+inline constexpr std::array<CharacterKinds, 128> kAsciiKinds = [] {
+  std::array<CharacterKinds, 128> kinds{};
+  for (std::uint32_t c = 0; c < 128; ++c) kinds[c] = LookUpKind(c);
+  return kinds;
+}();
+
+}  // namespace detail
+
+// Code points beyond U+10FFFF and surrogates have a kind too (unassigned, control).
+constexpr CharacterKinds KindOf(char32_t code_point) {
+  return code_point < 128 ? detail::kAsciiKinds[code_point] : detail::LookUpKind(code_point);
+}
+
+// A character of a text with its kind. Bytes that are no valid UTF-8 are a symbol, the replacement character's kind.
+struct Character {
+  char32_t code_point;
+  std::uint32_t size;  // bytes
+  CharacterKinds kind;
+
+  bool Is(CharacterKinds kinds) const { return (kind & kinds) != 0; }
+};
+
+// The character at the start of `text`, which must not be empty.
+inline Character ReadCharacter(std::string_view text) {
+  const std::uint8_t first = static_cast<std::uint8_t>(text[0]);
+  if (first < 128) return {first, 1, detail::kAsciiKinds[first]};
+  const Utf8Character character = DecodeUtf8(text);
+  return {character.code_point, character.size, character.valid ? KindOf(character.code_point) : kSymbol};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_UNICODE_HPP_
+
+// --- inlay/text/pre_tokenizer.hpp
+
+// Pre-tokenisers: where byte-pair encodings cut text into words before they join anything. Models publish them as
+// regular expressions; here each is a few constants for matchers written by hand, because an engine for regular
+// expressions costs time, stack and megabytes of tables.
+#ifndef INLAY_TEXT_PRE_TOKENIZER_HPP_
+#define INLAY_TEXT_PRE_TOKENIZER_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+struct CodePointRange {
+  char32_t first;
+  char32_t last;
+};
+
+struct CharacterSet {
+  CharacterKinds kinds = 0;
+  std::string_view ascii = {};                      // also these
+  std::span<const CodePointRange> ranges = {};      // also these
+  std::span<const CodePointRange> exceptions = {};  // but not these
+  bool inverted = false;                            // all others instead
+
+  static constexpr bool In(std::span<const CodePointRange> ranges, char32_t code_point) {
+    for (const CodePointRange& range : ranges) {
+      if (code_point >= range.first && code_point <= range.last) return true;
+    }
+    return false;
+  }
+  // False for the end of the text, whose kind is none.
+  constexpr bool Has(const Character& c) const {
+    if (c.kind == 0) return false;
+    bool in = (c.kind & kinds) != 0 || In(ranges, c.code_point);
+    if (!in && c.code_point < 128) in = ascii.find(static_cast<char>(c.code_point)) != std::string_view::npos;
+    if (in && In(exceptions, c.code_point)) in = false;
+    return in != inverted;
+  }
+};
+
+enum class Lead : std::uint8_t { kNone, kSpace, kWhiteSpace };
+
+inline constexpr std::uint32_t kNoLimit = std::numeric_limits<std::uint32_t>::max();
+
+// Runs of the characters of a set: at least and at most so many, perhaps with one space in front.
+struct RunRules {
+  CharacterSet set;
+  Lead lead = Lead::kNone;
+  std::uint32_t least = 1;
+  std::uint32_t most = kNoLimit;
+};
+
+enum class Contractions : std::uint8_t { kNone, kSmall, kAnyCase, kAfterWord };  // 's 't 'm 'd 're 've 'll
+enum class Prefix : std::uint8_t { kSpace, kAnyCharacter };
+enum class Shape : std::uint8_t {
+  kRun,     // letters
+  kCased,   // capitals, then small letters
+  kPhrase,  // letters with their marks, and single spaces between them
+};
+enum class Tail : std::uint8_t { kNone, kNewlines, kNewlinesAndSlashes, kOneNewlineOrSlash };
+enum class Newlines : std::uint8_t { kWhiteSpace, kOwnRun, kSingle };
+enum class Spaces : std::uint8_t { kAllButLast, kPowersOfTwo };
+
+// The alternatives of one regular expression over words, numbers, punctuation and space, tried in this order.
+struct WordRules {
+  Contractions contractions = Contractions::kAnyCase;
+  bool ascii_punctuation_word = false;    // [!-/:-@[-`{-~][A-Za-z]+
+  Prefix prefix = Prefix::kAnyCharacter;  // one character that a word may begin with
+  CharacterKinds no_prefix = kLetter | kNumber;
+  Shape shape = Shape::kRun;
+  CharacterKinds letters = kLetter;
+  std::uint32_t digits = 1;  // at most so many numbers in a row; 0: no such alternative
+  bool space_before_digits = false;
+  CharacterKinds punctuation = static_cast<CharacterKinds>(~(kWhiteSpace | kLetter | kNumber));
+  Tail tail = Tail::kNewlines;  // what punctuation takes along
+  Newlines newlines = Newlines::kOwnRun;
+  Spaces spaces = Spaces::kAllButLast;
+};
+
+enum class StageKind : std::uint8_t { kRuns, kWords, kTrailingSpace, kThreesFromTheEnd };
+
+// One expression: it cuts what the stage before left in one piece into its matches and what is between them.
+struct PatternStage {
+  StageKind kind;
+  const RunRules* runs = nullptr;
+  const WordRules* words = nullptr;
+};
+
+inline constexpr std::size_t kMaxStages = 6;
+using Pattern = std::span<const PatternStage>;
+
+// --- the expressions of published models ---
+// In comments as their files have them; facts as llama.cpp lists them (src/llama-vocab.cpp), except that words of
+// kCased shape tell capitals by their category, and digits in threes stand alone, as the models' own files have it, where
+// it knows only the capitals A to Z, and joins the first digits to what comes before.
+
+// 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+inline constexpr WordRules kGpt2Words = {.contractions = Contractions::kSmall,
+                                         .prefix = Prefix::kSpace,
+                                         .digits = kNoLimit,
+                                         .space_before_digits = true,
+                                         .tail = Tail::kNone,
+                                         .newlines = Newlines::kWhiteSpace};
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+inline constexpr WordRules kLlama3Words = {.digits = 3};
+// The same with \p{N}
+inline constexpr WordRules kQwen2Words = {};
+// The same with marks as letters.
+inline constexpr WordRules kQwen35Words = {
+    .letters = kLetter | kMark, .punctuation = static_cast<CharacterKinds>(~(kWhiteSpace | kLetter | kMark | kNumber))};
+// [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+inline constexpr WordRules kDeepseek3Words = {.contractions = Contractions::kNone,
+                                              .ascii_punctuation_word = true,
+                                              .no_prefix = kLetter | kPunctuation | kSymbol,
+                                              .letters = kLetter | kMark,
+                                              .digits = 0,
+                                              .punctuation = kPunctuation | kSymbol};
+inline constexpr WordRules kSparkWords = {.contractions = Contractions::kNone,
+                                          .ascii_punctuation_word = true,
+                                          .no_prefix = kLetter | kPunctuation | kSymbol,
+                                          .letters = kLetter | kMark,
+                                          .digits = 0,
+                                          .punctuation = kPunctuation | kSymbol,
+                                          .tail = Tail::kNone,
+                                          .newlines = Newlines::kSingle};
+// [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|...)?|
+// [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|...)?|
+// \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+inline constexpr WordRules kO200kWords = {
+    .contractions = Contractions::kAfterWord, .shape = Shape::kCased, .digits = 3, .tail = Tail::kNewlinesAndSlashes};
+inline constexpr WordRules kTekkenWords = {
+    .contractions = Contractions::kNone, .shape = Shape::kCased, .tail = Tail::kNewlinesAndSlashes};
+inline constexpr WordRules kYoutuWords = {
+    .contractions = Contractions::kAfterWord, .shape = Shape::kCased, .tail = Tail::kNewlinesAndSlashes};
+inline constexpr WordRules kSeedCoderWords = {.tail = Tail::kNone};
+inline constexpr WordRules kUfakzekaWords = {.contractions = Contractions::kNone};
+// (?i:'s|...)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|...
+inline constexpr WordRules kExaoneMoeWords = {.shape = Shape::kPhrase, .tail = Tail::kOneNewlineOrSlash};
+inline constexpr WordRules kMinicpm5Words = {.digits = kNoLimit};
+// As Llama 3, but \s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} for spaces.
+inline constexpr WordRules kJais2Words = {.digits = 3, .spaces = Spaces::kPowersOfTwo};
+
+inline constexpr CodePointRange kCjkOfDeepseek[] = {{0x0800, 0x9FA5}, {0xAC00, 0xD7FF}};  // [一-龥ࠀ-一가-퟿]
+inline constexpr CodePointRange kHanAndKana[] = {{0x4E00, 0x9FA5}, {0x3040, 0x30FF}};     // [一-龥぀-ゟ゠-ヿ]
+// DeepSeek lists the cased letters of its days one by one; these came later or were left out.
+inline constexpr CodePointRange kUnlistedCased[] = {
+    {0x0560, 0x0588}, {0x10C7, 0x10CD},   {0x10D0, 0x10FF},   {0x1C80, 0x1C88},   {0x2D00, 0x2D2D},  {0xA790, 0xA7FA},
+    {0xAB30, 0xAB68}, {0x10570, 0x105BC}, {0x16E40, 0x16E7F}, {0x1D400, 0x1D7CB}, {0x1DF00, 0x1DF2A}};
+// [!-/:-~！-／：-～‘-‟　-。], but U+3000 is a space and nothing else, as llama.cpp has it.
+inline constexpr CodePointRange kPunctuationOfDeepseek[] = {{0x21, 0x2F},     {0x3A, 0x7E},     {0xFF01, 0xFF0F},
+                                                            {0xFF1A, 0xFF5E}, {0x2018, 0x201F}, {0x3001, 0x3002}};
+// [가-힣ㄱ-ㆎ], [！…“”‘’—：；，、-〿︰-﹏], [ㄅ-ㄯ]
+inline constexpr CodePointRange kHangul[] = {{0xAC00, 0xD7A3}, {0x3131, 0x318E}};
+inline constexpr CodePointRange kPunctuationOfYoutu[] = {{0xFF01, 0xFF01}, {0x2026, 0x2026}, {0x201C, 0x201D},
+                                                         {0x2018, 0x2019}, {0x2014, 0x2014}, {0xFF1A, 0xFF1B},
+                                                         {0xFF0C, 0xFF0C}, {0x3001, 0x303F}, {0xFE30, 0xFE4F}};
+inline constexpr CodePointRange kBopomofo[] = {{0x3105, 0x312F}};
+// [一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]
+inline constexpr CodePointRange kScriptsOfAfmoe[] = {
+    {0x4E00, 0x9FFF}, {0x3400, 0x4DBF}, {0xF900, 0xFAFF}, {0x3040, 0x30FF}, {0xFF65, 0xFF9F},
+    {0x2F00, 0x2FDF}, {0x0E40, 0x0EFF}, {0x1780, 0x17FF}, {0x1000, 0x109F}, {0xAA60, 0xAA7F},
+    {0xA9E0, 0xA9FF}, {0xAC00, 0xD7AF}, {0x1100, 0x11FF}};
+// [^(\s|.,!?…。，、।۔،)]
+inline constexpr CodePointRange kStopsOfBloom[] = {{0x2026, 0x2026}, {0x3002, 0x3002}, {0xFF0C, 0xFF0C},
+                                                   {0x3001, 0x3001}, {0x0964, 0x0964}, {0x06D4, 0x06D4},
+                                                   {0x060C, 0x060C}};
+
+inline constexpr RunRules kEachNewline = {.set = {.ascii = "\r\n"}, .most = 1};
+inline constexpr RunRules kLineFeeds = {.set = {.ascii = "\n"}};
+inline constexpr RunRules kNumbers = {.set = {.kinds = kNumber}};
+inline constexpr RunRules kEachNumber = {.set = {.kinds = kNumber}, .most = 1};
+inline constexpr RunRules kUpToThreeNumbers = {.set = {.kinds = kNumber}, .most = 3};
+inline constexpr RunRules kThreeAsciiDigits = {.set = {.ascii = "0123456789"}, .least = 3, .most = 3};
+inline constexpr RunRules kFalconPunctuation = {.set = {.kinds = kPunctuation, .ascii = "$+<=>^~|`"}};
+inline constexpr RunRules kDefaultPunctuation = {.set = {.kinds = kPunctuation, .ascii = "$+<=>^~|"}};
+inline constexpr RunRules kDeepseekCased = {.set = {.kinds = kCased, .exceptions = kUnlistedCased},
+                                            .lead = Lead::kWhiteSpace};
+inline constexpr RunRules kDeepseekPunctuation = {.set = {.ranges = kPunctuationOfDeepseek}, .lead = Lead::kWhiteSpace};
+inline constexpr RunRules kDeepseekCjk = {.set = {.ranges = kCjkOfDeepseek}};
+inline constexpr RunRules kCoderLetters = {.set = {.kinds = kLetter}, .lead = Lead::kWhiteSpace};
+inline constexpr RunRules kCoderPunctuation = {.set = {.kinds = kPunctuation}, .lead = Lead::kWhiteSpace};
+inline constexpr RunRules kHanAndKanaRuns = {.set = {.ranges = kHanAndKana}};
+inline constexpr RunRules kHangulRuns = {.set = {.ranges = kHangul}};
+inline constexpr RunRules kYoutuPunctuation = {.set = {.ranges = kPunctuationOfYoutu}};
+inline constexpr RunRules kBopomofoRuns = {.set = {.ranges = kBopomofo}};
+inline constexpr RunRules kAfmoeScripts = {.set = {.ranges = kScriptsOfAfmoe}};
+inline constexpr RunRules kBloomWords = {
+    .set = {.kinds = kWhiteSpace, .ascii = "(|.,!?)", .ranges = kStopsOfBloom, .inverted = true}, .lead = Lead::kSpace};
+
+constexpr PatternStage Runs(const RunRules& rules) { return {StageKind::kRuns, &rules, nullptr}; }
+constexpr PatternStage Words(const WordRules& rules) { return {StageKind::kWords, nullptr, &rules}; }
+constexpr PatternStage Threes(const RunRules& rules) { return {StageKind::kThreesFromTheEnd, &rules, nullptr}; }
+
+inline constexpr PatternStage kDefaultPattern[] = {Runs(kDefaultPunctuation), Words(kGpt2Words), Runs(kNumbers),
+                                                   Runs(kThreeAsciiDigits)};
+inline constexpr PatternStage kGpt2Pattern[] = {Words(kGpt2Words)};
+inline constexpr PatternStage kStarcoderPattern[] = {Runs(kEachNumber), Words(kGpt2Words)};
+inline constexpr PatternStage kFalconPattern[] = {Runs(kFalconPunctuation), Words(kGpt2Words), Runs(kThreeAsciiDigits)};
+inline constexpr PatternStage kLlama3Pattern[] = {Words(kLlama3Words)};
+inline constexpr PatternStage kQwen2Pattern[] = {Words(kQwen2Words)};
+inline constexpr PatternStage kQwen35Pattern[] = {Words(kQwen35Words)};
+inline constexpr PatternStage kDeepseekLlmPattern[] = {Runs(kEachNewline),         Runs(kDeepseekCased),
+                                                       Runs(kDeepseekPunctuation), {StageKind::kTrailingSpace},
+                                                       Runs(kDeepseekCjk),         Runs(kNumbers)};
+inline constexpr PatternStage kDeepseekCoderPattern[] = {
+    Runs(kEachNewline), Runs(kCoderLetters), Runs(kCoderPunctuation), Runs(kDeepseekCjk), Runs(kEachNumber)};
+inline constexpr PatternStage kDeepseek3Pattern[] = {Runs(kUpToThreeNumbers), Runs(kHanAndKanaRuns),
+                                                     Words(kDeepseek3Words)};
+inline constexpr PatternStage kSparkPattern[] = {Runs(kUpToThreeNumbers), Runs(kHanAndKanaRuns), Words(kSparkWords),
+                                                 Runs(kEachNumber)};
+inline constexpr PatternStage kYoutuPattern[] = {Runs(kHangulRuns), Runs(kYoutuPunctuation), Runs(kBopomofoRuns),
+                                                 Runs(kHanAndKanaRuns), Words(kYoutuWords)};
+inline constexpr PatternStage kBloomPattern[] = {Runs(kBloomWords)};
+inline constexpr PatternStage kVikingPattern[] = {Runs(kBloomWords), Runs(kEachNumber)};
+inline constexpr PatternStage kTekkenPattern[] = {Words(kTekkenWords)};
+inline constexpr PatternStage kO200kPattern[] = {Words(kO200kWords)};
+inline constexpr PatternStage kTinyAyaPattern[] = {Threes(kNumbers), Words(kO200kWords)};
+inline constexpr PatternStage kSuperBpePattern[] = {Runs(kNumbers), Threes(kNumbers)};
+inline constexpr PatternStage kSeedCoderPattern[] = {Words(kSeedCoderWords)};
+inline constexpr PatternStage kUfakzekaPattern[] = {Words(kUfakzekaWords)};
+inline constexpr PatternStage kAfmoePattern[] = {Threes(kNumbers), Runs(kAfmoeScripts), Words(kDeepseek3Words)};
+inline constexpr PatternStage kLagunaPattern[] = {Runs(kLineFeeds), Words(kQwen2Words)};
+inline constexpr PatternStage kExaoneMoePattern[] = {Words(kExaoneMoeWords)};
+inline constexpr PatternStage kGemma4Pattern[] = {Runs(kLineFeeds)};
+inline constexpr PatternStage kMinicpm5Pattern[] = {Runs(kUpToThreeNumbers), Words(kMinicpm5Words)};
+inline constexpr PatternStage kJais2Pattern[] = {Words(kJais2Words)};
+
+}  // namespace detail
+
+// A pre-tokeniser, by the name that files give it in "tokenizer.ggml.pre", and what else the name says.
+struct PreTokenizer {
+  static constexpr std::uint8_t kWholeWordsFirst = 1;     // a word that is a piece becomes it, whatever the merges say
+  static constexpr std::uint8_t kAddsBos = 2;             // unless the file says otherwise
+  static constexpr std::uint8_t kAlwaysAddsBos = 4;       // whatever the file says: files of this kind say it wrongly
+  static constexpr std::uint8_t kAddsSeparator = 8;       // unless the file says otherwise
+  static constexpr std::uint8_t kKeepsSpaces = 16;        // see Tokenizer::cleans_spaces
+  static constexpr std::uint8_t kMarksSpaces = 32;        // pieces are text with U+2581 for spaces, not mapped bytes
+  static constexpr std::uint8_t kLineFeedRunsFirst = 64;  // kWholeWordsFirst for runs of line feeds only
+
+  std::string_view name;
+  detail::Pattern pattern;
+  std::uint8_t flags = 0;
+
+  bool Has(std::uint8_t flag) const { return (flags & flag) != 0; }
+
+  // nullptr for a name that this library does not know.
+  static const PreTokenizer* Find(std::string_view name);
+};
+
+namespace detail {
+
+inline constexpr std::uint8_t kWhole = PreTokenizer::kWholeWordsFirst;
+inline constexpr std::uint8_t kBos = PreTokenizer::kAddsBos;
+inline constexpr std::uint8_t kSep = PreTokenizer::kAddsSeparator;
+inline constexpr std::uint8_t kKeep = PreTokenizer::kKeepsSpaces;
+inline constexpr std::uint8_t kMarks = PreTokenizer::kMarksSpaces;
+inline constexpr std::uint8_t kGemma = kMarks | PreTokenizer::kAlwaysAddsBos | PreTokenizer::kLineFeedRunsFirst;
+
+// Several names for one pattern are models that share a tokeniser.
+inline constexpr PreTokenizer kPreTokenizers[] = {
+    {"default", kDefaultPattern},
+    {"llama3", kLlama3Pattern, kWhole | kBos},
+    {"llama-v3", kLlama3Pattern, kWhole | kBos},
+    {"llama-bpe", kLlama3Pattern, kWhole | kBos},
+    {"falcon3", kLlama3Pattern, kWhole | kBos},
+    {"falcon-h1", kLlama3Pattern, kWhole | kBos},
+    {"pixtral", kLlama3Pattern, kWhole | kBos},
+    {"midm-2.0", kLlama3Pattern, kWhole | kBos},
+    {"lfm2", kLlama3Pattern, kWhole | kBos},
+    {"jina-v5-nano", kLlama3Pattern, kWhole | kBos},
+    {"dbrx", kLlama3Pattern},
+    {"smaug-bpe", kLlama3Pattern},
+    {"glm4", kLlama3Pattern},
+    {"chatglm-bpe", kLlama3Pattern},
+    {"minicpm5", kMinicpm5Pattern, kWhole},
+    {"jais-2", kJais2Pattern},
+    {"deepseek-llm", kDeepseekLlmPattern, kKeep},
+    {"deepseek-coder", kDeepseekCoderPattern, kKeep},
+    {"deepseek-v3", kDeepseek3Pattern, kKeep},
+    {"hunyuan-dense", kDeepseek3Pattern, kKeep},
+    {"joyai-llm", kDeepseek3Pattern, kKeep},
+    {"hy_v4", kDeepseek3Pattern, kKeep},
+    {"spark2_5", kSparkPattern, kKeep},
+    {"youtu", kYoutuPattern, kKeep | kWhole},
+    {"falcon", kFalconPattern},
+    {"starcoder", kStarcoderPattern},
+    {"refact", kStarcoderPattern},
+    {"command-r", kStarcoderPattern, kKeep},
+    {"smollm", kStarcoderPattern, kKeep},
+    {"codeshell", kStarcoderPattern},
+    {"exaone", kStarcoderPattern},
+    {"minerva-7b", kStarcoderPattern},
+    {"mellum2", kStarcoderPattern},
+    {"gpt-2", kGpt2Pattern},
+    {"phi-2", kGpt2Pattern},
+    {"mpt", kGpt2Pattern},
+    {"olmo", kGpt2Pattern},
+    {"jais", kGpt2Pattern},
+    {"jina-es", kGpt2Pattern},
+    {"jina-de", kGpt2Pattern},
+    {"jina-v2-es", kGpt2Pattern},
+    {"jina-v2-de", kGpt2Pattern},
+    {"gigachat", kGpt2Pattern},
+    {"a.x-4.0", kGpt2Pattern},
+    {"mellum", kGpt2Pattern},
+    {"modern-bert", kGpt2Pattern},
+    {"exaone4", kGpt2Pattern},
+    {"jina-v1-en", kGpt2Pattern, kSep},
+    {"jina-v2-code", kGpt2Pattern, kSep},
+    {"roberta-bpe", kGpt2Pattern, kSep},
+    {"trillion", kGpt2Pattern, kKeep},
+    {"granite-docling", kGpt2Pattern, kKeep},
+    {"qwen2", kQwen2Pattern, kKeep},
+    {"deepseek-r1-qwen", kQwen2Pattern, kKeep},
+    {"kormo", kQwen2Pattern, kKeep},
+    {"f2llmv2", kQwen2Pattern, kKeep},
+    {"hunyuan", kQwen2Pattern, kKeep},
+    {"solar-open", kQwen2Pattern, kKeep},
+    {"grok-2", kQwen2Pattern, kKeep},
+    {"bailingmoe", kQwen2Pattern, kKeep},
+    {"bailingmoe2", kQwen2Pattern, kKeep},
+    {"llada-moe", kQwen2Pattern, kKeep},
+    {"stablelm2", kQwen2Pattern},
+    {"megrez", kQwen2Pattern},
+    {"qwen35", kQwen35Pattern, kKeep},
+    {"poro-chat", kBloomPattern, kKeep},
+    {"bloom", kBloomPattern},
+    {"gpt3-finnish", kBloomPattern},
+    {"viking", kVikingPattern, kKeep},
+    {"tekken", kTekkenPattern, kKeep | kWhole | kBos},
+    {"gpt-4o", kO200kPattern, kKeep},
+    {"llama4", kO200kPattern, kKeep},
+    {"kanana2", kO200kPattern, kKeep},
+    {"talkie", kO200kPattern, kKeep},
+    {"minimax-m2", kO200kPattern, kKeep},
+    {"granite-embed-multi-97m", kO200kPattern, kKeep | kWhole},
+    {"tiny_aya", kTinyAyaPattern, kKeep},
+    {"cohere2moe", kTinyAyaPattern, kKeep},
+    {"superbpe", kSuperBpePattern, kKeep},
+    {"seed-coder", kSeedCoderPattern, kKeep},
+    {"ufakzeka", kUfakzekaPattern, kKeep},
+    {"afmoe", kAfmoePattern, kKeep},
+    {"laguna", kLagunaPattern, kKeep},
+    {"exaone-moe", kExaoneMoePattern},
+    {"gemma4", kGemma4Pattern, kGemma},
+    {"granite-embed-multi-311m", kGemma4Pattern, kGemma},
+    {"sarvam-moe", kGemma4Pattern, kMarks | kKeep},
+};
+
+}  // namespace detail
+
+inline const PreTokenizer* PreTokenizer::Find(std::string_view name) {
+  for (const PreTokenizer& candidate : detail::kPreTokenizers) {
+    if (candidate.name == name) return &candidate;
+  }
+  return nullptr;
+}
+
+// Gives the words of a text one after the other; together they are the text. Time linear in the text, constant memory.
+class WordSplitter {
+ public:
+  WordSplitter(const PreTokenizer& rules, std::string_view text) : pattern_(rules.pattern), text_(text) {
+    levels_[0] = {.end = text.size()};
+    Enter(0);
+  }
+
+  // The next word, never empty; false at the end of the text.
+  bool Next(std::string_view& word) {
+    const std::size_t last = pattern_.size() - 1;
+    for (;;) {
+      Level& level = levels_[depth_];
+      if (level.at == level.end) {
+        if (depth_ == 0) return false;
+        --depth_;
+        continue;
+      }
+      const std::size_t begin = level.at;
+      level.at = PieceEnd(level);
+      if (depth_ == last) {
+        word = text_.substr(begin, level.at - begin);
+        return true;
+      }
+      const std::size_t end = level.at;
+      levels_[++depth_] = {.at = begin, .end = end};
+      Enter(depth_);
+    }
+  }
+
+ private:
+  // The piece of the stage before that a stage cuts up.
+  struct Level {
+    std::size_t at = 0;         // where the rest of the piece starts
+    std::size_t end = 0;        // of the piece
+    std::size_t match_end = 0;  // of the match that starts at `at`, when it was found with the gap before it
+    // What was seen beyond a match, so that nothing is looked at again and again. kTrailingSpace: where it starts.
+    // kThreesFromTheEnd: where the digits end. kPowersOfTwo: where the spaces end, and how many are left.
+    std::size_t mark = 0;
+    std::size_t count = 0;
+  };
+
+  void Enter(std::size_t depth) {
+    Level& level = levels_[depth];
+    if (pattern_[depth].kind != detail::StageKind::kTrailingSpace) return;
+    level.mark = level.at;
+    for (std::size_t at = level.at; at < level.end;) {
+      const Character c = At(at, level.end);
+      at += c.size;
+      if (!c.Is(kWhiteSpace)) level.mark = at;
+    }
+  }
+
+  // A match at the start of the rest, or everything before the next match.
+  std::size_t PieceEnd(Level& level) {
+    if (level.match_end > level.at) return level.match_end;
+    for (std::size_t at = level.at; at < level.end;) {
+      const std::size_t match = Match(level, at);
+      if (match > at) {
+        if (at == level.at) return match;
+        level.match_end = match;
+        return at;
+      }
+      at += At(at, level.end).size;
+    }
+    return level.end;
+  }
+
+  // The end of the match that starts at `at`; `at` when there is none.
+  std::size_t Match(Level& level, std::size_t at) const {
+    const detail::PatternStage& stage = pattern_[depth_];
+    switch (stage.kind) {
+      case detail::StageKind::kRuns: return MatchRun(*stage.runs, at, level.end);
+      case detail::StageKind::kWords: return MatchWord(*stage.words, level, at);
+      case detail::StageKind::kTrailingSpace: return at == level.mark ? level.end : at;
+      case detail::StageKind::kThreesFromTheEnd: return MatchThree(*stage.runs, level, at);
+    }
+    return at;
+  }
+
+  // The character at `at`; of no kind and no size at the end of the piece.
+  Character At(std::size_t at, std::size_t end) const {
+    if (at >= end) return {0, 0, 0};
+    const std::uint8_t first = static_cast<std::uint8_t>(text_[at]);
+    if (first < 128) return {first, 1, detail::kAsciiKinds[first]};
+    return ReadCharacter(text_.substr(at, end - at));
+  }
+  std::size_t Skip(CharacterKinds kinds, std::size_t at, std::size_t end) const {
+    for (;;) {
+      const Character c = At(at, end);
+      if (!c.Is(kinds)) return at;
+      at += c.size;
+    }
+  }
+  static bool IsNewline(const Character& c) { return c.code_point == '\r' || c.code_point == '\n'; }
+  static bool IsSpace(const Character& c) { return c.code_point == ' '; }
+
+  std::size_t MatchRun(const detail::RunRules& rules, std::size_t begin, std::size_t end) const {
+    std::size_t at = begin;
+    if (rules.lead != detail::Lead::kNone) {
+      const Character lead = At(begin, end);
+      const bool fits = rules.lead == detail::Lead::kSpace ? IsSpace(lead) : lead.Is(kWhiteSpace);
+      if (fits && rules.set.Has(At(begin + lead.size, end))) at += lead.size;
+    }
+    std::uint32_t count = 0;
+    for (; count < rules.most; ++count) {
+      const Character c = At(at, end);
+      if (!rules.set.Has(c)) break;
+      at += c.size;
+    }
+    return count < rules.least ? begin : at;
+  }
+
+  std::size_t MatchThree(const detail::RunRules& rules, Level& level, std::size_t begin) const {
+    std::size_t take = 3;
+    if (begin >= level.mark) {
+      std::size_t count = 0;
+      std::size_t at = begin;
+      for (Character c = At(at, level.end); rules.set.Has(c); c = At(at, level.end)) {
+        at += c.size;
+        ++count;
+      }
+      if (count == 0) return begin;
+      level.mark = at;
+      if (count % 3 != 0) take = count % 3;
+    }
+    std::size_t at = begin;
+    while (take-- != 0) at += At(at, level.end).size;
+    return at;
+  }
+
+  std::size_t MatchWord(const detail::WordRules& rules, Level& level, std::size_t at) const {
+    const std::size_t end = level.end;
+    const Character first = At(at, end);
+    const std::size_t second_at = at + first.size;
+    if (rules.contractions == detail::Contractions::kSmall || rules.contractions == detail::Contractions::kAnyCase) {
+      const std::size_t contraction = ContractionEnd(rules.contractions, at, end);
+      if (contraction != at) return contraction;
+    }
+    if (rules.ascii_punctuation_word && first.code_point < 128 && first.Is(kPunctuation | kSymbol)) {
+      std::size_t letters_end = second_at;
+      while (letters_end < end && IsAsciiLetter(text_[letters_end])) ++letters_end;
+      if (letters_end != second_at) return letters_end;
+    }
+    const std::size_t word_end = LettersEnd(rules, first, at, end);
+    if (word_end != at) return word_end;
+
+    const Character second = At(second_at, end);
+    if (rules.digits != 0) {
+      const bool space = rules.space_before_digits && IsSpace(first) && second.Is(kNumber);
+      if (space || first.Is(kNumber)) {
+        std::size_t digits_end = space ? second_at : at;
+        for (std::uint32_t count = 0; count < rules.digits; ++count) {
+          const Character c = At(digits_end, end);
+          if (!c.Is(kNumber)) break;
+          digits_end += c.size;
+        }
+        return digits_end;
+      }
+    }
+    if (first.Is(rules.punctuation) || (IsSpace(first) && second.Is(rules.punctuation))) {
+      return TailEnd(rules.tail, Skip(rules.punctuation, second_at, end), end);
+    }
+    if (rules.newlines == detail::Newlines::kSingle && IsNewline(first)) return second_at;
+    if (!first.Is(kWhiteSpace)) return at;
+    return rules.spaces == detail::Spaces::kPowersOfTwo ? PowerOfTwoSpacesEnd(level, at) : SpacesEnd(rules, at, end);
+  }
+
+  static bool IsAsciiLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+  // The end of 's, 't, 'm, 'd, 're, 've, 'll at `at`; `at` where there is none.
+  std::size_t ContractionEnd(detail::Contractions kind, std::size_t at, std::size_t end) const {
+    if (at + 2 > end || text_[at] != '\'') return at;
+    const auto letter = [&](std::size_t i) {
+      const char c = i < end ? text_[i] : '\0';
+      return kind != detail::Contractions::kSmall && c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    };
+    const char first = letter(at + 1);
+    if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
+    const char second = letter(at + 2);
+    const bool two =
+        (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+    return two ? at + 3 : at;
+  }
+
+  std::size_t LettersEnd(const detail::WordRules& rules, const Character& first, std::size_t at,
+                         std::size_t end) const {
+    const std::size_t next = at + first.size;
+    const bool may_lead =
+        rules.prefix == detail::Prefix::kSpace ? IsSpace(first) : !IsNewline(first) && !first.Is(rules.no_prefix);
+    switch (rules.shape) {
+      case detail::Shape::kRun:
+        if (first.Is(rules.letters) || (may_lead && At(next, end).Is(rules.letters))) {
+          return Skip(rules.letters, next, end);
+        }
+        return at;
+      case detail::Shape::kPhrase:
+        if (first.Is(kLetter)) return PhraseEnd(next, end);
+        if (may_lead && At(next, end).Is(kLetter)) return PhraseEnd(next, end);
+        return at;
+      case detail::Shape::kCased: break;
+    }
+    // The alternatives in the order of the expression, each with the prefix first.
+    std::size_t word_end = may_lead ? SmallLettersEnd(next, end) : next;
+    if (word_end == next) word_end = SmallLettersEnd(at, end);
+    if (word_end == at && may_lead) {
+      const std::size_t capitals = Skip(kCapitals, next, end);
+      if (capitals != next) word_end = capitals;
+    }
+    if (word_end == at) word_end = Skip(kCapitals, at, end);
+    if (word_end == at || rules.contractions != detail::Contractions::kAfterWord) return word_end;
+    return ContractionEnd(rules.contractions, word_end, end);
+  }
+
+  std::size_t PhraseEnd(std::size_t at, std::size_t end) const {
+    for (;;) {
+      at = Skip(kLetter | kMark, at, end);
+      if (at == end || text_[at] != ' ' || !At(at + 1, end).Is(kLetter)) return at;
+      ++at;
+    }
+  }
+
+  static constexpr CharacterKinds kEitherCase = kModifierLetter | kOtherLetter | kMark;
+  static constexpr CharacterKinds kCapitals = kUpperLetter | kTitleLetter | kEitherCase;
+  static constexpr CharacterKinds kSmallLetters = kLowerLetter | kEitherCase;
+
+  // Capitals*small+, which may give back capitals up to the last one that counts as either; `at` where it is not.
+  std::size_t SmallLettersEnd(std::size_t at, std::size_t end) const {
+    std::size_t last_either = at;
+    std::size_t next = at;
+    for (;;) {
+      const Character c = At(next, end);
+      if (!c.Is(kCapitals)) break;
+      next += c.size;
+      if (c.Is(kEitherCase)) last_either = next;
+    }
+    const std::size_t small_end = Skip(kSmallLetters, next, end);
+    return small_end != next ? small_end : last_either;
+  }
+
+  std::size_t TailEnd(detail::Tail tail, std::size_t at, std::size_t end) const {
+    const auto is_tail = [&](std::size_t i) {
+      return i < end && (text_[i] == '\r' || text_[i] == '\n' || (tail != detail::Tail::kNewlines && text_[i] == '/'));
+    };
+    switch (tail) {
+      case detail::Tail::kNone: break;
+      case detail::Tail::kOneNewlineOrSlash: return is_tail(at) ? at + 1 : at;
+      case detail::Tail::kNewlines:
+      case detail::Tail::kNewlinesAndSlashes:
+        while (is_tail(at)) ++at;
+    }
+    return at;
+  }
+
+  // What begins with white space and is nothing else: up to the last line break in it; else all of it at the end of the
+  // piece, or all but the last character (which the next word may take).
+  std::size_t SpacesEnd(const detail::WordRules& rules, std::size_t begin, std::size_t end) const {
+    std::size_t newlines_end = begin;
+    std::size_t last = begin;
+    std::size_t at = begin;
+    for (;;) {
+      const Character c = At(at, end);
+      if (!c.Is(kWhiteSpace)) break;
+      last = at;
+      at += c.size;
+      if (IsNewline(c)) newlines_end = at;
+    }
+    if (rules.newlines == detail::Newlines::kOwnRun && newlines_end != begin) return newlines_end;
+    return at == end || last == begin ? at : last;
+  }
+
+  std::size_t PowerOfTwoSpacesEnd(Level& level, std::size_t begin) const {
+    if (begin >= level.mark) {
+      std::size_t newlines_end = begin;
+      std::size_t at = begin;
+      level.count = 0;
+      for (Character c = At(at, level.end); c.Is(kWhiteSpace); c = At(at, level.end)) {
+        at += c.size;
+        ++level.count;
+        if (IsNewline(c)) newlines_end = at;
+      }
+      if (newlines_end != begin) return newlines_end;
+      level.mark = at;
+    }
+    // The last one is left to the next word.
+    const std::size_t free = level.mark != level.end && level.count > 1 ? level.count - 1 : level.count;
+    std::size_t take = 512;
+    while (take > free) take /= 2;
+    level.count -= take;
+    std::size_t at = begin;
+    while (take-- != 0) at += At(at, level.end).size;
+    return at;
+  }
+
+  detail::Pattern pattern_;
+  std::string_view text_;
+  std::array<Level, detail::kMaxStages> levels_{};
+  std::size_t depth_ = 0;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_PRE_TOKENIZER_HPP_
+
 // --- inlay/text/vocab.hpp
 
 // The vocabulary: what each token is spelled like, what kind it is, and which token a spelling has. Shared by every
@@ -9555,7 +15971,6 @@ INLAY_END_NAMESPACE
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <span>
 #include <string_view>
@@ -9572,6 +15987,8 @@ inline constexpr TokenAttributes kTokenUserDefined = 16;      // found in text b
 inline constexpr TokenAttributes kTokenByte = 32;             // one byte, written <0xHH>
 inline constexpr TokenAttributes kTokenStripsRight = 64;      // white space after it in the text belongs to it
 inline constexpr TokenAttributes kTokenEndsGeneration = 128;  // the model has finished when it chooses this
+inline constexpr TokenAttributes kTokenStripsLeft = 256;      // white space before it in the text belongs to it
+inline constexpr TokenAttributes kTokenAlwaysShown = 512;     // a control token that is part of the text that comes out
 
 // The U+2581 that SentencePiece vocabularies write for a space.
 inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
@@ -9660,9 +16077,15 @@ class Vocabulary {
     all = static_cast<TokenAttributes>(all | attributes);
   }
 
+  // And takes some away, before Finish.
+  void RemoveAttributes(TokenId id, TokenAttributes attributes) {
+    TokenAttributes& all = entries_[static_cast<std::size_t>(id)].attributes;
+    all = static_cast<TokenAttributes>(all & ~attributes);
+  }
+
   // Completes the vocabulary: the ids in `special` are checked (kBadFile: not a token, naming it) and the tokens that
   // are found in text before the rest is tokenised are put in order. `space` is how pieces write a space (kSpaceMark,
-  // or " ").
+  // or " "); empty where they are not text (mapped bytes).
   Result<void> Finish(const SpecialTokens& special, std::string_view space, Arena& arena) {
     INLAY_ASSERT(size_ == entries_.size());
     const struct {
@@ -9694,7 +16117,7 @@ class Vocabulary {
         const std::uint8_t first = static_cast<std::uint8_t>(text_[entry.start]);
         (NeedsConsent(entry.attributes) ? consented_starts_ : free_starts_).Set(first);
       }
-      if (!HoldsOnlyLeadingSpaces(entry)) words_begin_at_spaces_ = false;
+      if (!space_.empty() && IsText(entry.attributes)) NoteInnerSpaces(PieceOf(entry));
     }
     std::sort(matched_.begin(), matched_.end(), [this](TokenId a, TokenId b) { return Piece(a) < Piece(b); });
     return {};
@@ -9708,18 +16131,20 @@ class Vocabulary {
   std::string_view space() const { return space_; }
   // The longest piece.
   std::size_t max_piece_bytes() const { return max_piece_bytes_; }
-  // True when in no piece of text anything but a space comes before a space: then no token can reach over the border
-  // between a word and the space after it.
-  bool words_begin_at_spaces() const { return words_begin_at_spaces_; }
+  // True when in no piece of text a space comes after this byte: then no token can reach over the border between a word
+  // that ends in it and the space that follows.
+  bool IsBorderBeforeSpace(char last) const { return !inner_spaces_.Has(static_cast<std::uint8_t>(last)); }
 
   // As the file writes it. The id must be one of this vocabulary, as in the next three.
   std::string_view Piece(TokenId id) const {
-    const Entry& entry = entries_[static_cast<std::size_t>(id)];
-    return text_.substr(entry.start, entry.size);
+    return PieceOf(entries_[static_cast<std::size_t>(id)]);
   }
   std::size_t PieceSize(TokenId id) const { return entries_[static_cast<std::size_t>(id)].size; }
   float Score(TokenId id) const { return entries_[static_cast<std::size_t>(id)].score; }
   TokenAttributes Attributes(TokenId id) const { return entries_[static_cast<std::size_t>(id)].attributes; }
+
+  // May text become this token by itself? Never control, unknown and byte tokens.
+  bool IsText(TokenId id) const { return IsText(Attributes(id)); }
 
   // The token of a byte; kNoToken where the vocabulary has none.
   TokenId ByteToken(std::uint8_t byte) const { return bytes_[byte]; }
@@ -9742,7 +16167,7 @@ class Vocabulary {
   // size.
   TokenId Find(std::string_view piece) const {
     if (piece.empty() || piece.size() > max_piece_bytes_) return kNoToken;
-    const std::uint32_t hash = Hash(piece);
+    const std::uint32_t hash = detail::HashText(piece);
     const std::size_t mask = slots_.size() - 1;
     for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
       const Slot slot = slots_[i];
@@ -9755,7 +16180,7 @@ class Vocabulary {
   // byte tokens), so that no spelling of "</s>" in a user's text ends the sequence.
   TokenId FindText(std::string_view piece) const {
     const TokenId id = Find(piece);
-    return id != kNoToken && IsText(Attributes(id)) ? id : kNoToken;
+    return id != kNoToken && IsText(id) ? id : kNoToken;
   }
 
   // A special token in text: where, and which.
@@ -9819,48 +16244,24 @@ class Vocabulary {
     return entry.size != 0 && (entry.attributes & (kTokenControl | kTokenUnknown | kTokenUserDefined)) != 0;
   }
 
-  bool HoldsOnlyLeadingSpaces(const Entry& entry) const {
-    if (!IsText(entry.attributes)) return true;
-    std::string_view rest = text_.substr(entry.start, entry.size);
-    while (rest.substr(0, space_.size()) == space_) rest.remove_prefix(space_.size());
-    return rest.find(space_) == std::string_view::npos;
+  std::string_view PieceOf(const Entry& entry) const { return text_.substr(entry.start, entry.size); }
+
+  // The last bytes of what comes before a space that is not one of the first.
+  void NoteInnerSpaces(std::string_view piece) {
+    std::size_t word = 0;
+    while (piece.substr(word, space_.size()) == space_) word += space_.size();
+    while ((word = piece.find(space_, word)) != std::string_view::npos) {
+      inner_spaces_.Set(static_cast<std::uint8_t>(piece[word - 1]));
+      while (piece.substr(word, space_.size()) == space_) word += space_.size();
+    }
   }
 
   // By the bits: std::isfinite means nothing under -ffast-math.
   static bool IsFinite(float value) { return (std::bit_cast<std::uint32_t>(value) & 0x7F800000u) != 0x7F800000u; }
 
-  // Multiply and fold, eight bytes at a time, the last ones overlapping. Only this process sees the values, so byte
-  // order does not matter.
-  static std::uint32_t Hash(std::string_view piece) {
-    const char* bytes = piece.data();
-    const std::size_t size = piece.size();
-    std::uint64_t hash = size * kHashFactor;
-    if (size >= 8) {
-      for (std::size_t at = 0; at + 8 < size; at += 8) hash = Fold(hash ^ Load<std::uint64_t>(bytes + at));
-      hash ^= Load<std::uint64_t>(bytes + size - 8);
-    } else if (size >= 4) {
-      hash ^= std::uint64_t{Load<std::uint32_t>(bytes)} << 32 | Load<std::uint32_t>(bytes + size - 4);
-    } else {
-      const auto byte = [bytes](std::size_t i) { return std::uint64_t{static_cast<std::uint8_t>(bytes[i])}; };
-      hash ^= byte(0) << 16 | byte(size / 2) << 8 | byte(size - 1);
-    }
-    return static_cast<std::uint32_t>((Fold(hash) * kHashFactor) >> 32);
-  }
-  template <class Word>
-  static Word Load(const char* from) {
-    Word word = 0;
-    std::memcpy(&word, from, sizeof(word));
-    return word;
-  }
-  static constexpr std::uint64_t Fold(std::uint64_t value) {
-    value *= kHashFactor;
-    return value ^ (value >> 32);
-  }
-  static constexpr std::uint64_t kHashFactor = 0xD6E8FEB86659FD93ULL;
-
   Result<void> Insert(TokenId id, std::uint64_t offset) {
     const std::string_view piece = Piece(id);
-    const std::uint32_t hash = Hash(piece);
+    const std::uint32_t hash = detail::HashText(piece);
     const std::size_t mask = slots_.size() - 1;
     std::size_t at = hash & mask;
     for (std::size_t probe = 0; probe < kMaxProbes; ++probe, at = (at + 1) & mask) {
@@ -9903,24 +16304,60 @@ class Vocabulary {
   std::array<TokenId, 256> bytes_{};
   ByteSet free_starts_;       // first bytes of user-defined tokens
   ByteSet consented_starts_;  // first bytes of control and unknown tokens
+  ByteSet inner_spaces_;      // see IsBorderBeforeSpace
   std::string_view space_ = kSpaceMark;
   SpecialTokens special_;
   std::size_t size_ = 0;
   std::size_t max_piece_bytes_ = 0;
-  bool words_begin_at_spaces_ = true;
 };
 
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_TEXT_VOCAB_HPP_
 
-// --- inlay/text/sentencepiece_bpe.hpp
+// --- inlay/text/token_writer.hpp
 
-// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined
-// spelling is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled
-// becomes bytes. Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
-#ifndef INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
-#define INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
+// Where tokenisers put their tokens. Apart because every algorithm writes through it.
+#ifndef INLAY_TEXT_TOKEN_WRITER_HPP_
+#define INLAY_TEXT_TOKEN_WRITER_HPP_
+
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// Fills memory of the caller and, when that is full, goes on counting: so an error can say how much room was needed.
+class TokenWriter {
+ public:
+  explicit TokenWriter(std::span<TokenId> out) : out_(out) {}
+
+  void Push(TokenId token) {
+    if (count_ < out_.size()) out_[count_] = token;
+    ++count_;
+  }
+  // Pushes the tokens `first` to `first + count` once more, all of which must have found room.
+  void Repeat(std::size_t first, std::size_t count) {
+    for (std::size_t i = first; i != first + count; ++i) Push(out_[i]);
+  }
+  // Tokens pushed, those for which there was no room included.
+  std::size_t count() const { return count_; }
+  bool overflowed() const { return count_ > out_.size(); }
+
+ private:
+  std::span<TokenId> out_;
+  std::size_t count_ = 0;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_TOKEN_WRITER_HPP_
+
+// --- inlay/text/word_cache.hpp
+
+// Remembers the words of a text while it is tokenised: text repeats itself, and copying the tokens of a word that came
+// before is faster than joining its bytes again (whole texts by a factor of 1.0 to 2.5, docs/performance.md).
+#ifndef INLAY_TEXT_WORD_CACHE_HPP_
+#define INLAY_TEXT_WORD_CACHE_HPP_
 
 #include <algorithm>
 #include <bit>
@@ -9933,71 +16370,143 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// Tokenises text that has no special tokens in it. Time O(n log n) in the longest stretch without a word border, linear
-// beyond that; constant stack; memory from the caller.
-class SentencePieceBpe {
+// The scratch memory of one call of an encoder, with the cache in its end. A word's tokens are never stored twice: the
+// cache holds where in the text it stands and where among the tokens they do. Small texts have no cache.
+class WordCache {
  public:
-  // Scratch bytes that are enough for every text of `text_bytes`. A text of ordinary words needs only what its longest
-  // word needs.
-  static constexpr std::size_t ScratchBytes(std::size_t text_bytes) {
-    return (text_bytes + 1) * kBytesPerSymbol + alignof(Pair);
+  // `text`: all of it; the words lie in it.
+  WordCache(std::string_view text, std::span<std::byte> scratch) : text_(text), scratch_(scratch), rest_(scratch) {
+    if (text.size() < kLeastText || text.size() > std::numeric_limits<std::uint32_t>::max()) return;
+    const std::size_t count = std::min(kMostEntries, std::bit_floor(text.size() / kTextPerEntry));
+    const std::size_t bytes = count * sizeof(Entry) + alignof(Entry);
+    if (bytes > scratch.size() / kShare) return;
+    rest_ = scratch.first(scratch.size() - bytes);
+    void* memory = scratch.data() + rest_.size();
+    std::size_t room = bytes;
+    entries_ = {static_cast<Entry*>(std::align(alignof(Entry), count * sizeof(Entry), memory, room)), count};
+    std::fill(entries_.begin(), entries_.end(), Entry{});
   }
 
-  // Appends the tokens of `text` to `out`. `space_prefix`: as if the text began with one more space. `offset` is added
-  // to the places that errors name.
+  // Appends the tokens of a word that came before. False when it did not; then its tokens can be kept with Keep.
+  bool Repeat(std::string_view word, TokenWriter& out) {
+    if (entries_.empty() || word.size() > kLongestWord) return false;
+    hash_ = detail::HashText(word);
+    const Entry& entry = entries_[hash_ & (entries_.size() - 1)];
+    if (entry.hash != hash_ || entry.size != word.size() || text_.substr(entry.start, entry.size) != word) return false;
+    out.Repeat(entry.first, entry.count);
+    return true;
+  }
+
+  // After Repeat said that `word` is new, and its tokens were appended: they are those from `first` on.
+  void Keep(std::string_view word, std::size_t first, const TokenWriter& out) {
+    if (entries_.empty() || word.size() > kLongestWord || out.overflowed()) return;
+    const std::size_t count = out.count() - first;
+    if (count == 0 || count > kLongestWord || first > std::numeric_limits<std::uint32_t>::max()) return;
+    entries_[hash_ & (entries_.size() - 1)] = {
+        static_cast<std::uint32_t>(word.data() - text_.data()), static_cast<std::uint32_t>(first), hash_,
+        static_cast<std::uint16_t>(word.size()), static_cast<std::uint16_t>(count)};
+  }
+
+  // At least `needed` bytes of scratch, giving up the cache where they would not fit beside it; all there is when there
+  // is less.
+  std::span<std::byte> Memory(std::size_t needed) {
+    if (needed > rest_.size()) {
+      entries_ = {};
+      rest_ = scratch_;
+    }
+    return rest_;
+  }
+
+ private:
+  struct Entry {
+    std::uint32_t start = 0;  // of the word
+    std::uint32_t first = 0;  // of its tokens
+    std::uint32_t hash = 0;
+    std::uint16_t size = 0;  // 0: no word
+    std::uint16_t count = 0;
+  };
+  static constexpr std::size_t kMostEntries = 8192;  // 128 KiB, half a level-2 cache
+  static constexpr std::size_t kLeastText = 256;
+  static constexpr std::size_t kTextPerEntry = 16;
+  static constexpr std::size_t kShare = 4;  // of the scratch memory, at most
+  static constexpr std::size_t kLongestWord = 64;
+
+  std::string_view text_;
+  std::span<std::byte> scratch_;
+  std::span<std::byte> rest_;
+  std::span<Entry> entries_;  // a power of two
+  std::uint32_t hash_ = 0;
+};
+
+// What an encoder is given: a stretch of a text that has no special tokens in it.
+struct EncodeTask {
+  std::string_view text;  // the stretch
+  std::size_t offset;     // where it starts in the whole text, for errors
+  bool space_prefix;      // as if it began with one more space
+  WordCache& cache;
+  TokenWriter& out;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_WORD_CACHE_HPP_
+
+// --- inlay/text/spaced_words.hpp
+
+// Byte-pair encoding where pieces are text in which a space is written as a mark: SentencePiece's, and encodings made
+// from it. How neighbours join is the algorithm's own; words, escapes and bytes are the same.
+#ifndef INLAY_TEXT_SPACED_WORDS_HPP_
+#define INLAY_TEXT_SPACED_WORDS_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+// `Joiner` has, besides PairMerger's Join, SetText(text), which is called with each escaped word, and Start(character),
+// the token that a character is before anything joins (kNoToken: to be looked up at the end).
+template <class Joiner>
+class SpacedWords {
+ public:
+  static constexpr std::size_t ScratchBytes(std::size_t text_bytes) {
+    return (text_bytes + 1) * kBytesPerByte + sizeof(std::uint64_t);
+  }
+
+  // Appends the tokens of `text`, a part of the task's, as if a space stood before it with `space_prefix`.
   // Bytes that are no valid UTF-8, and characters without a piece, become byte tokens, so that nothing is lost; without
   // byte tokens, a valid character becomes the unknown token.
   // kMissing: a character has neither piece nor bytes nor unknown token. kOutOfMemory: scratch too small. kTooLarge: a
-  // stretch without a word border of more than 1.4e9 bytes.
-  static Result<void> Encode(const Vocabulary& vocabulary, std::string_view text, bool space_prefix, std::size_t offset,
-                             std::span<std::byte> scratch, TokenWriter& out) {
+  // stretch without a word border of more than 7e8 bytes.
+  static Result<void> Encode(const Vocabulary& vocabulary, const Joiner& joiner, std::string_view text,
+                             bool space_prefix, const EncodeTask& task) {
+    SpacedWords words(vocabulary, joiner, task);
     for (std::size_t begin = 0; begin < text.size();) {
-      // No token reaches over a word's border (see words_begin_at_spaces), so each word can be encoded by itself: the
+      // No token reaches over a word's border (see IsBorderBeforeSpace), so each word can be encoded by itself: the
       // same ids, with a queue that stays in the cache.
-      const std::size_t end = vocabulary.words_begin_at_spaces() ? WordEnd(vocabulary, text, begin) : text.size();
-      SentencePieceBpe word(vocabulary);
-      INLAY_CHECK_OK(word.Split(text.substr(begin, end - begin), space_prefix && begin == 0, offset + begin, scratch));
-      word.Merge();
-      INLAY_CHECK_OK(word.Write(offset + begin, out));
+      const std::size_t end = WordEnd(vocabulary, text, begin);
+      const std::string_view word = text.substr(begin, end - begin);
+      const bool prefix = space_prefix && begin == 0;
+      if (prefix || !task.cache.Repeat(word, task.out)) {
+        const std::size_t first = task.out.count();
+        INLAY_CHECK_OK(words.EncodeWord(word, prefix));
+        if (!prefix) task.cache.Keep(word, first, task.out);
+      }
       begin = end;
     }
     return {};
   }
 
  private:
-  // A stretch of the word that is one token so far; it ends where the next one starts.
-  struct Symbol {
-    std::uint32_t start;
-    std::int32_t previous;
-    std::int32_t next;  // kNone: the last; kMerged: no longer there
-    TokenId id;         // kNoToken: a character that was not looked up yet
-  };
-  // Two neighbours that can become one. Stale when either has changed since: then the sizes do not add up.
-  struct Pair {
-    std::uint64_t rank;  // the best first: the score above, below it the place, turned round
-    std::uint32_t size;
-    TokenId id;
+  using Merger = PairMerger<Joiner>;
+  // A source byte becomes at most three (an escaped space) and one symbol.
+  static constexpr std::size_t kBytesPerByte = kSpaceMark.size() + Merger::kBytesPerSymbol;
 
-    std::int32_t left() const { return static_cast<std::int32_t>(~static_cast<std::uint32_t>(rank)); }
-  };
-  // The order of merging: the better score, then the place further left. One integer, because the queue's comparisons
-  // are most of the work; a type, because a function's address is not inlined.
-  struct Worse {
-    bool operator()(const Pair& a, const Pair& b) const { return a.rank < b.rank; }
-  };
-  static std::uint64_t Rank(float score, std::int32_t left) {
-    std::uint32_t bits = std::bit_cast<std::uint32_t>(score);
-    if (bits == 0x80000000u) bits = 0;  // both zeros are one score
-    const std::uint32_t ordered = (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-    return std::uint64_t{ordered} << 32 | ~static_cast<std::uint32_t>(left);
-  }
-  static constexpr std::int32_t kNone = -1;
-  static constexpr std::int32_t kMerged = -2;
-  // A source byte becomes at most three (an escaped space) and one symbol. The queue starts with fewer pairs than there
-  // are symbols, and each of fewer merges takes one pair out and puts two in.
-  static constexpr std::size_t kBytesPerSymbol = kSpaceMark.size() + sizeof(Symbol) + 2 * sizeof(Pair);
-
-  explicit SentencePieceBpe(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  SpacedWords(const Vocabulary& vocabulary, const Joiner& joiner, const EncodeTask& task)
+      : vocabulary_(vocabulary), joiner_(joiner), task_(task) {}
 
   // The bytes of a space at text[at]: written plainly, or already as the mark of this vocabulary; 0 when there is none.
   static std::size_t SpaceSize(const Vocabulary& vocabulary, std::string_view text, std::size_t at) {
@@ -10006,37 +16515,56 @@ class SentencePieceBpe {
     return text[at] == mark[0] && text.substr(at, mark.size()) == mark ? mark.size() : 0;
   }
 
-  // Where the word that starts at `begin` ends: it is any number of spaces, then everything up to the next space.
+  // Where the word that starts at `begin` ends: it is any number of spaces, then everything up to the next space that
+  // can begin a word.
   static std::size_t WordEnd(const Vocabulary& vocabulary, std::string_view text, std::size_t begin) {
     std::size_t at = begin;
-    while (at < text.size()) {
-      const std::size_t space = SpaceSize(vocabulary, text, at);
-      if (space == 0) break;
-      at += space;
+    const auto skip_spaces = [&] {
+      while (at < text.size()) {
+        const std::size_t space = SpaceSize(vocabulary, text, at);
+        if (space == 0) break;
+        at += space;
+      }
+    };
+    for (;;) {
+      skip_spaces();
+      while (at < text.size() && SpaceSize(vocabulary, text, at) == 0) ++at;
+      if (at == text.size() || vocabulary.IsBorderBeforeSpace(text[at - 1])) return at;
     }
-    while (at < text.size() && SpaceSize(vocabulary, text, at) == 0) ++at;
-    return at;
   }
 
-  // Copies the word with its spaces escaped, cuts it into characters and queues all neighbours that make a piece.
-  Result<void> Split(std::string_view word, bool space_prefix, std::size_t offset, std::span<std::byte> scratch) {
-    if (word.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / kSpaceMark.size()) {
+  Result<void> EncodeWord(std::string_view word, bool space_prefix) {
+    const std::size_t offset = task_.offset + static_cast<std::size_t>(word.data() - task_.text.data());
+    if (word.size() >= Merger::kMaxSymbols / kSpaceMark.size()) {
       return FailAt(ErrorCode::kTooLarge, offset, "text", word.size(), " bytes without a word border");
     }
     const std::size_t most = word.size() + 1;
-    void* memory = scratch.data();
-    std::size_t room = scratch.size();
-    if (std::align(alignof(Pair), most * kBytesPerSymbol, memory, room) == nullptr) {
+    const std::span<std::byte> memory = task_.cache.Memory(ScratchBytes(word.size()));
+    if (memory.size() < ScratchBytes(word.size())) {
       return FailAt(ErrorCode::kOutOfMemory, offset, "scratch", "a stretch of ", word.size(), " bytes needs ",
-                    ScratchBytes(word.size()), ", there are ", scratch.size());
+                    ScratchBytes(word.size()), ", there are ", memory.size());
     }
-    std::byte* next = static_cast<std::byte*>(memory);
-    pairs_ = {reinterpret_cast<Pair*>(next), 2 * most};
-    next += pairs_.size_bytes();
-    symbols_ = {reinterpret_cast<Symbol*>(next), most};
-    next += symbols_.size_bytes();
-    char* text = reinterpret_cast<char*>(next);
+    char* const text = reinterpret_cast<char*>(memory.data() + Merger::MemoryBytes(most));
+    text_ = {text, Escape(word, space_prefix, text)};
+    joiner_.SetText(text_);
+    Merger merger(joiner_, memory, most);
+    for (std::size_t at = 0; at < text_.size();) {
+      const std::size_t size = CharacterSize(at);
+      merger.Add(static_cast<std::uint32_t>(at), joiner_.Start(text_.substr(at, size)));
+      at += size;
+    }
+    merger.Merge(static_cast<std::uint32_t>(text_.size()));
+    return merger.ForEach([&](std::uint32_t start, std::uint32_t end, TokenId id) -> Result<void> {
+      const std::string_view piece = text_.substr(start, end - start);
+      if (id == kNoToken) id = vocabulary_.FindText(piece);
+      if (id == kNoToken) return WriteBytes(piece == vocabulary_.space() ? " " : piece, offset);
+      task_.out.Push(id);
+      return {};
+    });
+  }
 
+  // Copies the word with its spaces as the vocabulary writes them; returns the size.
+  std::size_t Escape(std::string_view word, bool space_prefix, char* text) const {
     std::size_t size = 0;
     const std::string_view space = vocabulary_.space();
     if (space_prefix) size += space.copy(text, space.size());
@@ -10047,19 +16575,7 @@ class SentencePieceBpe {
         text[size++] = c;
       }
     }
-    text_ = {text, size};
-
-    std::int32_t count = 0;
-    for (std::size_t at = 0; at < size; ++count) {
-      symbols_[static_cast<std::size_t>(count)] = {static_cast<std::uint32_t>(at), count - 1, count + 1, kNoToken};
-      at += CharacterSize(at);
-    }
-    symbols_[static_cast<std::size_t>(count - 1)].next = kNone;
-    for (std::int32_t left = 0; left + 1 < count; ++left) {
-      if (MakePair(left)) ++pair_count_;
-    }
-    std::make_heap(pairs_.begin(), PairsEnd(), Worse());
-    return {};
+    return size;
   }
 
   // By the first byte alone, as llama.cpp does it: an invalid sequence takes along bytes that follow. But never a
@@ -10072,42 +16588,13 @@ class SentencePieceBpe {
     return size;
   }
 
-  void Merge() {
-    while (pair_count_ != 0) {
-      std::pop_heap(pairs_.begin(), PairsEnd(), Worse());
-      const Pair pair = pairs_[--pair_count_];
-      Symbol& left = At(pair.left());
-      if (left.next < 0 || End(left.next) - left.start != pair.size) continue;
-      Symbol& right = At(left.next);
-      left.id = pair.id;
-      left.next = right.next;
-      right.next = kMerged;
-      if (left.next != kNone) At(left.next).previous = pair.left();
-      if (left.previous != kNone) Push(left.previous);
-      Push(pair.left());
-    }
-  }
-
-  Result<void> Write(std::size_t offset, TokenWriter& out) const {
-    for (std::int32_t i = 0; i != kNone; i = At(i).next) {
-      const std::string_view text = text_.substr(At(i).start, End(i) - At(i).start);
-      const TokenId id = At(i).id != kNoToken ? At(i).id : vocabulary_.FindText(text);
-      if (id != kNoToken) {
-        out.Push(id);
-      } else {
-        INLAY_CHECK_OK(WriteBytes(text == vocabulary_.space() ? " " : text, offset, out));
-      }
-    }
-    return {};
-  }
-
-  Result<void> WriteBytes(std::string_view text, std::size_t offset, TokenWriter& out) const {
+  Result<void> WriteBytes(std::string_view text, std::size_t offset) const {
     const auto token_of = [this](const char& byte) {
       const TokenId id = vocabulary_.ByteToken(static_cast<std::uint8_t>(byte));
       return id != kNoToken ? id : vocabulary_.FindText({&byte, 1});
     };
     if (std::all_of(text.begin(), text.end(), [&](const char& byte) { return token_of(byte) != kNoToken; })) {
-      for (const char& byte : text) out.Push(token_of(byte));
+      for (const char& byte : text) task_.out.Push(token_of(byte));
       return {};
     }
     const TokenId unknown = vocabulary_.special().unknown;
@@ -10116,43 +16603,1704 @@ class SentencePieceBpe {
                     "the vocabulary has no tokens for bytes, and in the word here is ",
                     unknown == kNoToken ? "a character that it does not know" : "text that is not valid UTF-8");
     }
-    out.Push(unknown);
+    task_.out.Push(unknown);
     return {};
   }
 
-  // Writes the pair of `left` and its neighbour behind the queue; false when they are no piece together.
-  bool MakePair(std::int32_t left) {
-    const Symbol& symbol = At(left);
-    const std::uint32_t size = End(symbol.next) - symbol.start;
-    const TokenId id = vocabulary_.FindText(text_.substr(symbol.start, size));
-    if (id == kNoToken) return false;
-    pairs_[pair_count_] = {Rank(vocabulary_.Score(id), left), size, id};
-    return true;
-  }
-  void Push(std::int32_t left) {
-    if (At(left).next == kNone || !MakePair(left)) return;
-    ++pair_count_;
-    std::push_heap(pairs_.begin(), PairsEnd(), Worse());
-  }
-
-  Symbol& At(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
-  const Symbol& At(std::int32_t i) const { return symbols_[static_cast<std::size_t>(i)]; }
-  std::uint32_t End(std::int32_t i) const {
-    const std::int32_t next = At(i).next;
-    return next == kNone ? static_cast<std::uint32_t>(text_.size()) : At(next).start;
-  }
-  std::span<Pair>::iterator PairsEnd() const { return pairs_.begin() + static_cast<std::ptrdiff_t>(pair_count_); }
-
   const Vocabulary& vocabulary_;
+  Joiner joiner_;
+  const EncodeTask& task_;
   std::string_view text_;  // the word, escaped
-  std::span<Symbol> symbols_;
-  std::span<Pair> pairs_;  // a heap of pair_count_, the best in front
-  std::size_t pair_count_ = 0;
+};
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_SPACED_WORDS_HPP_
+
+// --- inlay/text/byte_pair_encoding.hpp
+
+// Byte-pair encoding by a list of merges ("gpt2" and "gemma4" in GGUF files, "BPE" in llama.cpp): a pre-tokeniser cuts
+// the text into words; within a word, the neighbours whose merge stands first in the list are joined first, until none
+// are left. Source: Sennrich, Haddow and Birch, "Neural machine translation of rare words with subword units", 2016;
+// over bytes: Radford et al., 2019. Ids as llama.cpp computes them, except for bytes that are no valid UTF-8: they keep
+// their values here, and become U+FFFD there.
+#ifndef INLAY_TEXT_BYTE_PAIR_ENCODING_HPP_
+#define INLAY_TEXT_BYTE_PAIR_ENCODING_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// The merges of a vocabulary: which two tokens become which, and how early. Finding one is constant time.
+class MergeTable {
+ public:
+  static constexpr std::string_view kKey = "tokenizer.ggml.merges";
+
+  static constexpr std::size_t ArenaBytesFor(std::size_t merges) { return ArenaBytes<Slot>(SlotCount(merges)); }
+
+  // `merges`: strings "LEFT RIGHT" of two pieces. Later repetitions of a merge count for nothing.
+  // kBadFile: a string that is not two pieces, a piece or what the two become is no piece of text of the vocabulary, or
+  // a table made to be slow. kTooLarge: 2^31 merges or more. kOutOfMemory.
+  static Result<MergeTable> Create(const GgufArray& merges, const Vocabulary& vocabulary, Arena& arena) {
+    const std::size_t count = static_cast<std::size_t>(merges.count);
+    if (merges.count >= std::numeric_limits<std::uint32_t>::max() / 2) {
+      return FailAt(ErrorCode::kTooLarge, merges.offset, kKey, "has ", merges.count, " merges");
+    }
+    MergeTable table;
+    INLAY_ASSIGN_OR_RETURN(table.slots_, arena.Allocate<Slot>(SlotCount(count), "merges"));
+    std::fill(table.slots_.begin(), table.slots_.end(), Slot{});
+    std::uint32_t rank = 0;
+    for (const std::string_view merge : merges.strings()) {
+      const std::uint64_t offset =
+          merges.offset + static_cast<std::uint64_t>(merge.data() - reinterpret_cast<const char*>(merges.bytes.data()));
+      // The first piece may itself begin with a space.
+      const std::size_t space = merge.find(' ', 1);
+      if (merge.empty() || space == std::string_view::npos || space + 1 == merge.size()) {
+        return FailAt(ErrorCode::kBadFile, offset, kKey, "merge ", rank,
+                      " is not two pieces with a space between them");
+      }
+      const std::string_view left = merge.substr(0, space);
+      const std::string_view right = merge.substr(space + 1);
+      char joined[Vocabulary::kMaxPieceBytes];
+      TokenId ids[3] = {FindPart(vocabulary, left), FindPart(vocabulary, right), kNoToken};
+      if (left.size() + right.size() <= sizeof(joined)) {
+        const std::size_t size = left.copy(joined, left.size());
+        ids[2] = FindPart(vocabulary, {joined, size + right.copy(joined + size, right.size())});
+      }
+      constexpr std::string_view kWhich[] = {"the first part", "the second part", "the whole"};
+      for (std::size_t i = 0; i < 3; ++i) {
+        if (ids[i] == kNoToken) {
+          return FailAt(ErrorCode::kBadFile, offset, kKey, kWhich[i], " of merge ", rank,
+                        " is no piece of text in the vocabulary");
+        }
+      }
+      if (!table.Insert(ids[0], ids[1], ids[2], rank)) {
+        return FailAt(ErrorCode::kBadFile, offset, kKey, "the merges up to ", rank, " are made to collide");
+      }
+      ++rank;
+    }
+    return table;
+  }
+
+  // The greater order for the earlier merge. No token for two that do not join, or where one is none.
+  detail::Joined Find(TokenId left, TokenId right) const {
+    const std::uint64_t pair = Pair(left, right);
+    for (std::size_t at = Start(pair);; at = Next(at)) {
+      const Slot& slot = slots_[at];
+      if (slot.pair == pair) return {slot.id, ~slot.rank};
+      if (slot.pair == kNoPair) return {};
+    }
+  }
+
+ private:
+  struct Slot {
+    std::uint64_t pair = kNoPair;
+    std::uint32_t rank = 0;
+    TokenId id = kNoToken;
+  };
+  // Two times no token: never inserted, and finding it finds an empty slot, whose id is none.
+  static constexpr std::uint64_t kNoPair = ~std::uint64_t{0};
+  static constexpr std::size_t kMaxProbes = 2048;
+
+  // Text, also where its spelling alone made it a control token: "</s>" is a tag of HTML for those who merge it.
+  static TokenId FindPart(const Vocabulary& vocabulary, std::string_view piece) {
+    const TokenId id = vocabulary.Find(piece);
+    if (id == kNoToken || vocabulary.IsText(id)) return id;
+    return (vocabulary.Attributes(id) & kTokenNormal) != 0 ? id : kNoToken;
+  }
+
+  // At most two thirds full, and never quite.
+  static constexpr std::size_t SlotCount(std::size_t merges) { return merges + merges / 2 + 8; }
+  static constexpr std::uint64_t Pair(TokenId left, TokenId right) {
+    return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+  }
+  std::size_t Start(std::uint64_t pair) const {
+    return detail::SlotOf(static_cast<std::uint32_t>((detail::FoldHash(pair) * detail::kHashFactor) >> 32),
+                          slots_.size());
+  }
+  std::size_t Next(std::size_t at) const { return at + 1 == slots_.size() ? 0 : at + 1; }
+
+  bool Insert(TokenId left, TokenId right, TokenId id, std::uint32_t rank) {
+    const std::uint64_t pair = Pair(left, right);
+    std::size_t at = Start(pair);
+    for (std::size_t probe = 0; probe < kMaxProbes; ++probe, at = Next(at)) {
+      if (slots_[at].pair == pair) return true;
+      if (slots_[at].pair == kNoPair) {
+        slots_[at] = {pair, rank, id};
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::span<Slot> slots_;  // open addressing
+};
+
+// An algorithm (see algorithm.hpp). Pieces are mapped bytes, or, where the pre-tokeniser says so, text with marks for
+// spaces. Time O(n log n) in the longest word, linear beyond that; constant stack.
+class BytePairEncoding {
+ public:
+  static constexpr TokenizerModel kModel = TokenizerModel::kBytePairEncoding;
+
+  static constexpr bool Reads(std::string_view model) { return model == "gpt2" || model == kGemma4; }
+
+  // kUnsupported: a pre-tokeniser that this library does not know.
+  static Result<TokenizerDefaults> Defaults(const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const PreTokenizer* const rules, FindRules(file));
+    TokenizerDefaults defaults;
+    if (rules->Has(PreTokenizer::kMarksSpaces)) {
+      defaults.always_add_bos = rules->Has(PreTokenizer::kAlwaysAddsBos);
+    } else {
+      defaults.spelling = PieceSpelling::kMappedBytes;
+    }
+    // Falcon's, whose files were the first of this kind.
+    defaults.bos = defaults.eos = 11;
+    defaults.add_bos = rules->Has(PreTokenizer::kAddsBos);
+    defaults.add_separator = rules->Has(PreTokenizer::kAddsSeparator);
+    defaults.cleans_spaces = !rules->Has(PreTokenizer::kKeepsSpaces);
+    return defaults;
+  }
+
+  static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray merges, file.GetArray(MergeTable::kKey, GgufType::kString));
+    return MergeTable::ArenaBytesFor(static_cast<std::size_t>(merges.count));
+  }
+
+  // Errors: those of Defaults and MergeTable::Create; kMissing or kMismatch: no merges.
+  static Result<BytePairEncoding> Create(const GgufFile& file, const Vocabulary& vocabulary, Arena& arena) {
+    BytePairEncoding encoding;
+    INLAY_ASSIGN_OR_RETURN(encoding.rules_, FindRules(file));
+    INLAY_ASSIGN_OR_RETURN(const GgufArray merges, file.GetArray(MergeTable::kKey, GgufType::kString));
+    INLAY_ASSIGN_OR_RETURN(encoding.merges_, MergeTable::Create(merges, vocabulary, arena));
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      char piece[4];
+      const std::size_t size = EncodeUtf8(CharacterOfByte(static_cast<std::uint8_t>(byte)), piece);
+      encoding.bytes_[byte] = vocabulary.FindText({piece, size});
+    }
+    return encoding;
+  }
+
+  std::size_t ScratchBytes(std::size_t text_bytes) const { return MarkedWords::ScratchBytes(text_bytes); }
+  // A byte is at most one token.
+  std::size_t MaxTokens(std::size_t text_bytes) const { return 2 * text_bytes + 1; }
+
+  // kMissing: a byte (with marked spaces: a character) that the vocabulary cannot spell. kOutOfMemory: scratch too
+  // small. kTooLarge: a word of more than 7e8 bytes.
+  Result<void> Encode(const Vocabulary& vocabulary, const EncodeTask& task) const {
+    WordSplitter words(*rules_, task.text);
+    std::string_view word;
+    while (words.Next(word)) {
+      INLAY_CHECK_OK(rules_->Has(PreTokenizer::kMarksSpaces) ? EncodeMarked(vocabulary, word, task)
+                                                             : EncodeBytes(vocabulary, word, task));
+    }
+    return {};
+  }
+
+ private:
+  static constexpr std::string_view kGemma4 = "gemma4";
+  static constexpr std::string_view kPreKey = "tokenizer.ggml.pre";
+
+  class BytesJoiner {
+   public:
+    explicit BytesJoiner(const MergeTable& merges) : merges_(&merges) {}
+    detail::Joined Join(const detail::MergeSymbol& left, const detail::MergeSymbol& right, std::uint32_t) const {
+      return merges_->Find(left.id, right.id);
+    }
+
+   private:
+    const MergeTable* merges_;
+  };
+  class MarkedJoiner : public BytesJoiner {
+   public:
+    MarkedJoiner(const MergeTable& merges, const Vocabulary& vocabulary)
+        : BytesJoiner(merges), vocabulary_(&vocabulary) {}
+    void SetText(std::string_view) {}
+    TokenId Start(std::string_view character) const { return vocabulary_->FindText(character); }
+
+   private:
+    const Vocabulary* vocabulary_;
+  };
+  using BytesMerger = detail::PairMerger<BytesJoiner>;
+  using MarkedWords = detail::SpacedWords<MarkedJoiner>;
+
+  static Result<const PreTokenizer*> FindRules(const GgufFile& file) {
+    std::string_view name = "default";
+    std::uint64_t offset = Error::kNoOffset;
+    if (const auto value = file.Find(kPreKey)) {
+      INLAY_ASSIGN_OR_RETURN(name, value->AsString());
+      offset = value->offset;
+    }
+    if (const Result<std::string_view> model = file.GetString("tokenizer.ggml.model"); model && *model == kGemma4) {
+      name = kGemma4;
+    }
+    const PreTokenizer* const rules = PreTokenizer::Find(name);
+    if (rules == nullptr) {
+      return FailAt(ErrorCode::kUnsupported, offset, kPreKey, "\"", name, "\" is not a pre-tokenizer of this version");
+    }
+    return rules;
+  }
+
+  Result<void> EncodeMarked(const Vocabulary& vocabulary, std::string_view word, const EncodeTask& task) const {
+    if (rules_->Has(PreTokenizer::kLineFeedRunsFirst) && word[0] == '\n') {
+      const TokenId id = vocabulary.FindText(word);
+      if (id != kNoToken) {
+        task.out.Push(id);
+        return {};
+      }
+    }
+    return MarkedWords::Encode(vocabulary, MarkedJoiner(merges_, vocabulary), word, false, task);
+  }
+
+  Result<void> EncodeBytes(const Vocabulary& vocabulary, std::string_view word, const EncodeTask& task) const {
+    if (word.size() == 1) return WriteByte(vocabulary, word[0], word, task);
+    if (task.cache.Repeat(word, task.out)) return {};
+    const std::size_t first = task.out.count();
+    const TokenId whole = rules_->Has(PreTokenizer::kWholeWordsFirst) ? FindWhole(vocabulary, word) : kNoToken;
+    if (whole != kNoToken) {
+      task.out.Push(whole);
+    } else {
+      INLAY_CHECK_OK(MergeBytes(vocabulary, word, task));
+    }
+    task.cache.Keep(word, first, task.out);
+    return {};
+  }
+
+  Result<void> MergeBytes(const Vocabulary& vocabulary, std::string_view word, const EncodeTask& task) const {
+    if (word.size() > BytesMerger::kMaxSymbols) {
+      return FailAt(ErrorCode::kTooLarge, OffsetOf(word, task), "text", word.size(), " bytes without a word border");
+    }
+    const std::size_t needed = BytesMerger::MemoryBytes(word.size());
+    const std::span<std::byte> memory = task.cache.Memory(needed);
+    if (memory.size() < needed) {
+      return FailAt(ErrorCode::kOutOfMemory, OffsetOf(word, task), "scratch", "a word of ", word.size(),
+                    " bytes needs ", needed, ", there are ", memory.size());
+    }
+    BytesMerger merger(BytesJoiner(merges_), memory, word.size());
+    for (std::size_t i = 0; i < word.size(); ++i) {
+      merger.Add(static_cast<std::uint32_t>(i), bytes_[static_cast<std::uint8_t>(word[i])]);
+    }
+    merger.Merge(static_cast<std::uint32_t>(word.size()));
+    return merger.ForEach([&](std::uint32_t start, std::uint32_t, TokenId id) -> Result<void> {
+      if (id == kNoToken) return WriteByte(vocabulary, word[start], word, task);
+      task.out.Push(id);
+      return {};
+    });
+  }
+
+  // The token that is spelled as the whole word.
+  static TokenId FindWhole(const Vocabulary& vocabulary, std::string_view word) {
+    if (word.size() > vocabulary.max_piece_bytes()) return kNoToken;
+    // A byte's character has at most two bytes.
+    char piece[2 * Vocabulary::kMaxPieceBytes + 4];
+    std::size_t size = 0;
+    for (const char byte : word) size += EncodeUtf8(CharacterOfByte(static_cast<std::uint8_t>(byte)), piece + size);
+    return vocabulary.FindText({piece, size});
+  }
+
+  Result<void> WriteByte(const Vocabulary& vocabulary, char byte, std::string_view word, const EncodeTask& task) const {
+    TokenId id = bytes_[static_cast<std::uint8_t>(byte)];
+    if (id == kNoToken) id = vocabulary.special().unknown;
+    if (id == kNoToken) {
+      return FailAt(ErrorCode::kMissing, OffsetOf(word, task), "text", "the vocabulary has neither a token for byte ",
+                    static_cast<unsigned>(static_cast<std::uint8_t>(byte)),
+                    ", which is in the word here, nor an unknown token");
+    }
+    task.out.Push(id);
+    return {};
+  }
+
+  static std::size_t OffsetOf(std::string_view word, const EncodeTask& task) {
+    return task.offset + static_cast<std::size_t>(word.data() - task.text.data());
+  }
+
+  const PreTokenizer* rules_ = nullptr;
+  MergeTable merges_;
+  std::array<TokenId, 256> bytes_{};  // the token of each byte
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_BYTE_PAIR_ENCODING_HPP_
+
+// --- inlay/text/sentencepiece_bpe.hpp
+
+// SentencePiece's byte-pair encoding ("llama" in GGUF files, "SPM" in llama.cpp): of all neighbours whose joined
+// spelling is a piece, the pair with the best score is joined first, until no pair is left. What remains unspelled
+// becomes bytes. Source: Kudo and Richardson, "SentencePiece", 2018; ids as llama.cpp computes them.
+#ifndef INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
+#define INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// An algorithm (see algorithm.hpp) without tables of its own. Time O(n log n) in the longest stretch without a word
+// border, linear beyond that; constant stack.
+class SentencePieceBpe {
+ public:
+  static constexpr TokenizerModel kModel = TokenizerModel::kSentencePieceBpe;
+
+  static constexpr bool Reads(std::string_view model) { return model == "llama"; }
+  static Result<TokenizerDefaults> Defaults(const GgufFile&) {
+    return TokenizerDefaults{
+        .needs_scores = true, .bos = 1, .eos = 2, .unknown = 0, .add_bos = true, .add_space_prefix = true};
+  }
+  static Result<std::size_t> ArenaBytesFor(const GgufFile&) { return std::size_t{0}; }
+  static Result<SentencePieceBpe> Create(const GgufFile&, const Vocabulary&, Arena&) { return SentencePieceBpe(); }
+
+  // Scratch bytes that are enough for every text of `text_bytes`. A text of ordinary words needs only what its longest
+  // word needs.
+  static constexpr std::size_t ScratchBytes(std::size_t text_bytes) { return Words::ScratchBytes(text_bytes); }
+  // No text of `text_bytes` has more tokens: a byte is at most one token, and a prefix space is one more token for the
+  // beginning and after each special token.
+  static constexpr std::size_t MaxTokens(std::size_t text_bytes) { return 2 * text_bytes + 1; }
+
+  // Errors: those of detail::SpacedWords::Encode.
+  Result<void> Encode(const Vocabulary& vocabulary, const EncodeTask& task) const {
+    return Words::Encode(vocabulary, Joiner(vocabulary), task.text, task.space_prefix, task);
+  }
+
+ private:
+  class Joiner {
+   public:
+    explicit Joiner(const Vocabulary& vocabulary) : vocabulary_(&vocabulary) {}
+    void SetText(std::string_view text) { text_ = text; }
+    TokenId Start(std::string_view) const { return kNoToken; }
+    detail::Joined Join(const detail::MergeSymbol& left, const detail::MergeSymbol&, std::uint32_t end) const {
+      const TokenId id = vocabulary_->FindText(text_.substr(left.start, end - left.start));
+      if (id == kNoToken) return {};
+      return {id, Order(vocabulary_->Score(id))};
+    }
+
+   private:
+    static std::uint32_t Order(float score) {
+      std::uint32_t bits = std::bit_cast<std::uint32_t>(score);
+      if (bits == 0x80000000u) bits = 0;  // both zeros are one score
+      return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
+    }
+
+    const Vocabulary* vocabulary_;
+    std::string_view text_;
+  };
+  using Words = detail::SpacedWords<Joiner>;
 };
 
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_TEXT_SENTENCEPIECE_BPE_HPP_
+
+// --- inlay/text/special_tokens.hpp
+
+// Which tokens are special: what a GGUF file says in so many words, and what follows from spellings and names, because
+// files seldom say all of it. Facts as llama.cpp has them (src/llama-vocab.cpp), in its order of precedence.
+#ifndef INLAY_TEXT_SPECIAL_TOKENS_HPP_
+#define INLAY_TEXT_SPECIAL_TOKENS_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+// An id in the metadata; `fallback` (if there is such a token) when the key is absent.
+inline Result<TokenId> ReadTokenId(const GgufFile& file, std::string_view key, TokenId fallback, std::size_t count) {
+  const std::optional<GgufValue> value = file.Find(key);
+  if (!value) return static_cast<std::size_t>(fallback) < count ? fallback : kNoToken;
+  INLAY_ASSIGN_OR_RETURN(const std::uint64_t id, value->AsUnsigned());
+  if (id >= count) {
+    return FailAt(ErrorCode::kBadFile, value->offset, key, "is ", id, " in a vocabulary of ", count, " tokens");
+  }
+  return static_cast<TokenId>(id);
+}
+
+// kMismatch: not a number. kBadFile: an id that is no token.
+inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const TokenizerDefaults& defaults,
+                                               std::size_t count) {
+  SpecialTokens special;
+  // BERT's files have the token that begins a sequence under its own name.
+  INLAY_ASSIGN_OR_RETURN(special.bos, ReadTokenId(file, "tokenizer.ggml.cls_token_id", defaults.bos, count));
+  const TokenId bos = defaults.ends_with_separator ? special.bos : defaults.bos;
+  INLAY_ASSIGN_OR_RETURN(special.bos, ReadTokenId(file, "tokenizer.ggml.bos_token_id", bos, count));
+  INLAY_ASSIGN_OR_RETURN(special.eos, ReadTokenId(file, "tokenizer.ggml.eos_token_id", defaults.eos, count));
+  INLAY_ASSIGN_OR_RETURN(special.unknown,
+                         ReadTokenId(file, "tokenizer.ggml.unknown_token_id", defaults.unknown, count));
+  INLAY_ASSIGN_OR_RETURN(special.eot, ReadTokenId(file, "tokenizer.ggml.eot_token_id", kNoToken, count));
+  INLAY_ASSIGN_OR_RETURN(special.eom, ReadTokenId(file, "tokenizer.ggml.eom_token_id", kNoToken, count));
+  INLAY_ASSIGN_OR_RETURN(special.separator,
+                         ReadTokenId(file, "tokenizer.ggml.seperator_token_id", defaults.separator, count));
+  INLAY_ASSIGN_OR_RETURN(special.padding,
+                         ReadTokenId(file, "tokenizer.ggml.padding_token_id", defaults.padding, count));
+  INLAY_ASSIGN_OR_RETURN(special.mask, ReadTokenId(file, "tokenizer.ggml.mask_token_id", defaults.mask, count));
+  return special;
+}
+
+// Completes a vocabulary before Finish: default ids that are not meant go, known spellings get their attributes.
+class SpecialTokenRules {
+ public:
+  // kMismatch, kBadFile: as ReadSpecialTokens, for keys that only matter here.
+  static Result<void> Apply(const GgufFile& file, SpecialTokens& special, Vocabulary& vocabulary) {
+    SpecialTokenRules rules(file, special, vocabulary);
+    rules.DropDefaults();
+    INLAY_CHECK_OK(rules.NameEndings());
+    rules.MarkUnused();
+    rules.ShowChannels();
+    rules.StripWhiteSpace();
+    return {};
+  }
+
+ private:
+  static constexpr TokenAttributes kMarkers = kTokenControl | kTokenUnknown | kTokenUserDefined;
+
+  SpecialTokenRules(const GgufFile& file, SpecialTokens& special, Vocabulary& vocabulary)
+      : file_(file), special_(special), vocabulary_(vocabulary) {}
+
+  // A default id is meant only where the token there is one of that kind; no ordinary piece begins sequences.
+  void DropDefaults() {
+    const auto drop = [&](std::string_view key, TokenId& id) {
+      if (id == kNoToken || file_.Find(key)) return;
+      if ((vocabulary_.Attributes(id) & (kTokenControl | kTokenUnknown)) == 0) id = kNoToken;
+    };
+    drop("tokenizer.ggml.bos_token_id", special_.bos);
+    drop("tokenizer.ggml.eos_token_id", special_.eos);
+    drop("tokenizer.ggml.unknown_token_id", special_.unknown);
+    drop("tokenizer.ggml.seperator_token_id", special_.separator);
+    drop("tokenizer.ggml.padding_token_id", special_.padding);
+    drop("tokenizer.ggml.mask_token_id", special_.mask);
+  }
+
+  // The first of the spellings that is a token; it is a control token even where the file does not say so.
+  TokenId FindControl(std::span<const std::string_view> spellings) {
+    for (const std::string_view spelling : spellings) {
+      const TokenId id = vocabulary_.Find(spelling);
+      if (id == kNoToken) continue;
+      vocabulary_.AddAttributes(id, kTokenControl);
+      return id;
+    }
+    return kNoToken;
+  }
+
+  // What ends a turn, a message, or the infill of code.
+  Result<void> NameEndings() {
+    // clang-format off
+    static constexpr std::string_view kTurnEndings[] = {
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
+        "[EOT]", "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>", "<end_of_utterance>"};
+    static constexpr std::string_view kOtherEndings[] = {
+        "[EOS]", "</s>", "<eos>", "<turn|>", "<|tool_response>", "<|eom_id|>", "<|return|>", "<|call|>", "<|flush|>",
+        "<|calls|>", "[e~["};
+    static constexpr std::string_view kMessageEnding[] = {"<|eom_id|>"};
+    static constexpr std::string_view kInfillPrefix[] = {
+        "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "begin\xEF\xBD\x9C>", "<PRE>",
+        "\xE2\x96\x81<PRE>", "<|code_prefix|>", "<|prefix|>"};
+    static constexpr std::string_view kInfillSuffix[] = {
+        "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<\xEF\xBD\x9C" "fim\xE2\x96\x81hole\xEF\xBD\x9C>", "<SUF>",
+        "\xE2\x96\x81<SUF>", "<|code_suffix|>", "<|suffix|>"};
+    static constexpr std::string_view kInfillMiddle[] = {
+        "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "end\xEF\xBD\x9C>", "<MID>",
+        "\xE2\x96\x81<MID>", "<|code_middle|>", "<|middle|>"};
+    static constexpr std::string_view kInfillPadding[] = {"<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"};
+    static constexpr std::string_view kInfillRepository[] = {
+        "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"};
+    static constexpr std::string_view kInfillSeparator[] = {"<|file_sep|>"};
+    // clang-format on
+    if (special_.eot == kNoToken) special_.eot = FindControl(kTurnEndings);
+    if (special_.eom == kNoToken) special_.eom = FindControl(kMessageEnding);
+    struct Infill {
+      std::string_view key;
+      std::span<const std::string_view> spellings;
+      bool ends_generation;
+    };
+    const Infill infills[] = {{"tokenizer.ggml.fim_pre_token_id", kInfillPrefix, false},
+                              {"tokenizer.ggml.fim_suf_token_id", kInfillSuffix, false},
+                              {"tokenizer.ggml.fim_mid_token_id", kInfillMiddle, false},
+                              {"tokenizer.ggml.fim_pad_token_id", kInfillPadding, true},
+                              {"tokenizer.ggml.fim_rep_token_id", kInfillRepository, true},
+                              {"tokenizer.ggml.fim_sep_token_id", kInfillSeparator, true}};
+    for (const Infill& infill : infills) {
+      INLAY_ASSIGN_OR_RETURN(TokenId id, ReadTokenId(file_, infill.key, kNoToken, vocabulary_.size()));
+      if (id == kNoToken) id = FindControl(infill.spellings);
+      if (id != kNoToken && infill.ends_generation) vocabulary_.AddAttributes(id, kTokenEndsGeneration);
+    }
+    const std::span<const std::string_view> endings[] = {kTurnEndings, kOtherEndings};
+    for (const std::span<const std::string_view> spellings : endings) {
+      for (const std::string_view spelling : spellings) {
+        const TokenId id = vocabulary_.Find(spelling);
+        if (id != kNoToken) vocabulary_.AddAttributes(id, kTokenControl | kTokenEndsGeneration);
+      }
+    }
+    for (const TokenId id : {special_.eos, special_.eot, special_.eom}) {
+      if (id != kNoToken) vocabulary_.AddAttributes(id, kTokenEndsGeneration);
+    }
+    // Where a tool's answer has a token of its own, "</s>" is a tag of HTML.
+    const TokenId strike = vocabulary_.Find("</s>");
+    if (strike != kNoToken && vocabulary_.Find("<|tool_response>") != kNoToken) {
+      vocabulary_.RemoveAttributes(strike, kTokenControl | kTokenEndsGeneration);
+      vocabulary_.AddAttributes(strike, kTokenNormal);
+    }
+    return {};
+  }
+
+  void MarkUnused() {
+    for (TokenId id = 0; vocabulary_.Contains(id); ++id) {
+      if ((vocabulary_.Attributes(id) & kTokenControl) != 0 &&
+          vocabulary_.Piece(id).find("unused") != std::string_view::npos) {
+        vocabulary_.AddAttributes(id, kTokenUnused);
+      }
+    }
+  }
+
+  // Models that answer in channels mark them with control tokens that whoever reads the answer must see; their messages
+  // end without ending the answer. llama.cpp makes these tokens user-defined; here they stay control tokens, so that no
+  // text of a user becomes one.
+  void ShowChannels() {
+    for (const std::string_view spelling : {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"}) {
+      const TokenId id = vocabulary_.Find(spelling);
+      if (id != kNoToken) vocabulary_.AddAttributes(id, kTokenControl | kTokenAlwaysShown);
+    }
+    const auto has = [&](std::string_view spelling) { return vocabulary_.Find(spelling) != kNoToken; };
+    const TokenId end = vocabulary_.Find("<|end|>");
+    const bool call = has("<|call|>") || has("<|calls|>");
+    if (end != kNoToken && call && (has("<|return|>") || has("<|flush|>"))) {
+      vocabulary_.RemoveAttributes(end, kTokenEndsGeneration);
+      vocabulary_.AddAttributes(end, kTokenAlwaysShown);
+      if (special_.eot == end) special_.eot = kNoToken;
+    }
+  }
+
+  // No key says which tokens take white space along; only the names of models and pre-tokenisers do.
+  void StripWhiteSpace() {
+    const auto contains = [&](std::string_view key, std::string_view wanted) {
+      const Result<std::string_view> value = file_.GetString(key);
+      return value && std::search(value->begin(), value->end(), wanted.begin(), wanted.end(), [](char a, char b) {
+                        return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+                      }) != value->end();
+    };
+    const auto strip_left = [&](std::string_view spelling) {
+      const TokenId id = vocabulary_.Find(spelling);
+      if (id != kNoToken) vocabulary_.AddAttributes(id, kTokenStripsLeft);
+    };
+    constexpr std::string_view kPre = "tokenizer.ggml.pre", kArchitecture = "general.architecture",
+                               kName = "general.name";
+    if (contains(kPre, "jina-v2-de") || contains(kPre, "jina-v2-es") || contains(kPre, "jina-v2-code") ||
+        contains(kArchitecture, "nomic-bert-moe") || contains(kArchitecture, "jina-bert-v3")) {
+      strip_left("<mask>");
+    } else if (contains(kName, "phi-3") || contains(kName, "phi3")) {
+      // Trained with the white space after its markers removed.
+      for (TokenId id = 0; vocabulary_.Contains(id); ++id) {
+        const std::string_view piece = vocabulary_.Piece(id);
+        const bool keeps = piece == "<unk>" || piece == "<s>" || piece == "<|endoftext|>";
+        if ((vocabulary_.Attributes(id) & kMarkers) != 0 && !keeps) vocabulary_.AddAttributes(id, kTokenStripsRight);
+      }
+    } else if (contains(kName, "modern-bert") || contains(kPre, "modern-bert")) {
+      strip_left("[MASK]");
+    }
+  }
+
+  const GgufFile& file_;
+  SpecialTokens& special_;
+  Vocabulary& vocabulary_;
+};
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_SPECIAL_TOKENS_HPP_
+
+// --- inlay/text/character_map.hpp
+
+// SentencePiece's table of replacements ("tokenizer.ggml.precompiled_charsmap"): how text is normalised before a unigram
+// model sees it. Source: sentencepiece's normalizer and darts-clone's double array, in which the table is stored.
+#ifndef INLAY_TEXT_CHARACTER_MAP_HPP_
+#define INLAY_TEXT_CHARACTER_MAP_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// A view of the table, which must outlive it. Every key that a text can reach was looked at when it was opened.
+class CharacterMap {
+ public:
+  static constexpr std::string_view kKey = "tokenizer.ggml.precompiled_charsmap";
+
+  CharacterMap() = default;  // replaces nothing
+
+  // `blob`: the bytes of the double array as a little-endian 32-bit number, the array, then replacements that end in
+  // NUL. `offset`: of the blob in its file. kMismatch: an element type that is not a byte. kTruncated, kBadFile: sizes,
+  // links or replacements that lead outside, a circle, keys of more than 64 bytes. kTooLarge: a replacement of more
+  // than 255 bytes.
+  static Result<CharacterMap> Open(const GgufArray& blob) {
+    if (blob.element != GgufType::kU8 && blob.element != GgufType::kI8) {
+      return FailAt(ErrorCode::kMismatch, blob.offset, kKey, "must be an array of bytes");
+    }
+    CharacterMap map;
+    const std::span<const std::byte> bytes = blob.bytes;
+    if (bytes.empty()) return map;
+    if (bytes.size() < 4) return FailAt(ErrorCode::kTruncated, blob.offset, kKey, "has ", bytes.size(), " bytes");
+    const std::size_t units = detail::LoadAs<std::uint32_t>(bytes.data());
+    if (units == 0 || units % 4 != 0 || units >= bytes.size() - 4) {
+      return FailAt(ErrorCode::kBadFile, blob.offset, kKey, "has ", bytes.size(), " bytes and says that ", units,
+                    " of them are its index");
+    }
+    map.units_ = bytes.subspan(4, units);
+    map.replacements_ = {reinterpret_cast<const char*>(bytes.data()) + 4 + units, bytes.size() - 4 - units};
+    INLAY_CHECK_OK(map.CheckKeys(blob.offset));
+    return map;
+  }
+
+  struct Match {
+    std::size_t size = 0;  // bytes of the text that are replaced; 0: none
+    std::string_view replacement;
+  };
+
+  // The longest key that `text` begins with.
+  Match Find(std::string_view text) const {
+    Match match;
+    if (units_.empty()) return match;
+    std::uint32_t node = Base(Unit(0));
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      const std::uint8_t byte = static_cast<std::uint8_t>(text[at]);
+      if (byte == 0) break;
+      node ^= byte;
+      if (node >= count()) break;
+      const std::uint32_t unit = Unit(node);
+      if (Label(unit) != byte) break;
+      node ^= Base(unit);
+      if (IsLeaf(unit)) match = {at + 1, ReplacementAt(Unit(node) & kValue)};
+    }
+    return match;
+  }
+
+  // The most bytes and characters that a byte of text can become (rounded up), with three bytes for a space.
+  std::size_t most_bytes() const { return most_bytes_; }
+  std::size_t most_characters() const { return most_characters_; }
+  // True when some key has a space in it.
+  bool has_spaces() const { return has_spaces_; }
+
+ private:
+  static constexpr std::uint32_t kValue = 0x7FFFFFFF;
+  static constexpr std::size_t kMostKeyBytes = 64;
+  static constexpr std::size_t kMostReplacementBytes = 255;
+  static constexpr std::uint64_t kMostSharing = 16;
+
+  std::uint32_t count() const { return static_cast<std::uint32_t>(units_.size() / 4); }
+  std::uint32_t Unit(std::uint32_t i) const {
+    return detail::LoadAs<std::uint32_t>(units_.data() + 4 * std::size_t{i});
+  }
+  static std::uint32_t Base(std::uint32_t unit) { return (unit >> 10) << ((unit & 0x200u) >> 6); }
+  // A unit that holds a value has its highest bit set, and is the child of no byte.
+  static std::uint32_t Label(std::uint32_t unit) { return unit & 0x800000FFu; }
+  static bool IsLeaf(std::uint32_t unit) { return (unit & 0x100u) != 0; }
+  std::string_view ReplacementAt(std::uint32_t at) const {
+    const std::string_view rest = replacements_.substr(at);
+    return rest.substr(0, rest.find('\0'));
+  }
+
+  // Visits every key, depth first.
+  Result<void> CheckKeys(std::uint64_t offset) {
+    struct Level {
+      std::uint32_t base;
+      std::uint32_t next_byte;
+      bool space;
+    };
+    std::array<Level, kMostKeyBytes + 1> levels;
+    std::size_t depth = 0;
+    std::uint64_t visited = 0;
+    levels[0] = {Base(Unit(0)), 1, false};
+    for (;;) {
+      Level& level = levels[depth];
+      if (level.next_byte == 256) {
+        if (depth == 0) return {};
+        --depth;
+        continue;
+      }
+      const std::uint32_t byte = level.next_byte++;
+      const std::uint32_t node = level.base ^ byte;
+      if (node >= count() || Label(Unit(node)) != byte) continue;
+      // Keys may share their ends, so a unit may be met several times; but not for ever.
+      if (++visited / kMostSharing > count()) {
+        return FailAt(ErrorCode::kBadFile, offset, kKey, "its index goes round in circles");
+      }
+      if (depth == kMostKeyBytes) {
+        return FailAt(ErrorCode::kBadFile, offset, kKey, "has a key of more than ", kMostKeyBytes, " bytes");
+      }
+      const std::uint32_t unit = Unit(node);
+      const std::uint32_t base = node ^ Base(unit);
+      const bool space = level.space || byte == ' ';
+      ++depth;
+      levels[depth] = {base, 1, space};
+      if (IsLeaf(unit)) INLAY_CHECK_OK(CheckReplacement(base, depth, space, offset));
+    }
+  }
+
+  Result<void> CheckReplacement(std::uint32_t node, std::size_t key_bytes, bool space, std::uint64_t offset) {
+    const std::uint32_t value = node < count() ? Unit(node) & kValue : kValue;
+    if (value >= replacements_.size() || replacements_.find('\0', value) == std::string_view::npos) {
+      return FailAt(ErrorCode::kBadFile, offset, kKey, "a replacement is at ", value, " of ", replacements_.size(),
+                    " bytes, or does not end");
+    }
+    const std::string_view replacement = ReplacementAt(value);
+    if (replacement.size() > kMostReplacementBytes) {
+      return FailAt(ErrorCode::kTooLarge, offset, kKey, "a replacement has ", replacement.size(), " bytes; at most ",
+                    kMostReplacementBytes, " are allowed");
+    }
+    std::size_t bytes = replacement.size();
+    std::size_t characters = 0;
+    for (std::size_t at = 0; at < replacement.size(); at += Utf8SizeByLead(replacement[at])) {
+      ++characters;
+      if (replacement[at] == ' ') bytes += 2;
+    }
+    most_bytes_ = std::max(most_bytes_, (bytes + key_bytes - 1) / key_bytes);
+    most_characters_ = std::max(most_characters_, (characters + key_bytes - 1) / key_bytes);
+    has_spaces_ = has_spaces_ || space;
+    return {};
+  }
+
+  std::span<const std::byte> units_;  // the double array, four bytes each
+  std::string_view replacements_;
+  // A space, and U+FFFD for a byte that is not valid.
+  std::size_t most_bytes_ = 3;
+  std::size_t most_characters_ = 1;
+  bool has_spaces_ = false;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_CHARACTER_MAP_HPP_
+
+// --- inlay/text/piece_index.hpp
+
+// Which pieces a text begins with: for the algorithms that try pieces at a place, where Vocabulary::Find can only say
+// whether one stretch is a piece.
+#ifndef INLAY_TEXT_PIECE_INDEX_HPP_
+#define INLAY_TEXT_PIECE_INDEX_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// The pieces of some tokens in order, each linked to the longest other one that it begins with. What is not greater than
+// a text and closest to it is a piece that the text begins with, or continues one: so one search finds the longest, and
+// the links give all shorter ones. 16 bytes for a token, where a trie takes a node for each byte.
+class PieceIndex {
+ public:
+  static constexpr std::size_t ArenaBytesFor(std::size_t tokens) { return ArenaBytes<Entry>(tokens); }
+
+  // The tokens for which `is_indexed(id)`; empty pieces are left out. kOutOfMemory.
+  template <class Predicate>
+  static Result<PieceIndex> Create(const Vocabulary& vocabulary, Predicate is_indexed, Arena& arena) {
+    PieceIndex index;
+    INLAY_ASSIGN_OR_RETURN(index.entries_, arena.Allocate<Entry>(vocabulary.size(), "piece index"));
+    std::size_t count = 0;
+    for (TokenId id = 0; vocabulary.Contains(id); ++id) {
+      if (vocabulary.PieceSize(id) != 0 && is_indexed(id)) {
+        index.entries_[count++] = {KeyOf(vocabulary.Piece(id)), id, kNone};
+      }
+    }
+    index.entries_ = index.entries_.first(count);
+    std::sort(index.entries_.begin(), index.entries_.end(), [&](const Entry& a, const Entry& b) {
+      return a.key != b.key ? a.key < b.key : vocabulary.Piece(a.id) < vocabulary.Piece(b.id);
+    });
+    // Between a piece and one that it begins with, all begin with that one too: it is the one before, or a link of it.
+    for (std::size_t i = 1; i < count; ++i) {
+      const std::string_view piece = vocabulary.Piece(index.entries_[i].id);
+      std::int32_t shorter = static_cast<std::int32_t>(i - 1);
+      while (shorter != kNone &&
+             piece.substr(0, index.SizeOf(vocabulary, shorter)) != index.PieceOf(vocabulary, shorter)) {
+        shorter = index.At(shorter).shorter;
+      }
+      index.entries_[i].shorter = shorter;
+    }
+    return index;
+  }
+
+  // Where one of the pieces is.
+  using Position = std::int32_t;
+  static constexpr Position kNone = -1;
+
+  // The longest piece that `text`, which is not empty, begins with.
+  Position FindLongest(const Vocabulary& vocabulary, std::string_view text) const {
+    text = text.substr(0, vocabulary.max_piece_bytes());
+    const std::uint64_t key = KeyOf(text);
+    const auto after =
+        std::upper_bound(entries_.begin(), entries_.end(), text, [&](std::string_view, const Entry& entry) {
+          return key != entry.key ? key < entry.key : text < vocabulary.Piece(entry.id);
+        });
+    Position position = static_cast<Position>(after - entries_.begin()) - 1;
+    if (position == kNone) return kNone;
+    const std::string_view closest = PieceOf(vocabulary, position);
+    const std::size_t common = static_cast<std::size_t>(
+        std::mismatch(closest.begin(), closest.end(), text.begin(), text.end()).first - closest.begin());
+    while (position != kNone && SizeOf(vocabulary, position) > common) position = At(position).shorter;
+    return position;
+  }
+  // The next shorter one.
+  Position Shorter(Position position) const { return At(position).shorter; }
+  TokenId IdAt(Position position) const { return At(position).id; }
+
+ private:
+  struct Entry {
+    std::uint64_t key;  // the first eight bytes, as a number that compares as they do
+    TokenId id;
+    Position shorter;
+  };
+
+  static std::uint64_t KeyOf(std::string_view piece) {
+    std::uint64_t key = 0;
+    for (std::size_t i = 0; i < 8; ++i) key = key << 8 | (i < piece.size() ? static_cast<std::uint8_t>(piece[i]) : 0u);
+    return key;
+  }
+
+  const Entry& At(Position position) const { return entries_[static_cast<std::size_t>(position)]; }
+  std::string_view PieceOf(const Vocabulary& vocabulary, Position position) const {
+    return vocabulary.Piece(At(position).id);
+  }
+  std::size_t SizeOf(const Vocabulary& vocabulary, Position position) const {
+    return vocabulary.PieceSize(At(position).id);
+  }
+
+  std::span<Entry> entries_;  // by piece
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_PIECE_INDEX_HPP_
+
+// --- inlay/text/unigram.hpp
+
+// SentencePiece's unigram model ("t5" in GGUF files, "UGM" in llama.cpp): of all ways to spell a text with pieces the
+// one with the greatest sum of scores. Source: Kudo, "Subword regularization", 2018; ids as llama.cpp computes them.
+#ifndef INLAY_TEXT_UNIGRAM_HPP_
+#define INLAY_TEXT_UNIGRAM_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// An algorithm (see algorithm.hpp). Text is normalised by the file's table first; bytes that are no valid UTF-8 become
+// U+FFFD on the way, as these vocabularies have no tokens for bytes. What no piece spells becomes one unknown token.
+// Time O(n log v) for v pieces, unless pieces begin with many others; constant stack.
+class Unigram {
+ public:
+  static constexpr TokenizerModel kModel = TokenizerModel::kUnigram;
+
+  static constexpr bool Reads(std::string_view model) { return model == "t5"; }
+  static Result<TokenizerDefaults> Defaults(const GgufFile&) {
+    return TokenizerDefaults{.needs_scores = true, .eos = 1, .unknown = 2, .padding = 0, .add_eos = true};
+  }
+  static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
+    return PieceIndex::ArenaBytesFor(static_cast<std::size_t>(tokens.count));
+  }
+
+  // kMissing: no unknown token. kMismatch: a flag that is none. Those of CharacterMap::Open. kOutOfMemory.
+  static Result<Unigram> Create(const GgufFile& file, const Vocabulary& vocabulary, Arena& arena) {
+    Unigram algorithm;
+    if (vocabulary.special().unknown == kNoToken) {
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.unknown_token_id", "needed: text without pieces becomes it");
+    }
+    if (const auto map = file.Find(CharacterMap::kKey)) {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray blob, map->AsArray());
+      INLAY_ASSIGN_OR_RETURN(algorithm.map_, CharacterMap::Open(blob));
+    }
+    if (const auto remove = file.Find("tokenizer.ggml.remove_extra_whitespaces")) {
+      INLAY_ASSIGN_OR_RETURN(algorithm.merges_spaces_, remove->AsBool());
+    }
+    float least = std::numeric_limits<float>::max();
+    for (TokenId id = 0; vocabulary.Contains(id); ++id) {
+      if ((vocabulary.Attributes(id) & kTokenNormal) != 0) least = std::min(least, vocabulary.Score(id));
+    }
+    algorithm.unknown_score_ = least - kUnknownPenalty;
+    constexpr TokenAttributes kSpelling = kTokenNormal | kTokenUserDefined | kTokenUnused;
+    const auto spells = [&](TokenId id) {
+      return (vocabulary.Attributes(id) & kSpelling) != 0 && vocabulary.IsText(id);
+    };
+    INLAY_ASSIGN_OR_RETURN(algorithm.index_, PieceIndex::Create(vocabulary, spells, arena));
+    return algorithm;
+  }
+
+  std::size_t ScratchBytes(std::size_t text_bytes) const {
+    return (text_bytes * map_.most_bytes() + kSpaceMark.size() + 1) * kBytesPerByte + alignof(Node);
+  }
+  std::size_t MaxTokens(std::size_t text_bytes) const { return text_bytes * map_.most_characters() + text_bytes + 1; }
+
+  // kOutOfMemory: scratch too small.
+  Result<void> Encode(const Vocabulary& vocabulary, const EncodeTask& task) const {
+    Run run(*this, vocabulary, task);
+    const std::string_view text = task.text;
+    // A word here: spaces, then everything up to the next space. Normalising knows no more than one of them, unless
+    // replacements do.
+    for (std::size_t begin = 0; begin < text.size();) {
+      std::size_t end = text.size();
+      if (!map_.has_spaces()) {
+        const std::size_t letters = std::min(text.find_first_not_of(' ', begin), text.size());
+        end = std::min(text.find(' ', letters), text.size());
+      }
+      INLAY_CHECK_OK(run.EncodeWord(text.substr(begin, end - begin), task.offset + begin));
+      begin = end;
+    }
+    return run.Finish();
+  }
+
+ private:
+  // The best way to spell the text up to a place.
+  struct Node {
+    double score;
+    std::uint32_t start;  // of its last token
+    TokenId id;
+  };
+  static constexpr float kUnknownPenalty = 10.0f;
+  static constexpr std::size_t kBytesPerByte = sizeof(Node) + 1;
+
+  // What is kept while a stretch of text is encoded: the normalised text that was not spelled yet.
+  class Run {
+   public:
+    Run(const Unigram& algorithm, const Vocabulary& vocabulary, const EncodeTask& task)
+        : algorithm_(algorithm), vocabulary_(vocabulary), task_(task) {
+      UseMemory(task.cache.Memory(0));
+    }
+
+    Result<void> EncodeWord(std::string_view word, std::size_t offset) {
+      offset_ = offset;
+      // The first word alone may have a space put before it that is not in the text.
+      const bool same_everywhere = algorithm_.merges_spaces_ || prefixed_ || !task_.space_prefix;
+      const bool alone = size_ == 0 && same_everywhere;
+      if (alone && task_.cache.Repeat(word, task_.out)) {
+        after_space_ = word.back() == ' ';
+        after_unknown_ = false;
+        return {};
+      }
+      const std::size_t first = task_.out.count();
+      any_unknown_ = false;
+      INLAY_CHECK_OK(Normalize(word));
+      const bool at_border = size_ == 0 || vocabulary_.IsBorderBeforeSpace(text_[size_ - 1]);
+      if (!at_border || algorithm_.map_.has_spaces()) return {};
+      Spell();
+      if (alone && !any_unknown_ && word.back() != ' ') task_.cache.Keep(word, first, task_.out);
+      return {};
+    }
+
+    Result<void> Finish() {
+      Spell();
+      return {};
+    }
+
+   private:
+    void UseMemory(std::span<std::byte> memory) {
+      // The text in front, so that it stays when more memory comes to be used.
+      text_ = reinterpret_cast<char*>(memory.data());
+      memory_ = memory;
+      capacity_ = memory.size() > alignof(Node) + sizeof(Node)
+                      ? (memory.size() - alignof(Node) - sizeof(Node)) / kBytesPerByte
+                      : 0;
+    }
+
+    Result<void> Normalize(std::string_view word) {
+      for (std::size_t at = 0; at < word.size();) {
+        const std::string_view rest = word.substr(at);
+        CharacterMap::Match match = algorithm_.map_.Find(rest);
+        if (match.size == 0) {
+          const Utf8Character character = DecodeUtf8(rest);
+          match = {1, "\xEF\xBF\xBD"};
+          if (character.valid) match = {character.size, rest.substr(0, character.size)};
+        }
+        for (const char c : match.replacement) INLAY_CHECK_OK(Append(c));
+        at += match.size;
+      }
+      return {};
+    }
+
+    // Spaces are put before words: those of the text, or, where they are merged, one each.
+    Result<void> Append(char c) {
+      if (c == ' ') {
+        after_space_ = true;
+        return algorithm_.merges_spaces_ ? Result<void>() : AppendSpace();
+      }
+      if (after_space_) {
+        after_space_ = false;
+        if (algorithm_.merges_spaces_ || (task_.space_prefix && !prefixed_)) {
+          prefixed_ = true;
+          INLAY_CHECK_OK(AppendSpace());
+        }
+      }
+      return AppendByte(c);
+    }
+    Result<void> AppendSpace() {
+      if (size_ != 0 && !EndsInSpace() && vocabulary_.IsBorderBeforeSpace(text_[size_ - 1])) Spell();
+      for (const char byte : kSpaceMark) INLAY_CHECK_OK(AppendByte(byte));
+      return {};
+    }
+    bool EndsInSpace() const {
+      const std::string_view text(text_, size_);
+      return size_ >= kSpaceMark.size() && text.substr(size_ - kSpaceMark.size()) == kSpaceMark;
+    }
+    Result<void> AppendByte(char byte) {
+      if (size_ == capacity_) {
+        UseMemory(task_.cache.Memory(std::numeric_limits<std::size_t>::max()));
+        if (size_ >= capacity_ || size_ == std::numeric_limits<std::uint32_t>::max()) {
+          return FailAt(ErrorCode::kOutOfMemory, offset_, "scratch", "holds ", size_,
+                        " bytes of normalised text, which the word here exceeds");
+        }
+      }
+      text_[size_++] = byte;
+      return {};
+    }
+
+    // Appends the tokens of the normalised text and forgets it.
+    void Spell() {
+      if (size_ == 0) return;
+      void* start = memory_.data() + size_;
+      std::size_t room = memory_.size() - size_;
+      Node* const nodes = static_cast<Node*>(std::align(alignof(Node), (size_ + 1) * sizeof(Node), start, room));
+      const TokenId unknown = vocabulary_.special().unknown;
+      std::fill(nodes, nodes + size_ + 1, Node{-std::numeric_limits<double>::max(), 0, unknown});
+      nodes[0].score = 0;
+      const std::string_view text(text_, size_);
+      for (std::size_t at = 0; at < size_;) {
+        const double score = nodes[at].score;
+        const auto challenge = [&](std::size_t end, TokenId id, double more) {
+          if (score + more > nodes[end].score) nodes[end] = {score + more, static_cast<std::uint32_t>(at), id};
+        };
+        const std::size_t next = at + std::min(Utf8SizeByLead(text[at]), size_ - at);
+        bool spelled = false;
+        const PieceIndex& index = algorithm_.index_;
+        for (auto found = index.FindLongest(vocabulary_, text.substr(at)); found != PieceIndex::kNone;
+             found = index.Shorter(found)) {
+          const TokenId id = index.IdAt(found);
+          const std::size_t end = at + vocabulary_.PieceSize(id);
+          if (end == next) spelled = true;
+          // User-defined pieces cost nothing.
+          const bool wanted = (vocabulary_.Attributes(id) & kTokenUserDefined) != 0;
+          challenge(end, id, wanted ? 0.0 : static_cast<double>(vocabulary_.Score(id)));
+        }
+        if (!spelled) challenge(next, unknown, static_cast<double>(algorithm_.unknown_score_));
+        at = next;
+      }
+      // From the end to the start by their links, turning these round on the way; then forward.
+      std::uint32_t after = 0;
+      for (std::uint32_t at = static_cast<std::uint32_t>(size_); at != 0;) {
+        const std::uint32_t before = nodes[at].start;
+        nodes[at].start = after;
+        after = at;
+        at = before;
+      }
+      for (std::uint32_t at = after; at != 0; at = nodes[at].start) {
+        const bool is_unknown = nodes[at].id == unknown;
+        if (!is_unknown || !after_unknown_) task_.out.Push(nodes[at].id);
+        any_unknown_ = any_unknown_ || is_unknown;
+        after_unknown_ = is_unknown;
+      }
+      size_ = 0;
+    }
+
+    const Unigram& algorithm_;
+    const Vocabulary& vocabulary_;
+    const EncodeTask& task_;
+    std::span<std::byte> memory_;  // [text | room for nodes]
+    char* text_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;  // of text, so that the nodes have room too
+    std::size_t offset_ = 0;
+    bool after_space_ = true;     // the text so far is empty or ends in a space
+    bool prefixed_ = false;       // a word has had its space put before it
+    bool after_unknown_ = false;  // the last token is the unknown one
+    bool any_unknown_ = false;
+  };
+
+  CharacterMap map_;
+  PieceIndex index_;
+  float unknown_score_ = 0;
+  bool merges_spaces_ = false;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_UNIGRAM_HPP_
+
+// --- inlay/text/unicode_folding_tables.hpp
+
+// Lower case, and letters without accents.
+// Unicode 15.1.0. Generated by tools/unicode_tables.py: do not edit.
+#ifndef INLAY_TEXT_UNICODE_FOLDING_TABLES_HPP_
+#define INLAY_TEXT_UNICODE_FOLDING_TABLES_HPP_
+
+#include <cstdint>
+
+// clang-format off
+INLAY_BEGIN_NAMESPACE
+namespace detail {
+
+// Runs of capital letters: the first code point << 11, their number << 2, 1 or 2: every one or every second.
+inline constexpr std::uint32_t kLowerFirst[182] = {
+  133225, 393309, 442397, 524386, 622597, 626702, 641058, 675934, 770053, 772110, 788485, 790538, 798725, 800773,
+  804873, 808965, 815109, 817157, 819205, 821253, 825349, 827397, 831493, 833541, 835589, 843781, 845829, 849925,
+  851982, 864261, 866309, 870405, 876549, 880645, 882693, 886793, 890890, 899077, 901125, 909317, 925701, 927749,
+  931845, 933893, 937989, 940070, 978982, 1017861, 1019914, 1028101, 1030149, 1032274, 1114117, 1118246, 1167365,
+  1169413, 1173509, 1175557, 1181701, 1185797, 1187845, 1189893, 1191958, 1802250, 1814533, 1832965, 1847301, 1851405,
+  1859589, 1863689, 1869893, 1906725, 1996805, 2015282, 2072581, 2078725, 2082821, 2084869, 2091021, 2097217, 2130049,
+  2293830, 2379886, 2490373, 2492446, 2523330, 2721945, 8716441, 8796165, 8808453, 10289473, 10453017, 14975149,
+  15067149, 15728942, 16052229, 16056514, 16269345, 16302105, 16334881, 16367649, 16400409, 16435218, 16465953,
+  16531489, 16564257, 16597025, 16629769, 16633865, 16637957, 16662545, 16670725, 16695305, 16699401, 16728073,
+  16732169, 16736261, 16760841, 16764937, 16769029, 17379333, 17387525, 17389573, 17403909, 17498177, 17569797,
+  19247209, 23068865, 23265285, 23269381, 23271429, 23273477, 23279630, 23291909, 23293957, 23296005, 23298053,
+  23302149, 23308293, 23326729, 23331018, 23549962, 23564293, 87162974, 87294010, 87625758, 87658622, 87803914,
+  87812101, 87814166, 87840773, 87844869, 87851018, 87863338, 87904261, 87906309, 87908357, 87910405, 87912453,
+  87916549, 87918597, 87920645, 87922693, 87924770, 87957509, 87959557, 87961605, 87963658, 87982085, 87994378,
+  88057861, 133761129, 136315041, 136675473, 137068589, 137093181, 137125917, 137142281, 140771533, 147128449,
+  192020609, 256376969,
+};
+
+// How much further on the small letters of each run are.
+inline constexpr std::int32_t kLowerShift[182] = {
+  32, 32, 32, 1, -199, 1, 1, 1, -121, 1, 210, 1, 206, 1, 205, 1, 79, 202, 203, 1, 205, 207, 211, 209, 1, 211, 213, 214,
+  1, 218, 1, 218, 1, 218, 1, 217, 1, 219, 1, 1, 2, 1, 2, 1, 2, 1, 1, 2, 1, -97, -56, 1, -130, 1, 10795, 1, -163, 10792,
+  1, -195, 69, 71, 1, 1, 1, 116, 38, 37, 64, 63, 32, 32, 8, 1, -60, 1, -7, 1, -130, 80, 32, 1, 1, 15, 1, 1, 48, 7264,
+  7264, 7264, 38864, 8, -3008, -3008, 1, -7615, 1, -8, -8, -8, -8, -8, -8, -8, -8, -8, -8, -8, -74, -9, -86, -9, -8,
+  -100, -8, -112, -7, -128, -126, -9, -7517, -8383, -8262, 28, 16, 1, 26, 48, 1, -10743, -3814, -10727, 1, -10780,
+  -10749, -10783, -10782, 1, 1, -10815, 1, 1, 1, 1, 1, 1, 1, 1, -35332, 1, 1, -42280, 1, 1, -42308, -42319, -42315,
+  -42305, -42308, -42258, -42282, -42261, 928, 1, -48, -42307, -35384, 1, 1, 1, 1, 32, 40, 40, 39, 39, 39, 39, 64, 32,
+  32, 34,
+};
+
+// Runs of composed characters: the first code point << 11, how many more follow.
+inline constexpr std::uint32_t kBaseFirst[1827] = {
+  393221, 407552, 409603, 417795, 428032, 430084, 444419, 452608, 458757, 473088, 475139, 483331, 493568, 495620,
+  509955, 518144, 522240, 524288, 526336, 528384, 530432, 532480, 534528, 536576, 538624, 540672, 542720, 544768,
+  546816, 548864, 550912, 552960, 555008, 561152, 563200, 565248, 567296, 569344, 571392, 573440, 575488, 577536,
+  579584, 581632, 583680, 585728, 587776, 589824, 591872, 593920, 595968, 598016, 600064, 606208, 608256, 610304,
+  612352, 614400, 616448, 618496, 620544, 622592, 630784, 632832, 634880, 636928, 641024, 643072, 645120, 647168,
+  649216, 651264, 661504, 663552, 665600, 667648, 669696, 671744, 679936, 681984, 684032, 686080, 688128, 690176,
+  696320, 698368, 700416, 702464, 704512, 706560, 708608, 710656, 712704, 714752, 716800, 718848, 720896, 722944,
+  724992, 727040, 729088, 731136, 737280, 739328, 741376, 743424, 745472, 747520, 749568, 751616, 753664, 755712,
+  757760, 759808, 761856, 763904, 765952, 768000, 770048, 772096, 774144, 776192, 778240, 780288, 782336, 851968,
+  854016, 882688, 884736, 944128, 946176, 948224, 950272, 952320, 954368, 956416, 958464, 960512, 962560, 964608,
+  966656, 968704, 970752, 972800, 974848, 978944, 980992, 983040, 985088, 987136, 989184, 995328, 997376, 999424,
+  1001472, 1003520, 1005568, 1007616, 1009664, 1011712, 1013760, 1015808, 1024000, 1026048, 1032192, 1034240, 1036288,
+  1038336, 1040384, 1042432, 1044480, 1046528, 1048576, 1050624, 1052672, 1054720, 1056768, 1058816, 1060864, 1062912,
+  1064960, 1067008, 1069056, 1071104, 1073152, 1075200, 1077248, 1079296, 1081344, 1083392, 1085440, 1087488, 1089536,
+  1091584, 1093632, 1095680, 1097728, 1099776, 1101824, 1103872, 1110016, 1112064, 1126400, 1128448, 1130496, 1132544,
+  1134592, 1136640, 1138688, 1140736, 1142784, 1144832, 1146880, 1148928, 1150976, 1153024, 1703936, 1705984, 1710080,
+  1712128, 1810432, 1830912, 1845248, 1847296, 1849344, 1851392, 1853440, 1855488, 1859584, 1863680, 1865728, 1867776,
+  1921024, 1923072, 1925120, 1927168, 1929216, 1931264, 1933312, 1986560, 1988608, 1990656, 1992704, 1994752, 2004993,
+  2097153, 2103296, 2111488, 2121728, 2123776, 2125824, 2148352, 2213888, 2260993, 2267136, 2275328, 2285568, 2287616,
+  2289664, 2338816, 2340864, 2492416, 2494464, 2523136, 2525184, 2527232, 2529280, 2535424, 2537472, 2543616, 2545664,
+  2547712, 2549760, 2551808, 2553856, 2560000, 2562048, 2564096, 2566144, 2568192, 2570240, 2576384, 2578432, 2580480,
+  2582528, 2584576, 2586624, 2588672, 2590720, 2592768, 2594816, 2596864, 2598912, 2605056, 2607104, 3215361, 3219456,
+  3221504, 3223552, 3538944, 3543040, 3577856, 4802560, 4818944, 4825088, 4898816, 4900864, 4902912, 4904960, 4907008,
+  4909056, 4911104, 4913152, 5134337, 5169152, 5171200, 5175296, 5347328, 5353472, 5425152, 5427200, 5429248, 5435392,
+  5914624, 5920769, 5955584, 5957632, 6070272, 6180864, 6182912, 6184960, 6438912, 6684672, 6699009, 6705153, 6967296,
+  6969344, 6971392, 7262208, 7266306, 8001536, 8022016, 8032256, 8042496, 8052736, 8079360, 8099840, 8103936, 8105984,
+  8110080, 8128512, 8165376, 8185856, 8196096, 8206336, 8216576, 8243200, 8466432, 14168064, 14172160, 14176256,
+  14180352, 14184448, 14192640, 14276608, 14280704, 14286848, 14288896, 14292992, 15728640, 15730688, 15732736,
+  15734784, 15736832, 15738880, 15740928, 15742976, 15745024, 15747072, 15749120, 15751168, 15753216, 15755264,
+  15757312, 15759360, 15761408, 15763456, 15765504, 15767552, 15769600, 15771648, 15773696, 15775744, 15777792,
+  15779840, 15781888, 15783936, 15785984, 15788032, 15790080, 15792128, 15794176, 15796224, 15798272, 15800320,
+  15802368, 15804416, 15806464, 15808512, 15810560, 15812608, 15814656, 15816704, 15818752, 15820800, 15822848,
+  15824896, 15826944, 15828992, 15831040, 15833088, 15835136, 15837184, 15839232, 15841280, 15843328, 15845376,
+  15847424, 15849472, 15851520, 15853568, 15855616, 15857664, 15859712, 15861760, 15863808, 15865856, 15867904,
+  15869952, 15872000, 15874048, 15876096, 15878144, 15880192, 15882240, 15884288, 15886336, 15888384, 15890432,
+  15892480, 15894528, 15896576, 15898624, 15900672, 15902720, 15904768, 15906816, 15908864, 15910912, 15912960,
+  15915008, 15917056, 15919104, 15921152, 15923200, 15925248, 15927296, 15929344, 15931392, 15933440, 15935488,
+  15937536, 15939584, 15941632, 15943680, 15945728, 15947776, 15949824, 15951872, 15953920, 15955968, 15958016,
+  15960064, 15962112, 15964160, 15966208, 15968256, 15970304, 15972352, 15974400, 15976448, 15978496, 15980544,
+  15982592, 15984640, 15986688, 15988736, 15990784, 15992832, 15994880, 15996928, 15998976, 16001024, 16003072,
+  16005120, 16007168, 16009216, 16011264, 16013312, 16015360, 16017408, 16019456, 16021504, 16023552, 16025600,
+  16027648, 16029696, 16031744, 16033792, 16035840, 16037888, 16039936, 16041984, 16046080, 16056320, 16058368,
+  16060416, 16062464, 16064512, 16066560, 16068608, 16070656, 16072704, 16074752, 16076800, 16078848, 16080896,
+  16082944, 16084992, 16087040, 16089088, 16091136, 16093184, 16095232, 16097280, 16099328, 16101376, 16103424,
+  16105472, 16107520, 16109568, 16111616, 16113664, 16115712, 16117760, 16119808, 16121856, 16123904, 16125952,
+  16128000, 16130048, 16132096, 16134144, 16136192, 16138240, 16140288, 16142336, 16144384, 16146432, 16148480,
+  16150528, 16152576, 16154624, 16156672, 16158720, 16160768, 16162816, 16164864, 16166912, 16168960, 16171008,
+  16173056, 16175104, 16177152, 16179200, 16181248, 16183296, 16185344, 16187392, 16189440, 16191488, 16193536,
+  16195584, 16197632, 16199680, 16201728, 16203776, 16205824, 16207872, 16209920, 16211968, 16214016, 16216064,
+  16218112, 16220160, 16222208, 16224256, 16226304, 16228352, 16230400, 16232448, 16234496, 16236544, 16238592,
+  16252935, 16269319, 16285701, 16302085, 16318471, 16334855, 16351239, 16367623, 16384005, 16400389, 16416775,
+  16435200, 16439296, 16443392, 16447488, 16449543, 16465927, 16482305, 16486401, 16490497, 16494593, 16498689,
+  16502785, 16506881, 16515079, 16531463, 16547847, 16564231, 16580615, 16596999, 16613380, 16625665, 16629764,
+  16642048, 16648192, 16650242, 16658433, 16662529, 16666626, 16672770, 16678915, 16691201, 16695299, 16705538,
+  16711683, 16719873, 16723969, 16728067, 16736256, 16738305, 16742400, 16748546, 16756737, 16760833, 16764930,
+  16771072, 16777216, 16779264, 17379328, 17387520, 17389568, 17616896, 17618944, 17657856, 17721344, 17723392,
+  17725440, 17833984, 17844224, 17850368, 17899520, 17903616, 17958912, 17965056, 17971200, 17975296, 18022400,
+  18026496, 18049024, 18051072, 18053120, 18055168, 18057216, 18063360, 18065408, 18071552, 18073600, 18087936,
+  18089984, 18096128, 18098176, 18104320, 18106368, 18178048, 18180096, 18182144, 18184192, 18284544, 18286592,
+  18288640, 18290688, 18305024, 18307072, 18309120, 18311168, 18434048, 18436096, 22470656, 25321472, 25325568,
+  25329664, 25333760, 25337856, 25341952, 25346048, 25350144, 25354240, 25358336, 25362432, 25366528, 25372672,
+  25376768, 25380864, 25395201, 25401345, 25407489, 25413633, 25419777, 25468928, 25489408, 25518080, 25522176,
+  25526272, 25530368, 25534464, 25538560, 25542656, 25546752, 25550848, 25554944, 25559040, 25563136, 25569280,
+  25573376, 25577472, 25591809, 25597953, 25604097, 25610241, 25616385, 25665536, 25671680, 25673728, 25675776,
+  25677824, 25686016, 90178123, 91382347, 92586571, 93790795, 94995019, 96199243, 97403467, 98607691, 99811915,
+  101016139, 102220363, 103424587, 104628811, 105833035, 107037259, 108241483, 109445707, 110649931, 111854155,
+  130547712, 130549760, 130551808, 130553856, 130555904, 130557952, 130560000, 130562049, 130566144, 130568192,
+  130570240, 130572288, 130574336, 130576384, 130578432, 130580480, 130582528, 130584576, 130586624, 130588672,
+  130590720, 130592768, 130594816, 130596864, 130598912, 130600960, 130603008, 130605056, 130607104, 130609152,
+  130611200, 130613248, 130615296, 130617344, 130619392, 130621440, 130623488, 130625536, 130627584, 130629632,
+  130631680, 130633728, 130635776, 130637824, 130639872, 130641920, 130643968, 130646016, 130648064, 130650112,
+  130652160, 130654208, 130656256, 130658304, 130660352, 130662400, 130664448, 130666496, 130668544, 130670592,
+  130672640, 130674688, 130676736, 130678784, 130680832, 130682880, 130684928, 130686976, 130689024, 130691072,
+  130693120, 130695168, 130697216, 130699264, 130701312, 130703360, 130705408, 130707456, 130709504, 130711552,
+  130713600, 130715648, 130717696, 130719744, 130721792, 130723840, 130725888, 130727936, 130729984, 130732032,
+  130734080, 130736128, 130738176, 130740224, 130742272, 130744320, 130746368, 130748416, 130750464, 130752512,
+  130754560, 130756608, 130758656, 130760704, 130762752, 130764800, 130766848, 130768896, 130770944, 130772992,
+  130775040, 130777088, 130779136, 130781184, 130783232, 130785280, 130787328, 130789376, 130791424, 130793472,
+  130795520, 130797568, 130799616, 130801664, 130803712, 130805760, 130807808, 130809856, 130811904, 130813952,
+  130816000, 130818048, 130820096, 130822144, 130824192, 130826240, 130828288, 130830336, 130832384, 130834432,
+  130836480, 130838528, 130840576, 130842624, 130844672, 130846720, 130848768, 130850816, 130852864, 130854912,
+  130856960, 130859008, 130861056, 130863104, 130865152, 130867200, 130869248, 130871296, 130873344, 130875392,
+  130877440, 130879488, 130881536, 130883584, 130885632, 130887680, 130889728, 130891776, 130893824, 130895872,
+  130897920, 130899968, 130902016, 130904064, 130906112, 130908160, 130910208, 130912256, 130914304, 130916352,
+  130918400, 130920448, 130922496, 130924544, 130926592, 130928640, 130930688, 130932736, 130934784, 130936832,
+  130938880, 130940928, 130942976, 130945024, 130947072, 130949120, 130951168, 130953216, 130955264, 130957312,
+  130959360, 130961408, 130963456, 130965504, 130967552, 130969600, 130971648, 130973696, 130975744, 130977792,
+  130979840, 130981888, 130983936, 130985984, 130988032, 130990080, 130992128, 130994176, 130996224, 130998272,
+  131000320, 131002368, 131004416, 131006464, 131008512, 131010560, 131012608, 131014656, 131016704, 131018752,
+  131020800, 131022848, 131024896, 131026944, 131028992, 131031040, 131033088, 131035136, 131037184, 131039232,
+  131041280, 131043328, 131045376, 131047424, 131049472, 131051520, 131053568, 131055616, 131057664, 131059712,
+  131061760, 131063808, 131065856, 131067904, 131069952, 131072000, 131074048, 131076096, 131078144, 131080192,
+  131082240, 131084288, 131086336, 131088384, 131090432, 131092480, 131094528, 131096576, 131098624, 131104768,
+  131108864, 131115008, 131117056, 131119104, 131121152, 131123200, 131125248, 131127296, 131129344, 131131392,
+  131133440, 131137536, 131141632, 131147776, 131149824, 131158016, 131160064, 131162112, 131164160, 131166208,
+  131168256, 131170304, 131172352, 131174400, 131176448, 131178496, 131180544, 131182592, 131184640, 131186688,
+  131188736, 131190784, 131192832, 131194880, 131196928, 131198976, 131201024, 131203072, 131205120, 131207168,
+  131209216, 131211264, 131213312, 131215360, 131217408, 131219456, 131221504, 131223552, 131225600, 131227648,
+  131229696, 131231744, 131233792, 131235840, 131237888, 131239936, 131241984, 131244032, 131246080, 131248128,
+  131250176, 131252224, 131254272, 131256320, 131258368, 131260416, 131262465, 131266560, 131268608, 131270656,
+  131272704, 131274752, 131276800, 131278848, 131280896, 131282944, 131284992, 131287040, 131289088, 131291136,
+  131293184, 131295232, 131301376, 131303424, 131305472, 131307520, 131309568, 131311616, 131313664, 131315712,
+  131317760, 131319808, 131321856, 131323904, 131325952, 131328000, 131330048, 131332096, 131334144, 131336192,
+  131338240, 131340288, 131342336, 131344384, 131346432, 131348480, 131350528, 131352576, 131354624, 131356672,
+  131358720, 131360768, 131362816, 131364864, 131366912, 131368960, 131371008, 131373056, 131375104, 131377152,
+  131379200, 131381248, 131383296, 131385344, 131387392, 131389440, 131391488, 131393536, 131395584, 131397632,
+  131399680, 131401728, 131403776, 131405824, 131407872, 131409920, 131411968, 131414016, 131416064, 131418112,
+  131420160, 131422208, 131424256, 131426304, 131428352, 131430400, 131432448, 131434496, 131436544, 131438592,
+  131440640, 131442688, 131444736, 131446784, 131448832, 131450880, 131452928, 131454976, 131457024, 131459072,
+  131461120, 131463168, 131465216, 131467264, 131469312, 131471360, 131473408, 131475456, 131477504, 131479552,
+  131481600, 131483648, 131485696, 131487744, 131489792, 131491840, 131493888, 131495936, 131497984, 131500032,
+  131502080, 131504128, 131506176, 131508224, 131510272, 131512320, 131514368, 131516416, 131655680, 131659776,
+  131682307, 131690498, 131696640, 131698688, 131700736, 131702784, 131704832, 131706880, 131710976, 131713024,
+  131715072, 131717120, 131719168, 131723264, 131727360, 131729408, 131733504, 131735552, 131739648, 131741696,
+  131743744, 131745792, 131747840, 131749888, 131751936, 131753984, 131756032, 142921728, 142925824, 142956544,
+  143224832, 143226880, 144332801, 145086465, 145092608, 145608704, 145610752, 147439616, 243986432, 243988485,
+  244176896, 244178944, 244180992, 244183040, 244185088, 244187136, 398458880, 398460928, 398462976, 398465024,
+  398467072, 398469120, 398471168, 398473216, 398475264, 398477312, 398479360, 398481408, 398483456, 398485504,
+  398487552, 398489600, 398491648, 398493696, 398495744, 398497792, 398499840, 398501888, 398503936, 398505984,
+  398508032, 398510080, 398512128, 398514176, 398516224, 398518272, 398520320, 398522368, 398524416, 398526464,
+  398528512, 398530560, 398532608, 398534656, 398536704, 398538752, 398540800, 398542848, 398544896, 398546944,
+  398548992, 398551040, 398553088, 398555136, 398557184, 398559234, 398565376, 398567424, 398569472, 398571520,
+  398573568, 398575616, 398577664, 398579712, 398581760, 398583808, 398585856, 398587904, 398589952, 398592000,
+  398594048, 398596096, 398598144, 398600193, 398604288, 398606336, 398608384, 398610432, 398612480, 398614528,
+  398616576, 398618624, 398620672, 398622720, 398624768, 398626816, 398628864, 398630912, 398632960, 398635008,
+  398637056, 398639104, 398641152, 398643200, 398645248, 398647296, 398649344, 398651392, 398653440, 398655488,
+  398657536, 398659584, 398661632, 398663680, 398665728, 398667776, 398669824, 398671872, 398673920, 398675969,
+  398680064, 398682112, 398684160, 398686208, 398688256, 398690304, 398692352, 398694400, 398696448, 398698496,
+  398700544, 398702592, 398704640, 398706688, 398708736, 398710784, 398712832, 398714880, 398716928, 398718976,
+  398721024, 398723072, 398725120, 398727168, 398729216, 398731264, 398733312, 398735360, 398737408, 398739456,
+  398741504, 398743552, 398745600, 398747648, 398749696, 398751744, 398753792, 398755841, 398759936, 398761985,
+  398766080, 398768128, 398770176, 398772224, 398774272, 398776320, 398778368, 398780416, 398782464, 398784512,
+  398786560, 398788608, 398790656, 398792704, 398794752, 398796800, 398798848, 398800896, 398802944, 398804992,
+  398807040, 398809088, 398811136, 398813184, 398815232, 398817280, 398819328, 398821376, 398823424, 398825472,
+  398827520, 398829568, 398831616, 398833664, 398835712, 398837760, 398839808, 398841856, 398843904, 398845952,
+  398848000, 398850048, 398852096, 398854144, 398856192, 398858240, 398860288, 398862336, 398864384, 398866432,
+  398868480, 398870528, 398872576, 398874624, 398876672, 398878720, 398880768, 398882816, 398884864, 398886912,
+  398888960, 398891008, 398893056, 398895104, 398897152, 398899200, 398901248, 398903296, 398905344, 398907392,
+  398909440, 398911488, 398913536, 398915584, 398917632, 398919680, 398921728, 398923776, 398925824, 398927872,
+  398929920, 398931968, 398934016, 398936064, 398938112, 398940160, 398942208, 398944256, 398946304, 398948352,
+  398950400, 398952448, 398954496, 398956544, 398958592, 398960640, 398962688, 398964736, 398966784, 398968832,
+  398970880, 398972928, 398974976, 398977024, 398979072, 398981120, 398983168, 398985216, 398987264, 398989312,
+  398991360, 398993408, 398995456, 398997504, 398999552, 399001600, 399003648, 399005696, 399007744, 399009792,
+  399011840, 399013888, 399015936, 399017984, 399020032, 399022080, 399024128, 399026176, 399028224, 399030272,
+  399032320, 399034368, 399036416, 399038464, 399040512, 399042560, 399044608, 399046656, 399048704, 399050752,
+  399052800, 399054848, 399056896, 399058944, 399060992, 399063040, 399065088, 399067136, 399069184, 399071232,
+  399073281, 399077376, 399079424, 399081472, 399083520, 399085568, 399087616, 399089664, 399091712, 399093760,
+  399095808, 399097856, 399099904, 399101952, 399104000, 399106048, 399108096, 399110144, 399112192, 399114240,
+  399116288, 399118336, 399120384, 399122432, 399124480, 399126529, 399130624, 399132672, 399134720, 399136768,
+  399138816, 399140864, 399142912, 399144960, 399147008, 399149056, 399151104, 399153152, 399155200, 399157248,
+  399159296, 399161344, 399163392, 399165440, 399167488, 399169536, 399171584, 399173633, 399177728, 399179776,
+  399181824, 399183872, 399185920, 399187968, 399190016, 399192064, 399194112, 399196160, 399198208, 399200256,
+  399202304, 399204352, 399206400, 399208448, 399210496, 399212544, 399214592, 399216640, 399218688, 399220736,
+  399222784, 399224832, 399226880, 399228928, 399230976, 399233024, 399235072, 399237120, 399239168, 399241216,
+  399243264, 399245312, 399247360, 399249408, 399251456, 399253504, 399255552, 399257600, 399259648, 399261696,
+  399263744, 399265792, 399267840, 399269888, 399271936, 399273984, 399276032, 399278080, 399280128, 399282176,
+  399284224, 399286272, 399288320, 399290368, 399292416, 399294464, 399296512, 399298560, 399300608, 399302656,
+  399304704, 399306752, 399308800, 399310848, 399312896, 399314944, 399316992, 399319040, 399321088, 399323136,
+  399325184, 399327232, 399329280, 399331328, 399333376, 399335424, 399337472, 399339520, 399341568, 399343616,
+  399345664, 399347712, 399349760, 399351808, 399353856, 399355904, 399357952, 399360000, 399362048, 399364096,
+  399366144, 399368192, 399370240, 399372288, 399374336, 399376384, 399378432, 399380480, 399382528, 399384576,
+  399386624, 399388672, 399390720, 399392768, 399394816, 399396864, 399398912, 399400960, 399403008, 399405056,
+  399407104, 399409152, 399411200, 399413248, 399415296, 399417344, 399419392, 399421440, 399423488, 399425536,
+  399427584, 399429632, 399431680, 399433728, 399435776, 399437824, 399439872, 399441920, 399443968, 399446016,
+  399448064, 399450112, 399452160, 399454208, 399456256, 399458304, 399460352, 399462400, 399464448, 399466496,
+  399468544, 399470592, 399472640, 399474688, 399476736, 399478784, 399480832, 399482880, 399484928, 399486976,
+  399489024, 399491072, 399493120, 399495168, 399497216, 399499264, 399501312, 399503361, 399507456, 399509504,
+  399511552, 399513600, 399515648, 399517696, 399519744, 399521792, 399523840, 399525888, 399527936, 399529984,
+  399532032, 399534080, 399536128, 399538176, 399540224, 399542272, 399544320, 399546368, 399548416, 399550464,
+  399552512, 399554560, 399556608, 399558656, 399560704, 399562752, 399564800, 399566848,
+};
+
+// What the canonical decompositions of each run begin with.
+inline constexpr std::uint32_t kBase[1827] = {
+  65, 67, 69, 73, 78, 79, 85, 89, 97, 99, 101, 105, 110, 111, 117, 121, 121, 65, 97, 65, 97, 65, 97, 67, 99, 67, 99, 67,
+  99, 67, 99, 68, 100, 69, 101, 69, 101, 69, 101, 69, 101, 69, 101, 71, 103, 71, 103, 71, 103, 71, 103, 72, 104, 73,
+  105, 73, 105, 73, 105, 73, 105, 73, 74, 106, 75, 107, 76, 108, 76, 108, 76, 108, 78, 110, 78, 110, 78, 110, 79, 111,
+  79, 111, 79, 111, 82, 114, 82, 114, 82, 114, 83, 115, 83, 115, 83, 115, 83, 115, 84, 116, 84, 116, 85, 117, 85, 117,
+  85, 117, 85, 117, 85, 117, 85, 117, 87, 119, 89, 121, 89, 90, 122, 90, 122, 90, 122, 79, 111, 85, 117, 65, 97, 73,
+  105, 79, 111, 85, 117, 85, 117, 85, 117, 85, 117, 85, 117, 65, 97, 65, 97, 198, 230, 71, 103, 75, 107, 79, 111, 79,
+  111, 439, 658, 106, 71, 103, 78, 110, 65, 97, 198, 230, 216, 248, 65, 97, 65, 97, 69, 101, 69, 101, 73, 105, 73, 105,
+  79, 111, 79, 111, 82, 114, 82, 114, 85, 117, 85, 117, 83, 115, 84, 116, 72, 104, 65, 97, 69, 101, 79, 111, 79, 111,
+  79, 111, 79, 111, 89, 121, 768, 769, 787, 776, 697, 59, 168, 913, 183, 917, 919, 921, 927, 933, 937, 953, 921, 933,
+  945, 949, 951, 953, 965, 953, 965, 959, 965, 969, 978, 1045, 1043, 1030, 1050, 1048, 1059, 1048, 1080, 1077, 1075,
+  1110, 1082, 1080, 1091, 1140, 1141, 1046, 1078, 1040, 1072, 1040, 1072, 1045, 1077, 1240, 1241, 1046, 1078, 1047,
+  1079, 1048, 1080, 1048, 1080, 1054, 1086, 1256, 1257, 1069, 1101, 1059, 1091, 1059, 1091, 1059, 1091, 1063, 1095,
+  1067, 1099, 1575, 1608, 1575, 1610, 1749, 1729, 1746, 2344, 2352, 2355, 2325, 2326, 2327, 2332, 2337, 2338, 2347,
+  2351, 2503, 2465, 2466, 2479, 2610, 2616, 2582, 2583, 2588, 2603, 2887, 2887, 2849, 2850, 2962, 3014, 3015, 3014,
+  3142, 3263, 3270, 3270, 3398, 3399, 3398, 3545, 3545, 3906, 3916, 3921, 3926, 3931, 3904, 3953, 3953, 4018, 4019,
+  3953, 3986, 3996, 4001, 4006, 4011, 3984, 4133, 6917, 6919, 6921, 6923, 6925, 6929, 6970, 6972, 6974, 6975, 6978, 65,
+  97, 66, 98, 66, 98, 66, 98, 67, 99, 68, 100, 68, 100, 68, 100, 68, 100, 68, 100, 69, 101, 69, 101, 69, 101, 69, 101,
+  69, 101, 70, 102, 71, 103, 72, 104, 72, 104, 72, 104, 72, 104, 72, 104, 73, 105, 73, 105, 75, 107, 75, 107, 75, 107,
+  76, 108, 76, 108, 76, 108, 76, 108, 77, 109, 77, 109, 77, 109, 78, 110, 78, 110, 78, 110, 78, 110, 79, 111, 79, 111,
+  79, 111, 79, 111, 80, 112, 80, 112, 82, 114, 82, 114, 82, 114, 82, 114, 83, 115, 83, 115, 83, 115, 83, 115, 83, 115,
+  84, 116, 84, 116, 84, 116, 84, 116, 85, 117, 85, 117, 85, 117, 85, 117, 85, 117, 86, 118, 86, 118, 87, 119, 87, 119,
+  87, 119, 87, 119, 87, 119, 88, 120, 88, 120, 89, 121, 90, 122, 90, 122, 90, 122, 104, 116, 119, 121, 383, 65, 97, 65,
+  97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 65, 97, 69, 101, 69, 101, 69, 101, 69,
+  101, 69, 101, 69, 101, 69, 101, 69, 101, 73, 105, 73, 105, 79, 111, 79, 111, 79, 111, 79, 111, 79, 111, 79, 111, 79,
+  111, 79, 111, 79, 111, 79, 111, 79, 111, 79, 111, 85, 117, 85, 117, 85, 117, 85, 117, 85, 117, 85, 117, 85, 117, 89,
+  121, 89, 121, 89, 121, 89, 121, 945, 913, 949, 917, 951, 919, 953, 921, 959, 927, 965, 933, 933, 933, 933, 969, 937,
+  945, 949, 951, 953, 959, 965, 969, 945, 913, 951, 919, 969, 937, 945, 945, 913, 953, 168, 951, 951, 917, 919, 8127,
+  953, 953, 921, 8190, 965, 961, 965, 933, 929, 168, 96, 969, 969, 927, 937, 180, 8194, 8195, 937, 75, 65, 8592, 8594,
+  8596, 8656, 8660, 8658, 8707, 8712, 8715, 8739, 8741, 8764, 8771, 8773, 8776, 61, 8801, 8781, 60, 62, 8804, 8805,
+  8818, 8819, 8822, 8823, 8826, 8827, 8834, 8835, 8838, 8839, 8866, 8872, 8873, 8875, 8828, 8829, 8849, 8850, 8882,
+  8883, 8884, 8885, 12296, 12297, 10973, 12363, 12365, 12367, 12369, 12371, 12373, 12375, 12377, 12379, 12381, 12383,
+  12385, 12388, 12390, 12392, 12399, 12402, 12405, 12408, 12411, 12358, 12445, 12459, 12461, 12463, 12465, 12467, 12469,
+  12471, 12473, 12475, 12477, 12479, 12481, 12484, 12486, 12488, 12495, 12498, 12501, 12504, 12507, 12454, 12527, 12528,
+  12529, 12530, 12541, 4352, 4353, 4354, 4355, 4356, 4357, 4358, 4359, 4360, 4361, 4362, 4363, 4364, 4365, 4366, 4367,
+  4368, 4369, 4370, 35912, 26356, 36554, 36040, 28369, 20018, 21477, 40860, 22865, 37329, 21895, 22856, 25078, 30313,
+  32645, 34367, 34746, 35064, 37007, 27138, 27931, 28889, 29662, 33853, 37226, 39409, 20098, 21365, 27396, 29211, 34349,
+  40478, 23888, 28651, 34253, 35172, 25289, 33240, 34847, 24266, 26391, 28010, 29436, 37070, 20358, 20919, 21214, 25796,
+  27347, 29200, 30439, 32769, 34310, 34396, 36335, 38706, 39791, 40442, 30860, 31103, 32160, 33737, 37636, 40575, 35542,
+  22751, 24324, 31840, 32894, 29282, 30922, 36034, 38647, 22744, 23650, 27155, 28122, 28431, 32047, 32311, 38475, 21202,
+  32907, 20956, 20940, 31260, 32190, 33777, 38517, 35712, 25295, 27138, 35582, 20025, 23527, 24594, 29575, 30064, 21271,
+  30971, 20415, 24489, 19981, 27852, 25976, 32034, 21443, 22622, 30465, 33865, 35498, 27578, 36784, 27784, 25342, 33509,
+  25504, 30053, 20142, 20841, 20937, 26753, 31975, 33391, 35538, 37327, 21237, 21570, 22899, 24300, 26053, 28670, 31018,
+  38317, 39530, 40599, 40654, 21147, 26310, 27511, 36706, 24180, 24976, 25088, 25754, 28451, 29001, 29833, 31178, 32244,
+  32879, 36646, 34030, 36899, 37706, 21015, 21155, 21693, 28872, 35010, 35498, 24265, 24565, 25467, 27566, 31806, 29557,
+  20196, 22265, 23527, 23994, 24604, 29618, 29801, 32666, 32838, 37428, 38646, 38728, 38936, 20363, 31150, 37300, 38584,
+  24801, 20102, 20698, 23534, 23615, 26009, 27138, 29134, 30274, 34044, 36988, 40845, 26248, 38446, 21129, 26491, 26611,
+  27969, 28316, 29705, 30041, 30827, 32016, 39006, 20845, 25134, 38520, 20523, 23833, 28138, 36650, 24459, 24900, 26647,
+  29575, 38534, 21033, 21519, 23653, 26131, 26446, 26792, 27877, 29702, 30178, 32633, 35023, 35041, 37324, 38626, 21311,
+  28346, 21533, 29136, 29848, 34298, 38563, 40023, 40607, 26519, 28107, 33256, 31435, 31520, 31890, 29376, 28825, 35672,
+  20160, 33590, 21050, 20999, 24230, 25299, 31958, 23429, 27934, 26292, 36667, 34892, 38477, 35211, 24275, 20800, 21952,
+  22618, 26228, 20958, 29482, 30410, 31036, 31070, 31077, 31119, 38742, 31934, 32701, 34322, 35576, 36920, 37117, 39151,
+  39164, 39208, 40372, 37086, 38583, 20398, 20711, 20813, 21193, 21220, 21329, 21917, 22022, 22120, 22592, 22696, 23652,
+  23662, 24724, 24936, 24974, 25074, 25935, 26082, 26257, 26757, 28023, 28186, 28450, 29038, 29227, 29730, 30865, 31038,
+  31049, 31048, 31056, 31062, 31069, 31117, 31118, 31296, 31361, 31680, 32244, 32265, 32321, 32626, 32773, 33261, 33401,
+  33879, 35088, 35222, 35585, 35641, 36051, 36104, 36790, 36920, 38627, 38911, 38971, 24693, 148206, 33304, 20006,
+  20917, 20840, 20352, 20805, 20864, 21191, 21242, 21917, 21845, 21913, 21986, 22618, 22707, 22852, 22868, 23138, 23336,
+  24274, 24281, 24425, 24493, 24792, 24910, 24840, 24974, 24928, 25074, 25140, 25540, 25628, 25682, 25942, 26228, 26391,
+  26395, 26454, 27513, 27578, 27969, 28379, 28363, 28450, 28702, 29038, 30631, 29237, 29359, 29482, 29809, 29958, 30011,
+  30237, 30239, 30410, 30427, 30452, 30538, 30528, 30924, 31409, 31680, 31867, 32091, 32244, 32574, 32773, 33618, 33775,
+  34681, 35137, 35206, 35222, 35519, 35576, 35531, 35585, 35582, 35565, 35641, 35722, 36104, 36664, 36978, 37273, 37494,
+  38524, 38627, 38742, 38875, 38911, 38923, 38971, 39698, 40860, 141386, 141380, 144341, 15261, 16408, 16441, 152137,
+  154832, 163539, 40771, 40846, 1497, 1522, 1513, 1488, 1489, 1490, 1491, 1492, 1493, 1494, 1496, 1497, 1498, 1499,
+  1500, 1502, 1504, 1505, 1507, 1508, 1510, 1511, 1512, 1513, 1514, 1493, 1489, 1499, 1508, 69785, 69787, 69797, 69937,
+  69938, 70471, 70841, 70841, 71096, 71097, 71989, 119127, 119128, 119225, 119226, 119225, 119226, 119225, 119226,
+  20029, 20024, 20033, 131362, 20320, 20398, 20411, 20482, 20602, 20633, 20711, 20687, 13470, 132666, 20813, 20820,
+  20836, 20855, 132380, 13497, 20839, 20877, 132427, 20887, 20900, 20172, 20908, 20917, 168415, 20981, 20995, 13535,
+  21051, 21062, 21106, 21111, 13589, 21191, 21193, 21220, 21242, 21253, 21254, 21271, 21321, 21329, 21338, 21363, 21373,
+  21375, 133676, 28784, 21450, 21471, 133987, 21483, 21489, 21510, 21662, 21560, 21576, 21608, 21666, 21750, 21776,
+  21843, 21859, 21892, 21913, 21931, 21939, 21954, 22294, 22022, 22295, 22097, 22132, 20999, 22766, 22478, 22516, 22541,
+  22411, 22578, 22577, 22700, 136420, 22770, 22775, 22790, 22810, 22818, 22882, 136872, 136938, 23020, 23067, 23079,
+  23000, 23142, 14062, 14076, 23304, 23358, 137672, 23491, 23512, 23527, 23539, 138008, 23551, 23558, 24403, 23586,
+  14209, 23648, 23662, 23744, 23693, 138724, 23875, 138726, 23918, 23915, 23932, 24033, 24034, 14383, 24061, 24104,
+  24125, 24169, 14434, 139651, 14460, 24240, 24243, 24246, 24266, 172946, 24318, 140081, 33281, 24354, 14535, 144056,
+  156122, 24418, 24427, 14563, 24474, 24525, 24535, 24569, 24705, 14650, 14620, 24724, 141012, 24775, 24904, 24908,
+  24910, 24908, 24954, 24974, 25010, 24996, 25007, 25054, 25074, 25078, 25104, 25115, 25181, 25265, 25300, 25424,
+  142092, 25405, 25340, 25448, 25475, 25572, 142321, 25634, 25541, 25513, 14894, 25705, 25726, 25757, 25719, 14956,
+  25935, 25964, 143370, 26083, 26360, 26185, 15129, 26257, 15112, 15076, 20882, 20885, 26368, 26268, 32941, 17369,
+  26391, 26395, 26401, 26462, 26451, 144323, 15177, 26618, 26501, 26706, 26757, 144493, 26766, 26655, 26900, 15261,
+  26946, 27043, 27114, 27304, 145059, 27355, 15384, 27425, 145575, 27476, 15438, 27506, 27551, 27578, 27579, 146061,
+  138507, 146170, 27726, 146620, 27839, 27853, 27751, 27926, 27966, 28023, 27969, 28009, 28024, 28037, 146718, 27956,
+  28207, 28270, 15667, 28363, 28359, 147153, 28153, 28526, 147294, 147342, 28614, 28729, 28702, 28699, 15766, 28746,
+  28797, 28791, 28845, 132389, 28997, 148067, 29084, 148395, 29224, 29237, 29264, 149000, 29312, 29333, 149301, 149524,
+  29562, 29579, 16044, 29605, 16056, 29767, 29788, 29809, 29829, 29898, 16155, 29988, 150582, 30014, 150674, 30064,
+  139679, 30224, 151457, 151480, 151620, 16380, 16392, 30452, 151795, 151794, 151833, 151859, 30494, 30495, 30538,
+  16441, 30603, 16454, 16534, 152605, 30798, 30860, 30924, 16611, 153126, 31062, 153242, 153285, 31119, 31211, 16687,
+  31296, 31306, 31311, 153980, 154279, 31470, 16898, 154539, 31686, 31689, 16935, 154752, 31954, 17056, 31976, 31971,
+  32000, 155526, 32099, 17153, 32199, 32258, 32325, 17204, 156200, 156231, 17241, 156377, 32634, 156478, 32661, 32762,
+  32773, 156890, 156963, 32864, 157096, 32880, 144223, 17365, 32946, 33027, 17419, 33086, 23221, 157607, 157621, 144275,
+  144284, 33281, 33284, 36766, 17515, 33425, 33419, 33437, 21171, 33457, 33459, 33469, 33510, 158524, 33509, 33565,
+  33635, 33709, 33571, 33725, 33767, 33879, 33619, 33738, 33740, 33756, 158774, 159083, 158933, 17707, 34033, 34035,
+  34070, 160714, 34148, 159532, 17757, 17761, 159665, 159954, 17771, 34384, 34396, 34407, 34409, 34473, 34440, 34574,
+  34530, 34681, 34600, 34667, 34694, 17879, 34785, 34817, 17913, 34912, 34915, 161383, 35031, 35038, 17973, 35066,
+  13499, 161966, 162150, 18110, 18119, 35488, 35565, 35722, 35925, 162984, 36011, 36033, 36123, 36215, 163631, 133124,
+  36299, 36284, 36336, 133342, 36564, 36664, 165330, 165357, 37012, 37105, 37137, 165678, 37147, 37432, 37591, 37592,
+  37500, 37881, 37909, 166906, 38283, 18837, 38327, 167287, 18918, 38595, 23986, 38691, 168261, 168474, 19054, 19062,
+  38880, 168970, 19122, 169110, 38923, 38953, 169398, 39138, 19251, 39209, 39335, 39362, 39422, 19406, 170800, 39698,
+  40000, 40189, 19662, 19693, 40295, 172238, 19704, 172293, 172558, 172689, 40635, 19798, 40697, 40702, 40709, 40719,
+  40726, 40763, 173568,
+};
+
+}  // namespace detail
+INLAY_END_NAMESPACE
+// clang-format on
+
+#endif  // INLAY_TEXT_UNICODE_FOLDING_TABLES_HPP_
+
+// --- inlay/text/unicode_folding.hpp
+
+// Letters without their case and accents, for the vocabularies that know only those.
+#ifndef INLAY_TEXT_UNICODE_FOLDING_HPP_
+#define INLAY_TEXT_UNICODE_FOLDING_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// The last run that starts at or before `code_point`; -1 when there is none. Runs have their start in the upper bits.
+template <std::size_t kCount>
+constexpr std::ptrdiff_t FindRun(const std::uint32_t (&runs)[kCount], char32_t code_point) {
+  const std::uint32_t* const after = std::upper_bound(std::begin(runs), std::end(runs), code_point << 11 | 0x7FFu);
+  return after - std::begin(runs) - 1;
+}
+
+}  // namespace detail
+
+// The lower case of one code point by Unicode's simple mapping; itself where there is none.
+constexpr char32_t ToLower(char32_t code_point) {
+  if (code_point < 128) return code_point >= 'A' && code_point <= 'Z' ? code_point + ('a' - 'A') : code_point;
+  const std::ptrdiff_t run = detail::FindRun(detail::kLowerFirst, code_point);
+  if (run < 0) return code_point;
+  const std::uint32_t packed = detail::kLowerFirst[run];
+  const std::uint32_t distance = code_point - (packed >> 11);
+  const std::uint32_t step = packed & 3;
+  const std::uint32_t count = packed >> 2 & 0x1FF;
+  if (distance % step != 0 || distance / step >= count) return code_point;
+  return static_cast<char32_t>(static_cast<std::int32_t>(code_point) + detail::kLowerShift[run]);
+}
+
+// The first code point of the canonical decomposition: the letter without its accents; itself where there is none.
+constexpr char32_t BaseCharacter(char32_t code_point) {
+  if (code_point < 0xC0) return code_point;
+  const std::ptrdiff_t run = detail::FindRun(detail::kBaseFirst, code_point);
+  if (run < 0) return code_point;
+  const std::uint32_t packed = detail::kBaseFirst[run];
+  return code_point - (packed >> 11) <= (packed & 0x7FF) ? detail::kBase[run] : code_point;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_UNICODE_FOLDING_HPP_
+
+// --- inlay/text/wordpiece.hpp
+
+// WordPiece ("bert" in GGUF files, "WPM" in llama.cpp): text is cleaned, folded and cut at spaces and punctuation; a word
+// becomes the longest piece that it begins with, then the longest that the rest begins with, and so on, or the unknown
+// token when some rest begins with none. Source: Devlin et al., "BERT", 2019, and its published code; ids as llama.cpp
+// computes them: accents are taken off by the first character of the decomposition, words have no greatest length.
+#ifndef INLAY_TEXT_WORDPIECE_HPP_
+#define INLAY_TEXT_WORDPIECE_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// An algorithm (see algorithm.hpp). Words are pieces that begin with a space mark; the others continue one. Control
+// characters and bytes that are no valid UTF-8 are left out of the text: these vocabularies cannot spell them, and their
+// models never saw any. Time O(n log v) for v pieces, unless pieces begin with many others; constant stack.
+class WordPiece {
+ public:
+  static constexpr TokenizerModel kModel = TokenizerModel::kWordPiece;
+
+  static constexpr bool Reads(std::string_view model) { return model == "bert"; }
+  static Result<TokenizerDefaults> Defaults(const GgufFile&) {
+    return TokenizerDefaults{.bos = 101,
+                             .unknown = 100,
+                             .separator = 102,
+                             .padding = 0,
+                             .mask = 103,
+                             .add_bos = true,
+                             .always_add_bos = true,
+                             .add_separator = true,
+                             .ends_with_separator = true,
+                             .cleans_spaces = true};
+  }
+  static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
+    return PieceIndex::ArenaBytesFor(static_cast<std::size_t>(tokens.count));
+  }
+
+  // kMissing: no unknown token. kMismatch: a flag that is none. kOutOfMemory.
+  static Result<WordPiece> Create(const GgufFile& file, const Vocabulary& vocabulary, Arena& arena) {
+    WordPiece algorithm;
+    if (vocabulary.special().unknown == kNoToken) {
+      return Fail(ErrorCode::kMissing, "tokenizer.ggml.unknown_token_id", "needed: words without pieces become it");
+    }
+    if (const auto lower = file.Find("tokenizer.ggml.normalizer.lowercase")) {
+      INLAY_ASSIGN_OR_RETURN(algorithm.lower_, lower->AsBool());
+    }
+    algorithm.strip_accents_ = algorithm.lower_;
+    if (const auto strip = file.Find("tokenizer.ggml.normalizer.strip_accents")) {
+      INLAY_ASSIGN_OR_RETURN(algorithm.strip_accents_, strip->AsBool());
+    }
+    const auto is_text = [&](TokenId id) { return vocabulary.IsText(id); };
+    INLAY_ASSIGN_OR_RETURN(algorithm.index_, PieceIndex::Create(vocabulary, is_text, arena));
+    return algorithm;
+  }
+
+  std::size_t ScratchBytes(std::size_t text_bytes) const {
+    return MaxFolded(text_bytes) * (sizeof(TokenId) + 1) + alignof(TokenId);
+  }
+  // A character is at most one token.
+  std::size_t MaxTokens(std::size_t text_bytes) const { return text_bytes; }
+
+  // kOutOfMemory: scratch too small.
+  Result<void> Encode(const Vocabulary& vocabulary, const EncodeTask& task) const {
+    const std::string_view text = task.text;
+    for (std::size_t begin = 0; begin < text.size();) {
+      Folded c = Fold(text.substr(begin));
+      if (c.role == Role::kSpace) {
+        begin += c.size;
+        continue;
+      }
+      std::size_t end = begin;
+      if (c.role == Role::kAlone) {
+        end += c.size;
+      } else {
+        do {
+          end += c.size;
+          if (end == text.size()) break;
+          c = Fold(text.substr(end));
+        } while (c.role == Role::kInWord || c.role == Role::kDropped);
+      }
+      const std::string_view word = text.substr(begin, end - begin);
+      if (!task.cache.Repeat(word, task.out)) {
+        const std::size_t first = task.out.count();
+        INLAY_CHECK_OK(EncodeWord(vocabulary, word, task.offset + begin, task));
+        task.cache.Keep(word, first, task.out);
+      }
+      begin = end;
+    }
+    return {};
+  }
+
+ private:
+  enum class Role : std::uint8_t { kInWord, kAlone, kSpace, kDropped };
+  struct Folded {
+    char32_t code_point;
+    std::uint32_t size;  // in the text
+    Role role;
+  };
+
+  // The mark, and for two bytes of text at most three: as U+023A, whose small letter is U+2C65, and for three at most
+  // four: as U+FA6C, which is U+242EE.
+  static constexpr std::size_t MaxFolded(std::size_t word_bytes) {
+    return kSpaceMark.size() + word_bytes + word_bytes / 2;
+  }
+
+  Folded Fold(std::string_view text) const {
+    const Character original = ReadCharacter(text);
+    char32_t c = original.code_point;
+    CharacterKinds kind = original.kind;
+    if (strip_accents_ && c >= 0x80) {
+      c = BaseCharacter(c);
+      kind = KindOf(c);
+    }
+    const auto is = [kind](CharacterKinds kinds) { return (kind & kinds) != 0; };
+    if (is(kWhiteSpace)) return {c, original.size, Role::kSpace};
+    // Bytes that are not valid have been read as U+FFFD.
+    if (c == 0 || c == 0xFFFD || is(kControlCharacter) || (strip_accents_ && is(kMark))) {
+      return {c, original.size, Role::kDropped};
+    }
+    const bool alone = is(kPunctuation) || (c < 0x7F && is(kSymbol)) || IsChinese(c);
+    return {lower_ ? ToLower(c) : c, original.size, alone ? Role::kAlone : Role::kInWord};
+  }
+
+  // The blocks of the published code (U+2B920 is its slip, which the vocabularies were made with).
+  static bool IsChinese(char32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  }
+
+  Result<void> EncodeWord(const Vocabulary& vocabulary, std::string_view word, std::size_t offset,
+                          const EncodeTask& task) const {
+    const std::size_t most = MaxFolded(word.size());
+    const std::span<std::byte> memory = task.cache.Memory(ScratchBytes(word.size()));
+    void* start = memory.data();
+    std::size_t room = memory.size();
+    if (std::align(alignof(TokenId), most * (sizeof(TokenId) + 1), start, room) == nullptr) {
+      return FailAt(ErrorCode::kOutOfMemory, offset, "scratch", "a word of ", word.size(), " bytes needs ",
+                    ScratchBytes(word.size()), ", there are ", memory.size());
+    }
+    TokenId* const ids = static_cast<TokenId*>(start);
+    char* const folded = reinterpret_cast<char*>(ids + most);
+    std::size_t size = kSpaceMark.copy(folded, kSpaceMark.size());
+    for (std::size_t at = 0; at < word.size();) {
+      const Folded c = Fold(word.substr(at));
+      at += c.size;
+      if (c.role != Role::kDropped) size += EncodeUtf8(c.code_point, folded + size);
+    }
+    if (size == kSpaceMark.size()) return {};  // nothing was left of it
+
+    std::size_t count = 0;
+    for (std::string_view rest(folded, size); !rest.empty();) {
+      const PieceIndex::Position found = index_.FindLongest(vocabulary, rest);
+      if (found == PieceIndex::kNone) {
+        task.out.Push(vocabulary.special().unknown);
+        return {};
+      }
+      ids[count] = index_.IdAt(found);
+      rest.remove_prefix(vocabulary.PieceSize(ids[count]));
+      ++count;
+    }
+    for (std::size_t i = 0; i < count; ++i) task.out.Push(ids[i]);
+    return {};
+  }
+
+  PieceIndex index_;
+  bool lower_ = true;
+  bool strip_accents_ = true;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_WORDPIECE_HPP_
 
 // --- inlay/text/tokenizer.hpp
 
@@ -10165,17 +18313,13 @@ INLAY_END_NAMESPACE
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 INLAY_BEGIN_NAMESPACE
-
-// How a vocabulary cuts text into tokens.
-enum class TokenizerModel : std::uint8_t {
-  kSentencePieceBpe,
-};
 
 struct EncodeOptions {
   // Puts the tokens around the text that the model was trained with (beginning, end of sequence), as its file says.
@@ -10187,52 +18331,44 @@ struct EncodeOptions {
 
 // Immutable: any number of threads may use one. Holds views of the file and of the arena, which must outlive it; small
 // and cheap to copy.
+//
+// Where a type is opened by FromGguf, every algorithm of the library is part of the program. A program that knows its
+// model says which it needs, and carries no other's code and tables:
+//
+//   inlay::Tokenizer::FromGguf<inlay::SentencePieceBpe>(file, arena)
 class Tokenizer {
  public:
   // --- opening ---
 
-  // Arena bytes that are enough for a vocabulary of `vocab` tokens.
-  static constexpr std::size_t MaxArenaBytes(std::size_t vocab) { return Vocabulary::MaxArenaBytes(vocab); }
+  // Arena bytes that are enough for a SentencePiece BPE vocabulary of `vocab` tokens. Others have tables of their own:
+  // see ArenaBytesFor.
+  static constexpr std::size_t MaxArenaBytes(std::size_t vocab) {
+    return Vocabulary::MaxArenaBytes(vocab) + ArenaBytes<SentencePieceBpe>(1);
+  }
   // Arena bytes that are enough for the vocabulary in `file`; the errors of FromGguf for a file without one.
+  template <class... Algorithms>
   static Result<std::size_t> ArenaBytesFor(const GgufFile& file) {
-    INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
-    return MaxArenaBytes(static_cast<std::size_t>(tokens.count));
+    return WithAlgorithm<std::size_t, Algorithms...>(file, [&]<class Algorithm>() -> Result<std::size_t> {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray tokens, file.GetArray(kTokensKey, GgufType::kString));
+      INLAY_ASSIGN_OR_RETURN(const std::size_t tables, Algorithm::ArenaBytesFor(file));
+      return Vocabulary::MaxArenaBytes(static_cast<std::size_t>(tokens.count)) + ArenaBytes<Algorithm>(1) + tables;
+    });
   }
 
-  // The vocabulary of a GGUF file. Everything is checked here; the errors name the key and the byte.
-  // kMissing: a key that is needed. kUnsupported: an algorithm that this library does not have. kMismatch: a key of
-  // another type, or arrays of different lengths. kBadFile: no tokens, token types, special ids, byte tokens, equal
-  // pieces. kNonFinite: scores. kTooLarge: long pieces. kOutOfMemory: arena.
+  // The vocabulary of a GGUF file, by whichever of the Algorithms reads it (none given: all that the library has).
+  // Everything is checked here; the errors name the key and the byte.
+  // kMissing: a key that is needed. kUnsupported: an algorithm or pre-tokeniser that this library, or the program, does
+  // not have. kMismatch: a key of another type, or arrays of different lengths. kBadFile: no tokens, token types,
+  // special ids, byte tokens, equal pieces, merges. kNonFinite: scores. kTooLarge: long pieces. kOutOfMemory: arena.
+  template <class... Algorithms>
   static Result<Tokenizer> FromGguf(const GgufFile& file, Arena& arena) {
-    INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString("tokenizer.ggml.model"));
-    if (model != "llama") {
-      return FailAt(ErrorCode::kUnsupported, file.Find("tokenizer.ggml.model")->offset, "tokenizer.ggml.model", "\"",
-                    model, "\" is not an algorithm of this version; it has \"llama\" (SentencePiece BPE)");
-    }
-    INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray("tokenizer.ggml.tokens", GgufType::kString));
-    const std::size_t count = static_cast<std::size_t>(pieces.count);
-    const std::string_view text(reinterpret_cast<const char*>(pieces.bytes.data()), pieces.bytes.size());
-    INLAY_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(text, count, arena));
-    INLAY_ASSIGN_OR_RETURN(const GgufArray scores, file.GetArray("tokenizer.ggml.scores", GgufType::kF32));
-    INLAY_CHECK_OK(CheckCount("tokenizer.ggml.scores", scores, count));
-    INLAY_ASSIGN_OR_RETURN(const SpecialTokens special, ReadSpecialTokens(file, count));
-    std::optional<GgufArray> types;
-    if (file.Find("tokenizer.ggml.token_type")) {
-      INLAY_ASSIGN_OR_RETURN(types, file.GetArray("tokenizer.ggml.token_type", GgufType::kI32));
-      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.token_type", *types, count));
-    }
-
-    std::size_t id = 0;
-    for (const std::string_view piece : pieces.strings()) {
-      const std::uint64_t offset = pieces.offset + static_cast<std::uint64_t>(piece.data() - text.data());
-      TokenAttributes attributes = InferAttributes(static_cast<TokenId>(id), piece, special);
-      if (types) {
-        INLAY_ASSIGN_OR_RETURN(attributes, AttributesOfType(*types, id));
-      }
-      INLAY_CHECK_OK(vocabulary.Add(piece, scores.at<float>(id), attributes, offset));
-      ++id;
-    }
-    return Complete(file, vocabulary, special, arena);
+    return WithAlgorithm<Tokenizer, Algorithms...>(file, [&]<class Algorithm>() -> Result<Tokenizer> {
+      INLAY_ASSIGN_OR_RETURN(const TokenizerDefaults defaults, Algorithm::Defaults(file));
+      INLAY_ASSIGN_OR_RETURN(Tokenizer tokenizer, ReadVocabulary(file, defaults, arena));
+      INLAY_ASSIGN_OR_RETURN(const Algorithm algorithm, Algorithm::Create(file, tokenizer.vocabulary_, arena));
+      INLAY_CHECK_OK(tokenizer.SetAlgorithm(algorithm, arena));
+      return tokenizer;
+    });
   }
 
   // The vocabulary of llama2.c's tokenizer.bin, which does not say how many tokens it has: `vocab` is the model's
@@ -10252,48 +18388,58 @@ class Tokenizer {
       ++id;
     }
     INLAY_CHECK_OK(vocabulary.Finish(special, " ", arena));
-    Tokenizer tokenizer(vocabulary);
-    tokenizer.add_bos_ = true;
+    Tokenizer tokenizer(vocabulary, {.add_bos = true, .add_space_prefix = true});
+    INLAY_CHECK_OK(tokenizer.SetAlgorithm(SentencePieceBpe(), arena));
     return tokenizer;
   }
 
   // --- text to tokens ---
 
   // Scratch bytes with which Encode never fails for a text of `text_bytes`. Less is enough for ordinary text: what
-  // EncodeScratchBytes gives for the longest stretch of it without a word border.
-  static constexpr std::size_t EncodeScratchBytes(std::size_t text_bytes) {
-    return SentencePieceBpe::ScratchBytes(text_bytes);
+  // EncodeScratchBytes gives for the longest stretch of it without a word border. SentencePieceBpe::ScratchBytes is the
+  // same number as a constant, for programs that know their vocabulary.
+  std::size_t EncodeScratchBytes(std::size_t text_bytes) const { return calls_->scratch_bytes(algorithm_, text_bytes); }
+  // No text of `text_bytes` has more tokens.
+  std::size_t MaxTokens(std::size_t text_bytes) const {
+    return calls_->max_tokens(algorithm_, text_bytes) + kMostAddedTokens;
   }
-  // No text of `text_bytes` has more tokens: a byte is at most one token, and a prefix space is one more token for the
-  // beginning and after each special token.
-  static constexpr std::size_t MaxTokens(std::size_t text_bytes) { return 2 * text_bytes + 3; }
+  // What MaxTokens adds to the algorithm's number: the tokens before and after a text.
+  static constexpr std::size_t kMostAddedTokens = 2;
 
-  // The tokens of `text` (any bytes: NUL is a character, invalid UTF-8 becomes byte tokens); returns their number. Ids
-  // are those of llama.cpp, except where special tokens overlap in the text: the one that starts first wins, not the
-  // longest. kTooLarge: `out` is too small; the error says how many tokens there are, and `out` holds the first of
-  // them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary cannot spell the text.
-  // Time as the algorithm's (see sentencepiece_bpe.hpp), constant stack, no allocation.
+  // The tokens of `text` (any bytes: NUL is a character; what becomes of invalid UTF-8 is the algorithm's); returns
+  // their number. Ids are those of llama.cpp, except where special tokens overlap in the text: the one that starts first
+  // wins, not the longest; and where the algorithms say so. kTooLarge: `out` is too small; the error says how many
+  // tokens there are, and `out` holds the first of them. kOutOfMemory: `scratch` is too small. kMissing: the vocabulary
+  // cannot spell the text.
+  // Time as the algorithm's, constant stack, no allocation.
   Result<std::size_t> Encode(std::string_view text, const EncodeOptions& options, std::span<std::byte> scratch,
                              std::span<TokenId> out) const {
     TokenWriter writer(out);
-    if (options.add_special && add_bos_) writer.Push(vocabulary_.special().bos);
+    WordCache cache(text, scratch);
+    if (options.add_special && traits_.add_bos) writer.Push(vocabulary_.special().bos);
     for (std::size_t at = 0; at < text.size();) {
       const Vocabulary::Match match = vocabulary_.FindSpecial(text, at, options.parse_special);
-      const std::size_t end = std::min(match.start, text.size());
+      const TokenAttributes attributes = match.id == kNoToken ? TokenAttributes{0} : vocabulary_.Attributes(match.id);
+      std::size_t end = std::min(match.start, text.size());
+      const std::size_t next = end;
+      if ((attributes & kTokenStripsLeft) != 0) {
+        while (end > at && IsWhiteSpace(text[end - 1])) --end;
+      }
       if (end > at) {
         // What stands between special tokens begins like a text of its own.
-        INLAY_CHECK_OK(
-            SentencePieceBpe::Encode(vocabulary_, text.substr(at, end - at), add_space_prefix_, at, scratch, writer));
+        const EncodeTask task = {text.substr(at, end - at), at, traits_.add_space_prefix, cache, writer};
+        INLAY_CHECK_OK(calls_->encode(algorithm_, vocabulary_, task));
       }
-      at = end;
+      at = next;
       if (match.id == kNoToken) continue;
       writer.Push(match.id);
       at += vocabulary_.PieceSize(match.id);
-      if ((vocabulary_.Attributes(match.id) & kTokenStripsRight) != 0) {
+      if ((attributes & kTokenStripsRight) != 0) {
         while (at < text.size() && IsWhiteSpace(text[at])) ++at;
       }
     }
-    if (options.add_special && add_eos_) writer.Push(vocabulary_.special().eos);
+    if (options.add_special && traits_.ends_with_separator) writer.Push(vocabulary_.special().separator);
+    if (options.add_special && traits_.add_eos) writer.Push(vocabulary_.special().eos);
     if (writer.overflowed()) {
       return Fail(ErrorCode::kTooLarge, "text", "has ", writer.count(), " tokens, there is room for ", out.size());
     }
@@ -10303,8 +18449,9 @@ class Tokenizer {
   // --- tokens to text ---
 
   // Writes the bytes of one token to `out` and returns their number, as llama.cpp's token_to_piece does: a byte token
-  // is its byte, U+2581 becomes a space; control and unknown tokens are nothing, or their piece with `special`; unused
-  // ones are nothing. The bytes may be part of a character: see Detokenizer for a stream of text.
+  // is its byte, a mapped byte the byte it stands for, U+2581 becomes a space; control and unknown tokens are nothing
+  // (but those that mark channels), or their piece with `special`; unused ones are nothing. The bytes may be part of a
+  // character: see Detokenizer for a stream of text.
   // kInvalidArgument: no such token. kTooLarge: `out` is too small (max_piece_bytes() is always enough).
   Result<std::size_t> Decode(TokenId id, std::span<char> out, bool special = false) const {
     if (!vocabulary_.Contains(id)) {
@@ -10318,12 +18465,21 @@ class Tokenizer {
       count += bytes.size();
     };
     if ((attributes & (kTokenControl | kTokenUnknown)) != 0) {
-      if (special) put(piece);
+      if (special || (attributes & kTokenAlwaysShown) != 0) put(piece);
     } else if ((attributes & kTokenUserDefined) != 0) {
       put(piece);
     } else if ((attributes & kTokenByte) != 0) {
       const char byte = static_cast<char>(Vocabulary::ByteValue(piece));
       put({&byte, 1});
+    } else if ((attributes & kTokenNormal) != 0 && traits_.spelling == PieceSpelling::kMappedBytes) {
+      for (std::size_t at = 0; at < piece.size();) {
+        const Utf8Character character = DecodeUtf8(piece.substr(at));
+        const int value = character.valid ? ByteOfCharacter(character.code_point) : -1;
+        const char byte = static_cast<char>(value);
+        // A character that stands for no byte: some vocabularies have pieces that are plain text.
+        put(value >= 0 ? std::string_view(&byte, 1) : piece.substr(at, character.size));
+        at += character.size;
+      }
     } else if ((attributes & kTokenNormal) != 0) {
       const std::string_view space = vocabulary_.space();
       for (std::size_t at = 0; at < piece.size();) {
@@ -10348,7 +18504,7 @@ class Tokenizer {
 
   // --- facts ---
 
-  TokenizerModel model() const { return TokenizerModel::kSentencePieceBpe; }
+  TokenizerModel model() const { return calls_->model; }
   const Vocabulary& vocabulary() const { return vocabulary_; }
   std::size_t size() const { return vocabulary_.size(); }
   const SpecialTokens& special() const { return vocabulary_.special(); }
@@ -10358,12 +18514,134 @@ class Tokenizer {
   bool EndsGeneration(TokenId id) const {
     return vocabulary_.Contains(id) && (vocabulary_.Attributes(id) & kTokenEndsGeneration) != 0;
   }
-  bool add_bos() const { return add_bos_; }
-  bool add_eos() const { return add_eos_; }
-  bool add_space_prefix() const { return add_space_prefix_; }
+  bool add_bos() const { return traits_.add_bos; }
+  bool add_eos() const { return traits_.add_eos; }
+  // Whether a separator stands between, or after, the texts of a pair; where Encode ends a text with one, that too.
+  bool add_separator() const { return traits_.add_separator; }
+  bool add_space_prefix() const { return traits_.add_space_prefix; }
+  // Whether the model's own tokeniser takes spaces out of whole texts (see clean_spaces.hpp); Decode never does.
+  bool cleans_spaces() const { return traits_.cleans_spaces; }
 
  private:
-  explicit Tokenizer(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  static constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
+
+  // An algorithm's functions, so that a tokenizer is one type whatever its algorithm, and only those that a program
+  // opens are part of it.
+  struct Calls {
+    TokenizerModel model;
+    std::size_t (*scratch_bytes)(const void*, std::size_t);
+    std::size_t (*max_tokens)(const void*, std::size_t);
+    Result<void> (*encode)(const void*, const Vocabulary&, const EncodeTask&);
+  };
+  template <class Algorithm>
+  static constexpr Calls kCallsOf = {
+      Algorithm::kModel,
+      [](const void* self, std::size_t bytes) { return static_cast<const Algorithm*>(self)->ScratchBytes(bytes); },
+      [](const void* self, std::size_t bytes) { return static_cast<const Algorithm*>(self)->MaxTokens(bytes); },
+      [](const void* self, const Vocabulary& vocabulary, const EncodeTask& task) {
+        return static_cast<const Algorithm*>(self)->Encode(vocabulary, task);
+      }};
+
+  Tokenizer(const Vocabulary& vocabulary, const TokenizerDefaults& traits) : vocabulary_(vocabulary), traits_(traits) {}
+
+  template <class Algorithm>
+  Result<void> SetAlgorithm(const Algorithm& algorithm, Arena& arena) {
+    static_assert(std::is_trivially_destructible_v<Algorithm>);
+    INLAY_ASSIGN_OR_RETURN(const std::span<Algorithm> place, arena.Allocate<Algorithm>(1, "tokenizer"));
+    algorithm_ = std::construct_at(place.data(), algorithm);
+    calls_ = &kCallsOf<Algorithm>;
+    return {};
+  }
+
+  // f.operator()<A>() for the first of the algorithms that reads this file.
+  template <class T, class... Algorithms, class Function>
+  static Result<T> WithAlgorithm(const GgufFile& file, Function f) {
+    if constexpr (sizeof...(Algorithms) == 0) {
+      return WithAlgorithm<T, SentencePieceBpe, BytePairEncoding, WordPiece, Unigram>(file, f);
+    } else {
+      constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+      INLAY_ASSIGN_OR_RETURN(const std::string_view model, file.GetString(kModelKey));
+      Result<T> result = FailAt(ErrorCode::kUnsupported, file.Find(kModelKey)->offset, kModelKey, "\"", model,
+                                "\" is not an algorithm of this program; the library has \"llama\" (SentencePiece BPE), "
+                                "\"gpt2\" and \"gemma4\" (BPE), \"bert\" (WordPiece) and \"t5\" (unigram)");
+      static_cast<void>(
+          ((Algorithms::Reads(model) && (result = f.template operator()<Algorithms>(), true)) || ...));
+      return result;
+    }
+  }
+
+  // All but the algorithm.
+  static Result<Tokenizer> ReadVocabulary(const GgufFile& file, const TokenizerDefaults& defaults, Arena& arena) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray pieces, file.GetArray(kTokensKey, GgufType::kString));
+    const std::size_t count = static_cast<std::size_t>(pieces.count);
+    const std::string_view text(reinterpret_cast<const char*>(pieces.bytes.data()), pieces.bytes.size());
+    INLAY_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(text, count, arena));
+    std::optional<GgufArray> scores;
+    if (defaults.needs_scores || file.Find("tokenizer.ggml.scores")) {
+      INLAY_ASSIGN_OR_RETURN(scores, file.GetArray("tokenizer.ggml.scores", GgufType::kF32));
+      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.scores", *scores, count));
+    }
+    INLAY_ASSIGN_OR_RETURN(SpecialTokens special, detail::ReadSpecialTokens(file, defaults, count));
+    std::optional<GgufArray> types;
+    if (file.Find("tokenizer.ggml.token_type")) {
+      INLAY_ASSIGN_OR_RETURN(types, file.GetArray("tokenizer.ggml.token_type", GgufType::kI32));
+      INLAY_CHECK_OK(CheckCount("tokenizer.ggml.token_type", *types, count));
+    }
+
+    std::size_t id = 0;
+    for (const std::string_view piece : pieces.strings()) {
+      const std::uint64_t offset = pieces.offset + static_cast<std::uint64_t>(piece.data() - text.data());
+      TokenAttributes attributes = InferAttributes(static_cast<TokenId>(id), piece, special);
+      if (types) {
+        INLAY_ASSIGN_OR_RETURN(attributes, AttributesOfType(*types, id));
+      }
+      INLAY_CHECK_OK(vocabulary.Add(piece, scores ? scores->at<float>(id) : 0.0f, attributes, offset));
+      ++id;
+    }
+    INLAY_CHECK_OK(detail::SpecialTokenRules::Apply(file, special, vocabulary));
+    const bool is_text = defaults.spelling == PieceSpelling::kSpaceMarks;
+    INLAY_CHECK_OK(vocabulary.Finish(special, is_text ? kSpaceMark : std::string_view(), arena));
+
+    Tokenizer tokenizer(vocabulary, defaults);
+    INLAY_CHECK_OK(tokenizer.ReadFlags(file));
+    return tokenizer;
+  }
+
+  // The flags of the file, and whether the tokens are there that they need.
+  Result<void> ReadFlags(const GgufFile& file) {
+    const SpecialTokens& special = vocabulary_.special();
+    const struct {
+      std::string_view key;
+      bool& flag;
+      TokenId id;
+      std::string_view id_key;
+    } adds[] = {
+        {"tokenizer.ggml.add_bos_token", traits_.add_bos, special.bos, "tokenizer.ggml.bos_token_id"},
+        {"tokenizer.ggml.add_eos_token", traits_.add_eos, special.eos, "tokenizer.ggml.eos_token_id"},
+        {"tokenizer.ggml.add_sep_token", traits_.add_separator, special.separator, "tokenizer.ggml.seperator_token_id"},
+    };
+    for (const auto& add : adds) {
+      INLAY_ASSIGN_OR_RETURN(add.flag, ReadFlag(file, add.key, add.flag && add.id != kNoToken));
+      if (add.flag && add.id == kNoToken) {
+        return Fail(ErrorCode::kMissing, add.id_key, "needed, as ", add.key, " is true");
+      }
+    }
+    if (traits_.always_add_bos) {
+      if (special.bos == kNoToken) {
+        return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id", "needed: every text begins with it");
+      }
+      traits_.add_bos = true;
+    }
+    if (traits_.ends_with_separator) {
+      if (special.separator == kNoToken) {
+        return Fail(ErrorCode::kMissing, "tokenizer.ggml.seperator_token_id", "needed: every text ends with it");
+      }
+      traits_.add_eos = false;
+    }
+    INLAY_ASSIGN_OR_RETURN(traits_.add_space_prefix,
+                           ReadFlag(file, "tokenizer.ggml.add_space_prefix", traits_.add_space_prefix));
+    return {};
+  }
 
   static constexpr bool IsWhiteSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
@@ -10391,102 +18669,16 @@ class Tokenizer {
     return Vocabulary::ByteValue(piece) >= 0 ? kTokenByte : kTokenNormal;
   }
 
-  // An id in the metadata; `fallback` (if there is such a token) when the key is absent.
-  static Result<TokenId> ReadId(const GgufFile& file, std::string_view key, TokenId fallback, std::size_t count) {
-    const std::optional<GgufValue> value = file.Find(key);
-    if (!value) return static_cast<std::size_t>(fallback) < count ? fallback : kNoToken;
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t id, value->AsUnsigned());
-    if (id >= count) {
-      return FailAt(ErrorCode::kBadFile, value->offset, key, "is ", id, " in a vocabulary of ", count, " tokens");
-    }
-    return static_cast<TokenId>(id);
-  }
-
-  static Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, std::size_t count) {
-    SpecialTokens special;
-    // Defaults of this algorithm, as in the first models that used it.
-    INLAY_ASSIGN_OR_RETURN(special.bos, ReadId(file, "tokenizer.ggml.bos_token_id", 1, count));
-    INLAY_ASSIGN_OR_RETURN(special.eos, ReadId(file, "tokenizer.ggml.eos_token_id", 2, count));
-    INLAY_ASSIGN_OR_RETURN(special.unknown, ReadId(file, "tokenizer.ggml.unknown_token_id", 0, count));
-    INLAY_ASSIGN_OR_RETURN(special.eot, ReadId(file, "tokenizer.ggml.eot_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.eom, ReadId(file, "tokenizer.ggml.eom_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.separator, ReadId(file, "tokenizer.ggml.seperator_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.padding, ReadId(file, "tokenizer.ggml.padding_token_id", kNoToken, count));
-    INLAY_ASSIGN_OR_RETURN(special.mask, ReadId(file, "tokenizer.ggml.mask_token_id", kNoToken, count));
-    return special;
-  }
-
   static Result<bool> ReadFlag(const GgufFile& file, std::string_view key, bool fallback) {
     const std::optional<GgufValue> value = file.Find(key);
     if (!value) return fallback;
     return value->AsBool();
   }
 
-  // A default id is meant only where the token there is one of that kind; no ordinary piece begins sequences.
-  static TokenId KeepIfMeant(const GgufFile& file, std::string_view key, TokenId id, const Vocabulary& vocabulary) {
-    if (id == kNoToken || file.Find(key)) return id;
-    return (vocabulary.Attributes(id) & (kTokenControl | kTokenUnknown)) != 0 ? id : kNoToken;
-  }
-
-  // What follows from spellings and names instead of from metadata, then the flags.
-  static Result<Tokenizer> Complete(const GgufFile& file, Vocabulary& vocabulary, SpecialTokens special, Arena& arena) {
-    special.bos = KeepIfMeant(file, "tokenizer.ggml.bos_token_id", special.bos, vocabulary);
-    special.eos = KeepIfMeant(file, "tokenizer.ggml.eos_token_id", special.eos, vocabulary);
-    special.unknown = KeepIfMeant(file, "tokenizer.ggml.unknown_token_id", special.unknown, vocabulary);
-    // Files seldom list all tokens that end a turn; these spellings do so in every model that has them. llama.cpp takes
-    // them for control tokens even where the file does not.
-    // clang-format off
-    constexpr std::string_view kEndings[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
-        "[EOT]", "[EOS]", "<end_of_utterance>", "</s>", "<eos>", "<turn|>", "<|tool_response>", "<|eom_id|>",
-        "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "[e~["};
-    // clang-format on
-    constexpr std::size_t kTurnEndings = 9;  // the first of them that exists ends a turn when no key says which does
-    for (std::size_t i = 0; i < std::size(kEndings); ++i) {
-      const TokenId id = vocabulary.Find(kEndings[i]);
-      if (id == kNoToken) continue;
-      vocabulary.AddAttributes(id, kTokenControl | kTokenEndsGeneration);
-      if (special.eot == kNoToken && i < kTurnEndings) special.eot = id;
-    }
-    // Phi-3 was trained with the white space after its markers removed; no key says so, only the model's name.
-    if (const Result<std::string_view> name = file.GetString("general.name"); name && IsPhi3(*name)) {
-      for (TokenId id = 0; vocabulary.Contains(id); ++id) {
-        constexpr TokenAttributes kMarkers = kTokenControl | kTokenUnknown | kTokenUserDefined;
-        const std::string_view piece = vocabulary.Piece(id);
-        const bool keeps = piece == "<unk>" || piece == "<s>" || piece == "<|endoftext|>";
-        if ((vocabulary.Attributes(id) & kMarkers) != 0 && !keeps) vocabulary.AddAttributes(id, kTokenStripsRight);
-      }
-    }
-    INLAY_CHECK_OK(vocabulary.Finish(special, kSpaceMark, arena));
-
-    Tokenizer tokenizer(vocabulary);
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_bos_, ReadFlag(file, "tokenizer.ggml.add_bos_token", special.bos != kNoToken));
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_eos_, ReadFlag(file, "tokenizer.ggml.add_eos_token", false));
-    INLAY_ASSIGN_OR_RETURN(tokenizer.add_space_prefix_, ReadFlag(file, "tokenizer.ggml.add_space_prefix", true));
-    if (tokenizer.add_bos_ && special.bos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.bos_token_id",
-                  "needed, as tokenizer.ggml.add_bos_token is true");
-    }
-    if (tokenizer.add_eos_ && special.eos == kNoToken) {
-      return Fail(ErrorCode::kMissing, "tokenizer.ggml.eos_token_id",
-                  "needed, as tokenizer.ggml.add_eos_token is true");
-    }
-    return tokenizer;
-  }
-
-  static bool IsPhi3(std::string_view name) {
-    const auto contains = [name](std::string_view wanted) {
-      return std::search(name.begin(), name.end(), wanted.begin(), wanted.end(), [](char a, char b) {
-               return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
-             }) != name.end();
-    };
-    return contains("phi-3") || contains("phi3");
-  }
-
   Vocabulary vocabulary_;
-  bool add_bos_ = false;
-  bool add_eos_ = false;
-  bool add_space_prefix_ = true;
+  TokenizerDefaults traits_;  // those of the file, where it has any
+  const void* algorithm_ = nullptr;
+  const Calls* calls_ = nullptr;
 };
 
 INLAY_END_NAMESPACE
@@ -10510,8 +18702,9 @@ INLAY_BEGIN_NAMESPACE
 // Which space, that the tokeniser put before the text and nobody wrote, is taken off again.
 enum class LeadingSpace : std::uint8_t {
   kKeep,
-  kStripAfterBos,  // one that begins the token after a beginning-of-sequence token, as llama2.c does
-  kStripFirst,     // one that begins the first token, where the vocabulary adds one, as llama.cpp's detokenize does
+  // Where the vocabulary adds one: that which begins
+  kStripAfterBos,  // the token after a beginning-of-sequence token, as llama2.c does
+  kStripFirst,     // the first token, as llama.cpp's detokenize does
 };
 
 struct DetokenizeOptions {
@@ -10545,7 +18738,8 @@ class Detokenizer {
     INLAY_ASSIGN_OR_RETURN(std::size_t size, tokenizer_->Decode(token, buffer_.subspan(held_), options_.special));
     const bool strip = strip_next_ && size != 0 && buffer_[held_] == ' ';
     if (strip) std::memmove(buffer_.data() + held_, buffer_.data() + held_ + 1, --size);
-    strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos();
+    strip_next_ = options_.leading_space == LeadingSpace::kStripAfterBos && token == tokenizer_->bos() &&
+                  tokenizer_->add_space_prefix();
 
     const std::string_view text(buffer_.data(), held_ + size);
     held_ = IncompleteUtf8Suffix(text);
@@ -10946,15 +19140,19 @@ INLAY_END_NAMESPACE
 
 // --- inlay/host/mapped_gguf.hpp
 
-// A GGUF file on a machine with files and a heap: mapping, index and view in one object. Apart from model_file.hpp for
-// tools that look at files without running them.
+// A GGUF file, or all files of a split model, on a machine with files and a heap: mappings, indexes and view in one object.
+// Apart from model_file.hpp for tools that look at files without running them.
 #ifndef INLAY_HOST_MAPPED_GGUF_HPP_
 #define INLAY_HOST_MAPPED_GGUF_HPP_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 INLAY_BEGIN_NAMESPACE
@@ -10963,33 +19161,138 @@ inline bool StartsLikeGguf(std::span<const std::byte> bytes) {
   return bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
 }
 
-// Owns the mapping and the index. Movable; views of the file stay valid as long as it, or what it was moved to, lives.
+namespace detail {
+
+// The names of a split model's files, as llama-gguf-split gives them: PREFIX-00001-of-00003.gguf. They differ in five digits.
+class ShardPath {
+ public:
+  // kMismatch when `path` does not end as the name of file `number` (from 0) of `count` does.
+  static Result<ShardPath> Create(std::string_view path, std::uint64_t number, std::uint64_t count) {
+    const TextBuffer<64> ending("-", Digits(number + 1).view(), "-of-", Digits(count).view(), ".gguf");
+    if (!path.ends_with(ending.view())) {
+      return Fail(ErrorCode::kMismatch, Tail(path), "is file ", number + 1, " of a model that is split over ", count,
+                  "; to find the others, its name must end in ", ending.view());
+    }
+    ShardPath shard;
+    INLAY_ASSIGN_OR_RETURN(shard.memory_, OwnedBuffer::Create(path.size() + 1, "path"));
+    char* const to = reinterpret_cast<char*>(shard.memory_.bytes().data());
+    std::memcpy(to, path.data(), path.size());
+    to[path.size()] = '\0';
+    shard.number_at_ = path.size() - ending.size() + 1;
+    return shard;
+  }
+
+  // The name of another file of the model; valid until the next call.
+  const char* Of(std::uint64_t number) {
+    std::memcpy(memory_.bytes().data() + number_at_, Digits(number + 1).c_str(), 5);
+    return reinterpret_cast<const char*>(memory_.bytes().data());
+  }
+
+  // The end of a path, where its name is, as much as an error has room for.
+  static std::string_view Tail(std::string_view path) { return path.substr(path.size() > 90 ? path.size() - 90 : 0); }
+
+ private:
+  static TextBuffer<32> Digits(std::uint64_t number) {
+    TextBuffer<32> text;
+    for (std::uint64_t digits = 10000; digits > 1 && number < digits; digits /= 10) text.Append('0');
+    return text.Append(number);
+  }
+
+  OwnedBuffer memory_;
+  std::size_t number_at_ = 0;
+};
+
+}  // namespace detail
+
+// Owns mappings and indexes. Movable; views of the file stay valid as long as it, or what it was moved to, lives.
 class MappedGguf {
  public:
   MappedGguf() = default;  // of no file, to be assigned to
 
-  // Errors: kSystem (the file cannot be mapped) and those of GgufFile::Open.
+  // `path` is a file, or the first file of a split model, whose others are beside it. Errors: kSystem (a file cannot be
+  // mapped) and those of GgufFile::Open; kMismatch for files of a split model that do not belong together, naming the file.
   static Result<MappedGguf> Open(const char* path) {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
-    return Open(std::move(mapping));
+    return Open(std::move(mapping), path);
   }
-  static Result<MappedGguf> Open(MappedFile mapping) {
+  // The same for a file that is mapped already.
+  static Result<MappedGguf> Open(MappedFile mapping, const char* path) {
     MappedGguf opened;
-    opened.mapping_ = std::move(mapping);
-    INLAY_ASSIGN_OR_RETURN(opened.index_, OwnedBuffer::Create(GgufFile::IndexBytes(opened.bytes()), "file index"));
-    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(opened.index_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(opened.file_, GgufFile::Open(opened.bytes(), arena));
+    opened.first_.mapping = std::move(mapping);
+    INLAY_ASSIGN_OR_RETURN(opened.file_, opened.first_.Index());
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit split, opened.file_->split());
+    if (split.count > 1) INLAY_CHECK_OK(opened.OpenOthers(path, split));
     return opened;
   }
 
-  std::span<const std::byte> bytes() const { return mapping_.bytes(); }
-  const MappedFile& mapping() const { return mapping_; }
+  // Of a split model: the first file's.
+  std::span<const std::byte> bytes() const { return first_.mapping.bytes(); }
   // nullptr when there is none.
   const GgufFile* file() const { return file_ ? &*file_ : nullptr; }
 
+  // See MappedFile.
+  void ReleasePages() const {
+    first_.mapping.ReleasePages();
+    for (std::size_t i = 0; i < other_count_; ++i) others_[i].mapping.ReleasePages();
+  }
+
  private:
-  MappedFile mapping_;
-  OwnedBuffer index_;
+  struct Shard {
+    MappedFile mapping;
+    OwnedBuffer index;
+
+    Result<GgufFile> Index() {
+      INLAY_ASSIGN_OR_RETURN(index, OwnedBuffer::Create(GgufFile::IndexBytes(mapping.bytes()), "file index"));
+      INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(index.bytes()));
+      return GgufFile::OpenShard(mapping.bytes(), arena);
+    }
+  };
+
+  Result<void> OpenOthers(std::string_view path, const GgufSplit& split) {
+    constexpr std::uint64_t kMostFiles = 99999;  // five digits
+    if (split.count > kMostFiles) {
+      return Fail(ErrorCode::kTooLarge, "split.count", "is ", split.count, ", must be at most ", kMostFiles);
+    }
+    INLAY_ASSIGN_OR_RETURN(detail::ShardPath name, detail::ShardPath::Create(path, split.number, split.count));
+    if (split.number != 0) {
+      return Fail(ErrorCode::kInvalidArgument, detail::ShardPath::Tail(path), "is file ", split.number + 1, " of ", split.count,
+                  " of a split model; name the first");
+    }
+    const std::size_t count = static_cast<std::size_t>(split.count);
+    others_.reset(new (std::nothrow) Shard[count - 1]);
+    if (!others_) return Fail(ErrorCode::kOutOfMemory, "split.count", "the heap refused the tables of ", count, " files");
+    other_count_ = count - 1;
+    INLAY_ASSIGN_OR_RETURN(joined_, OwnedBuffer::Create(count * sizeof(GgufFile), "split model"));
+    GgufFile* const shards = reinterpret_cast<GgufFile*>(joined_.bytes().data());
+    std::construct_at(shards, *file_);
+    for (std::size_t i = 1; i < count; ++i) {
+      const char* const shard_path = name.Of(i);
+      const Result<GgufFile> opened = OpenShard(others_[i - 1], shard_path, i);
+      if (!opened) {
+        const Error& error = opened.error();
+        Error named = Fail(error.code, detail::ShardPath::Tail(shard_path), "file ", i + 1, " of ", count, " of the split model: ");
+        if (error.code != ErrorCode::kSystem) named.detail.Append(error.field.view()).Append(": ");
+        named.detail.Append(error.detail.view());
+        named.offset = error.offset;
+        return named;
+      }
+      std::construct_at(shards + i, *opened);
+    }
+    INLAY_ASSIGN_OR_RETURN(file_, GgufFile::Join({shards, count}));
+    return {};
+  }
+
+  Result<GgufFile> OpenShard(Shard& shard, const char* path, std::size_t number) const {
+    INLAY_ASSIGN_OR_RETURN(shard.mapping, MappedFile::Open(path));
+    INLAY_ASSIGN_OR_RETURN(const GgufFile file, shard.Index());
+    INLAY_CHECK_OK(file.CheckShardOf(*file_, number));
+    return file;
+  }
+
+  Shard first_;
+  std::unique_ptr<Shard[]> others_;
+  std::size_t other_count_ = 0;
+  OwnedBuffer joined_;  // the views of all files of a split model
   std::optional<GgufFile> file_;
 };
 
@@ -11054,13 +19357,552 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_OWNED_TOKENIZER_HPP_
 
+// --- inlay/weights/config_keys.hpp
+
+// A model's configuration as GGUF metadata: reading it from the keys and tensors of a file, and writing it.
+// Apart from weight_source.hpp because it knows keys, not weights.
+#ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+#define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// A key "ARCHITECTURE.name" whose value is a field as it stands.
+struct ConfigKey {
+  std::string_view name;
+  ConfigField field;
+  bool required;
+};
+
+#define INLAY_DETAIL_KEY(name, member, required) \
+  {name, MakeConfigField<decltype(ModelConfig{}.member)>(#member, offsetof(ModelConfig, member)), required},
+inline constexpr ConfigKey kConfigKeys[] = {
+    INLAY_DETAIL_KEY("embedding_length", dim, true)
+    INLAY_DETAIL_KEY("block_count", layers, true)
+    INLAY_DETAIL_KEY("attention.head_count", heads, true)
+    INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
+    INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
+    INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
+    INLAY_DETAIL_KEY("context_length", context, true)
+    INLAY_DETAIL_KEY("attention.sliding_window", window, false)
+    INLAY_DETAIL_KEY("expert_count", experts, false)
+    INLAY_DETAIL_KEY("expert_used_count", experts_per_token, false)
+    INLAY_DETAIL_KEY("expert_feed_forward_length", expert.ffn_dim, false)
+    INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
+    INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
+    INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
+    INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
+    INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
+    INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
+    INLAY_DETAIL_KEY("attention.kv_lora_rank", latent.rank, false)
+    INLAY_DETAIL_KEY("attention.q_lora_rank", latent.query_rank, false)
+    INLAY_DETAIL_KEY("attention.key_length_mla", latent.head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length_mla", latent.value_dim, false)
+    INLAY_DETAIL_KEY("shortconv.l_cache", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.conv_kernel", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.inner_size", state.inner_dim, false)
+    INLAY_DETAIL_KEY("ssm.time_step_rank", state.heads, false)
+    INLAY_DETAIL_KEY("ssm.group_count", state.groups, false)
+    INLAY_DETAIL_KEY("ssm.state_size", state.key_dim, false)
+    INLAY_DETAIL_KEY("rope.dimension_count", rope_dim, false)
+    INLAY_DETAIL_KEY("rope.freq_base", rope_base, false)
+    INLAY_DETAIL_KEY("rope.freq_base_swa", rope.local_base, false)
+    INLAY_DETAIL_KEY("rope.scaling.original_context_length", rope.original_context, false)
+    INLAY_DETAIL_KEY("rope.scaling.attn_factor", rope.attention_factor, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_fast", rope.beta_fast, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_slow", rope.beta_slow, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_log_multiplier", rope.log_multiplier, false)
+    INLAY_DETAIL_KEY("attention.scale", attention.scale, false)
+    INLAY_DETAIL_KEY("attention.temperature_scale", attention.temperature, false)
+    INLAY_DETAIL_KEY("attention.causal", attention.causal, false)
+    INLAY_DETAIL_KEY("attn_logit_softcapping", attention.softcap, false)
+    INLAY_DETAIL_KEY("final_logit_softcapping", logit_softcap, false)
+    INLAY_DETAIL_KEY("logit_scale", logit_divisor, false)
+    INLAY_DETAIL_KEY("residual_scale", residual_scale, false)
+    INLAY_DETAIL_KEY("embedding_scale", embedding_scale, false)
+    INLAY_DETAIL_KEY("use_parallel_residual", parallel_residual, false)
+    INLAY_DETAIL_KEY("pooling_type", pooling, false)
+};
+#undef INLAY_DETAIL_KEY
+
+inline constexpr std::string_view kEpsilonKeys[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
+inline constexpr std::string_view EpsilonKey(NormKind kind) { return kEpsilonKeys[static_cast<std::size_t>(kind)]; }
+
+// Values of "rope.scaling.type", by RopeScaling; the factors of kFactors are found by their tensor instead.
+inline constexpr std::string_view kScalingNames[] = {"none", "linear", "none", "yarn", "longrope"};
+
+// An integer, or an array of as many as there are layers, all equal; with skip_zeros, all but those that are 0.
+inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value, bool skip_zeros = false) {
+  std::uint64_t number = 0;
+  if (value.type == GgufType::kArray) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+    if (array.count == 0 || (array.element != GgufType::kU32 && array.element != GgufType::kI32)) {
+      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
+    }
+    std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
+    for (std::uint64_t i = 1; i < array.count; ++i) {
+      const std::uint32_t next = LoadAs<std::uint32_t>(array.bytes.data() + i * 4);
+      if (skip_zeros && first == 0) first = next;
+      if (next != first && !(skip_zeros && next == 0)) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", first, " in layer 0 and ", next, " in layer ", i,
+                      "; this family is run with the same in all layers");
+      }
+    }
+    number = first;
+  } else {
+    INLAY_ASSIGN_OR_RETURN(number, value.AsUnsigned());
+  }
+  if (number > 0xFFFFFFFFu) {
+    return FailAt(ErrorCode::kTooLarge, value.offset, value.key, number, " is beyond any model's size");
+  }
+  return static_cast<std::uint32_t>(number);
+}
+
+inline Result<void> ReadField(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
+  switch (field.kind) {
+    case ConfigFieldKind::kUnsigned: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t number, UniformUnsigned(value));
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kFloat: {
+      INLAY_ASSIGN_OR_RETURN(const float number, value.AsFloat());
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kBool: {
+      INLAY_ASSIGN_OR_RETURN(const bool flag, value.AsBool());
+      SetField(config, field, flag);
+      return {};
+    }
+    case ConfigFieldKind::kEnum: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t number, value.AsUnsigned());
+      const std::size_t known = field.enumeration->enumerators.size();
+      if (number >= known) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, ", this version knows 0 .. ",
+                      known - 1);
+      }
+      SetField(config, field, static_cast<std::uint8_t>(number));
+      return {};
+    }
+    case ConfigFieldKind::kPattern: break;  // no key is one
+  }
+  return {};
+}
+
+// The layers that `has` names of `layers`, as the shortest pattern; nothing when it does not repeat soon enough.
+template <class Has>
+constexpr std::optional<LayerPattern> PatternOf(std::uint32_t layers, Has&& has) {
+  for (std::uint32_t period = 1; period <= LayerPattern::kMaxPeriod; ++period) {
+    LayerPattern pattern{period};
+    bool any = false;
+    for (std::uint32_t l = 0; l < period && l < layers; ++l) {
+      if (has(l)) pattern.Add(l), any = true;
+    }
+    bool fits = true;
+    for (std::uint32_t l = period; l < layers && fits; ++l) fits = pattern.Has(l) == has(l);
+    if (fits) return any ? pattern : LayerPattern{};
+    if (period >= layers) break;
+  }
+  return {};
+}
+
+// An array with an entry per layer, whose entries a function of bytes tells apart.
+inline Result<LayerPattern> ReadPatternOf(const GgufValue& value, std::uint32_t layers, bool zeros) {
+  INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+  const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
+  if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an array of bool or of 32-bit integers");
+  }
+  if (array.count < layers) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", array.count, " entries for ", layers, " layers");
+  }
+  const auto has = [&](std::size_t layer) {
+    bool zero = true;
+    for (std::size_t i = 0; i < width; ++i) zero &= array.bytes[layer * width + i] == std::byte{0};
+    return zero == zeros;
+  };
+  const std::optional<LayerPattern> pattern = PatternOf(layers, has);
+  if (!pattern) {
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
+                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+  }
+  return *pattern;
+}
+
+// Layers at the end of a file that predict further tokens. The library does not run them.
+inline std::uint32_t PredictingLayers(const GgufFile& file, std::string_view architecture) {
+  const auto value = file.Find(TextBuffer<96>(architecture, ".nextn_predict_layers").view());
+  if (!value) return 0;
+  const Result<std::uint64_t> count = value->AsUnsigned();
+  return count && *count < kMaxLayers ? static_cast<std::uint32_t>(*count) : 0;
+}
+
+// One architecture's keys of a file.
+class KeyReader {
+ public:
+  KeyReader(const GgufFile& file, std::string_view architecture) : file_(file), architecture_(architecture) {}
+
+  TextBuffer<96> Key(std::string_view name) const { return TextBuffer<96>(architecture_, ".", name); }
+  std::optional<GgufValue> Find(std::string_view name) const { return file_.Find(Key(name).view()); }
+  bool HasTensor(std::string_view name) const { return file_.FindTensor(name).has_value(); }
+
+  Result<void> ReadKeys(ModelConfig& config) const {
+    for (const ConfigKey& key : kConfigKeys) {
+      const std::optional<GgufValue> value = Find(key.name);
+      if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
+        // Layers that keep a state have no such heads.
+        INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
+      } else if (value) {
+        INLAY_CHECK_OK(ReadField(*value, key.field, config));
+      } else if (key.required) {
+        return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
+      }
+    }
+    if (const std::uint32_t more = PredictingLayers(file_, architecture_); more < config.layers) config.layers -= more;
+    if (const auto epsilon = Find(EpsilonKey(config.norm.kind))) {
+      INLAY_ASSIGN_OR_RETURN(config.norm_epsilon, epsilon->AsFloat());
+    }
+    if (!Find("attention.head_count_kv")) config.kv_heads = config.heads;
+    if (!Find("attention.key_length")) config.head_dim = config.heads == 0 ? 0 : config.dim / config.heads;
+    if (config.value_dim == config.head_dim) config.value_dim = 0;
+    if (!Find("rope.dimension_count")) config.rope_dim = config.head_dim;
+    if (const auto shared = Find("expert_shared_count")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, shared->AsUnsigned());
+      if (count > kMaxExperts || config.expert_ffn_dim() > kMaxDimension) {
+        return FailAt(ErrorCode::kTooLarge, shared->offset, shared->key, count, " is beyond any model's size");
+      }
+      const std::uint64_t width = count * config.expert_ffn_dim();
+      config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
+    }
+    // A switch of the Granite family: false where a model has no positions at all.
+    const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
+                         config.architecture == Architecture::kGraniteHybrid;
+    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && granite) {
+      INLAY_ASSIGN_OR_RETURN(const bool rotated, finetuned->AsBool());
+      if (!rotated) config.rope_dim = 0;
+    }
+    // Zero means "none" where files have it.
+    if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
+    if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
+    if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
+    return {};
+  }
+
+  // Some ModernBERT files have another activation than the family's own.
+  Result<void> ReadActivation(ModelConfig& config) const {
+    const auto value = Find("hidden_activation");
+    if (!value) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::string_view name, value->AsString());
+    if (name == "silu") {
+      config.activation = Activation::kSilu;
+    } else if (name == "gelu" || name == "gelu_new" || name == "gelu_pytorch_tanh") {
+      config.activation = Activation::kGelu;
+    } else {
+      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "\"", name, "\" is not one of: gelu, silu");
+    }
+    return {};
+  }
+
+  Result<void> ReadRouter(ModelConfig& config) const {
+    const auto gating = Find("expert_gating_func");
+    if (!gating) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t function, gating->AsUnsigned());
+    bool normalized = config.expert.normalized;
+    if (const auto flag = Find("expert_weights_norm")) {
+      INLAY_ASSIGN_OR_RETURN(normalized, flag->AsBool());
+    }
+    switch (function) {
+      case 0: return {};  // not said
+      // Softmax over all, divided by the sum of the chosen, is softmax over the chosen.
+      case 1: config.expert.router = normalized ? Router::kSoftmaxOfChosen : Router::kSoftmaxOfAll; return {};
+      case 2:
+        config.expert.router = Router::kSigmoid;
+        config.expert.normalized = normalized;
+        return {};
+      case 3: config.expert.router = Router::kSoftmaxOfChosen; return {};
+      default:
+        return FailAt(ErrorCode::kUnsupported, gating->offset, gating->key, "is ", function,
+                      ", this version knows 1 (softmax), 2 (sigmoid) and 3 (softmax of the chosen)");
+    }
+  }
+
+  Result<void> ReadRopeScaling(ModelConfig& config) const {
+    const bool has_factors = HasTensor("rope_freqs.weight"), has_long = HasTensor("rope_factors_long.weight");
+    if (const auto factor = Find(Find("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear")) {
+      INLAY_ASSIGN_OR_RETURN(config.rope_scale, factor->AsFloat());
+      if (config.rope_scale == 0.0f) config.rope_scale = 1.0f;
+      config.rope_scaling = config.rope_scale == 1.0f ? RopeScaling::kNone : RopeScaling::kLinear;
+    }
+    if (const auto type = Find("rope.scaling.type")) {
+      INLAY_ASSIGN_OR_RETURN(const std::string_view name, type->AsString());
+      if (name == "none") {
+        config.rope_scaling = RopeScaling::kNone;
+        config.rope_scale = 1.0f;
+      } else if (name == "linear") {
+        config.rope_scaling = RopeScaling::kLinear;
+      } else if (name == "yarn") {
+        config.rope_scaling = RopeScaling::kYarn;
+      } else if (name == "longrope") {
+        if (!has_long) return Fail(ErrorCode::kMissing, "rope_factors_long.weight", "the file has no such tensor");
+      } else {
+        return FailAt(ErrorCode::kUnsupported, type->offset, type->key, "\"", name,
+                      "\" is not one of: none, linear, yarn, longrope");
+      }
+    }
+    if (has_factors || has_long) {
+      if (config.rope_scaling != RopeScaling::kNone) {
+        return Fail(ErrorCode::kUnsupported, Key("rope.scaling.type").view(),
+                    kScalingNames[static_cast<std::size_t>(config.rope_scaling)], " together with ",
+                    has_factors ? "rope_freqs.weight" : "rope_factors_long.weight");
+      }
+      config.rope_scaling = has_factors ? RopeScaling::kFactors : RopeScaling::kLongRope;
+    }
+    if (!Find("rope.scaling.original_context_length")) config.rope.original_context = config.context;
+    return {};
+  }
+
+  // Which layers have a window: every n-th has none, or a list.
+  Result<void> ReadWindowPattern(ModelConfig& config) const {
+    const auto value = Find("attention.sliding_window_pattern");
+    if (!value) return {};
+    if (value->type != GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, value->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "is ", n, ", this version knows patterns of at most ",
+                      std::uint32_t{LayerPattern::kMaxPeriod});
+      }
+      const bool first = config.attention.global == LayerPattern::FirstOf(config.attention.global.period);
+      const std::uint32_t period = static_cast<std::uint32_t>(n);
+      config.attention.global = n == 0 ? LayerPattern{} : first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period);
+      return {};
+    }
+    INLAY_ASSIGN_OR_RETURN(config.attention.global, ReadPatternOf(*value, config.layers, true));
+    return {};
+  }
+
+  // Which layers keep a state: those without key/value heads, every one but each n-th, or a list.
+  Result<void> ReadStateLayers(ModelConfig& config) const {
+    if (config.state.kind == StateKind::kNone) return {};
+    const auto heads = Find("attention.head_count_kv");
+    if (heads && heads->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*heads, config.layers, true));
+    }
+    if (const auto interval = Find("full_attention_interval")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, interval->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, interval->offset, interval->key, "is ", n,
+                      ", this version knows patterns of at most ", std::uint32_t{LayerPattern::kMaxPeriod});
+      }
+      config.state.layers = LayerPattern::AllButLastOf(static_cast<std::uint32_t>(n));
+    }
+    if (const auto list = Find("attention.recurrent_layers")) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*list, config.layers, false));
+    }
+    return {};
+  }
+
+  // What a configuration takes from the presence and shape of tensors instead of keys.
+  Result<void> ReadTensors(ModelConfig& config) const {
+    const std::optional<GgufTensor> embedding = file_.FindTensor("token_embd.weight");
+    if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
+    if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
+      return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
+    }
+    config.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
+    config.tied_embeddings = config.logits && !HasTensor("output.weight");
+    config.output_bias |= config.logits && HasTensor("output.bias");
+    if (const std::optional<GgufTensor> types = file_.FindTensor("token_types.weight")) {
+      config.token_types = static_cast<std::uint32_t>(types->dims[1] > kMaxDimension ? kMaxDimension : types->dims[1]);
+    }
+    // Families differ in which biases all of their files have; any may have more.
+    config.attention.qkv_bias |= HasTensor("blk.0.attn_q.bias") || HasTensor("blk.0.attn_qkv.bias");
+    config.attention.output_bias |= HasTensor("blk.0.attn_output.bias");
+    config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
+    config.expert.selection_bias |=
+        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
+    config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
+    return {};
+  }
+
+ private:
+  const GgufFile& file_;
+  std::string_view architecture_;
+};
+
+// One way to say each thing: fields that have no effect get their default, so that equal models have equal configurations.
+inline void Canonicalize(ModelConfig& c) {
+  const ModelConfig defaults;
+  const bool extended = c.rope_scaling == RopeScaling::kYarn || c.rope_scaling == RopeScaling::kLongRope;
+  if (!extended) c.rope.original_context = 0;
+  if (c.rope_scaling != RopeScaling::kYarn) {
+    c.rope.beta_fast = defaults.rope.beta_fast;
+    c.rope.beta_slow = defaults.rope.beta_slow;
+    c.rope.log_multiplier = 0.0f;
+  }
+  if (c.window == 0) {
+    c.attention.global = {};
+    c.rope.local_base = 0.0f;
+    c.attention.window_kind = WindowKind::kSliding;
+  }
+  if (c.attention.temperature == 0.0f) {
+    c.attention.temperature_length = 0;
+    c.attention.temperature_offset = 0.0f;
+    c.attention.temperature_unrotated = false;
+  }
+  if (c.experts == 0) c.expert = {};
+  if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
+  if (c.latent.rank == 0) c.latent = {};
+  if (!c.HasStates()) c.state = {};
+}
+
+}  // namespace detail
+
+// Reads and validates the hyperparameters of a GGUF file whose tensors are stored one by one. Errors name the key.
+// kUnsupported: another architecture, or a feature of a known one that the library does not run (named), so that no file
+// is run wrongly.
+inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
+  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
+  const Family* family = FindFamily(architecture);
+  if (family == nullptr) {
+    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of the ", kFamilies.size(),
+                " architectures that this version runs (README.md lists them)");
+  }
+  const detail::KeyReader reader(file, architecture);
+  ModelConfig config = family->features;
+  INLAY_CHECK_OK(reader.ReadKeys(config));
+  INLAY_CHECK_OK(reader.ReadActivation(config));
+  INLAY_CHECK_OK(reader.ReadRouter(config));
+  INLAY_CHECK_OK(reader.ReadRopeScaling(config));
+  INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadStateLayers(config));
+  INLAY_CHECK_OK(reader.ReadTensors(config));
+  if (family->derive != nullptr) family->derive(config);
+  detail::Canonicalize(config);
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+// Calls put(key, value) for the metadata that makes ReadConfig return this configuration, given its tensors.
+template <class Put>
+Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
+  const Family& family = FamilyOf(c.architecture);
+  const auto key = [&](std::string_view name) { return TextBuffer<96>(family.name(), ".", name); };
+  INLAY_CHECK_OK(put("general.architecture", family.name()));
+  INLAY_CHECK_OK(put(key("vocab_size").view(), c.vocab));
+  INLAY_CHECK_OK(put(key(detail::EpsilonKey(c.norm.kind)).view(), c.norm_epsilon));
+  // What a file without the keys would be read as.
+  ModelConfig unsaid = family.features;
+  unsaid.rope.original_context = 0;
+  if (family.derive != nullptr) {
+    ModelConfig derived = c;
+    derived.embedding_scale = 1.0f;
+    derived.attention.scale = 0.0f;
+    derived.expert.shared_ffn_dim = 0;
+    family.derive(derived);
+    unsaid.embedding_scale = derived.embedding_scale;
+    unsaid.attention.scale = derived.attention.scale;
+    unsaid.expert.shared_ffn_dim = derived.expert.shared_ffn_dim;
+  }
+  ModelConfig said = c;
+  if (said.value_dim == 0) said.value_dim = said.head_dim;
+  const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
+  for (const detail::ConfigKey& entry : detail::kConfigKeys) {
+    const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
+                           entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
+    if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
+    if (entry.name == other_kernel) continue;
+    const TextBuffer<96> name = key(entry.name);
+    switch (entry.field.kind) {
+      case ConfigFieldKind::kUnsigned:
+        INLAY_CHECK_OK(put(name.view(), GetField<std::uint32_t>(said, entry.field)));
+        break;
+      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(put(name.view(), GetField<float>(said, entry.field))); break;
+      case ConfigFieldKind::kBool: INLAY_CHECK_OK(put(name.view(), GetField<bool>(said, entry.field))); break;
+      case ConfigFieldKind::kEnum:
+        INLAY_CHECK_OK(put(name.view(), std::uint32_t{GetField<std::uint8_t>(said, entry.field)}));
+        break;
+      case ConfigFieldKind::kPattern: break;
+    }
+  }
+  if (c.rope_scaling == RopeScaling::kLinear || c.rope_scaling == RopeScaling::kYarn) {
+    INLAY_CHECK_OK(put(key("rope.scaling.type").view(), detail::kScalingNames[static_cast<std::size_t>(c.rope_scaling)]));
+    INLAY_CHECK_OK(put(key("rope.scaling.factor").view(), c.rope_scale));
+  }
+  if (c.window != 0 && c.attention.global != family.features.attention.global) {
+    const std::uint32_t period = c.attention.global.period;
+    const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
+    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
+      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  if (c.activation != family.features.activation) {
+    if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
+      return Fail(ErrorCode::kUnsupported, "activation", "is none that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("hidden_activation").view(), std::string_view(c.activation == Activation::kSilu ? "silu" : "gelu")));
+  }
+  if (c.HasStates() && c.state.layers != family.features.state.layers && c.architecture != Architecture::kMamba2) {
+    std::array<bool, kMaxLayers> keeps{};
+    for (std::size_t l = 0; l < c.layers && l < keeps.size(); ++l) keeps[l] = c.KeepsState(l);
+    INLAY_CHECK_OK(put(key("attention.recurrent_layers").view(), std::span<const bool>(keeps.data(), c.layers)));
+  }
+  const ExpertConfig& usual = family.features.expert;
+  if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
+    const bool sigmoid = c.expert.router == Router::kSigmoid;
+    INLAY_CHECK_OK(put(key("expert_gating_func").view(), std::uint32_t{sigmoid ? 2u : 1u}));
+    INLAY_CHECK_OK(put(key("expert_weights_norm").view(),
+                       sigmoid ? c.expert.normalized : c.expert.router == Router::kSoftmaxOfChosen));
+  }
+  return {};
+}
+
+// The hyperparameters as GGUF metadata, for files made from something else than GGUF: ConfigMetadataCount values, the
+// model's name among them.
+inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
+  std::size_t count = 1;
+  const Result<void> counted = ForConfigMetadata(config, [&](std::string_view, auto) -> Result<void> {
+    ++count;
+    return {};
+  });
+  return counted ? count : 0;
+}
+inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
+  INLAY_CHECK_OK(writer.Put("general.name", name));
+  return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
+    if constexpr (std::is_same_v<T, std::span<const bool>>) {
+      return writer.PutArray(key, value);
+    } else {
+      return writer.Put(key, value);
+    }
+  });
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+
 // --- inlay/weights/weight_source.hpp
 
-// Finds a model's configuration and tensors in a file: GGUF or llama2.c. The only place that knows a file's key and
-// tensor names; after it, there are roles.
+// Finds a model's tensors in a file: GGUF or llama2.c (and the configuration of the latter; for GGUF see config_keys.hpp).
+// After it, there are roles instead of names.
 #ifndef INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 #define INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -11069,113 +19911,122 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// One tensor as the file stores it: rows of whole blocks, row after row. Points into the file.
+// One tensor as the file stores it: rows of whole blocks, row after row, or `run` rows out of every `period` (0: all). Points
+// into the file.
 struct SourceTensor {
   const std::byte* data = nullptr;
   WeightType type = WeightType::kF32;
+  std::size_t run = 0;
+  std::size_t period = 0;
+
+  // The number of a row among those that `data` points to.
+  std::size_t RowAt(std::size_t row) const { return run == 0 ? row : row / run * period + row % run; }
+  // How many rows follow each other from `row` on, at most `rows`.
+  std::size_t RowsTogether(std::size_t row, std::size_t rows) const {
+    return run == 0 ? rows : std::min(rows, run - row % run);
+  }
 };
 
 namespace detail {
 
-// An integer hyperparameter "llama.NAME". Values that do not fit ModelConfig's 32 bits are refused, not cut.
-inline Result<std::uint32_t> GgufDimension(const GgufFile& file, std::string_view architecture, std::string_view name,
-                                           std::optional<std::uint32_t> fallback = {}) {
-  const TextBuffer<96> key(architecture, ".", name);
-  if (fallback && !file.Find(key.view())) return *fallback;
-  INLAY_ASSIGN_OR_RETURN(const std::uint64_t value, file.GetUnsigned(key.view()));
-  if (value > 0xFFFFFFFFu) return Fail(ErrorCode::kTooLarge, key.view(), value, " is beyond any model's size");
-  return static_cast<std::uint32_t>(value);
+// A tensor of a file that holds several of the model's, one after the other: which, by their usual names.
+struct FusedTensor {
+  std::string_view name;
+  std::array<TensorRole, 3> parts;
+  std::size_t count;
+  bool alternating = false;  // RunOf rows of each in turn, instead of all rows of one and then those of the next
+  StateKind state = StateKind::kNone;  // only in models of this kind; kNone: in all
+};
+inline constexpr FusedTensor kFusedTensors[] = {
+    {"attn_qkv.weight", {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, 3},
+    {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
+    // Also the name of the up projection alone: told apart by the number of rows.
+    {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+    {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
+    {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
+    {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
+    {"ssm_in.weight", {TensorRole::kStateGate, TensorRole::kStateInput, TensorRole::kStateStep}, 3, false,
+     StateKind::kSpace},
+    {"ssm_ba.weight", {TensorRole::kStateStrength, TensorRole::kStateStep}, 2, true},
+};
+
+// Rows of one head, or of one group of heads, in a tensor whose parts alternate.
+constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
+  switch (role) {
+    case TensorRole::kQuery:
+    case TensorRole::kQueryGate: return c.head_dim;
+    case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
+    case TensorRole::kLatentValues: return c.latent.value_dim;
+    case TensorRole::kStateStrength:
+    case TensorRole::kStateStep: return c.state.groups == 0 ? 1 : c.state.heads / c.state.groups;
+    default: return 1;
+  }
 }
 
-inline Result<float> GgufNumber(const GgufFile& file, std::string_view architecture, std::string_view name,
-                                float fallback) {
-  const TextBuffer<96> key(architecture, ".", name);
-  if (!file.Find(key.view())) return fallback;
-  return file.GetFloat(key.view());
+// The name of a tensor that may hold the given one and others; empty when there is none.
+constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
+  for (const FusedTensor& fused : kFusedTensors) {
+    bool holds = false, has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      holds |= fused.parts[i] == id.role;
+      has_all &= HasRole(config, {fused.parts[i], id.layer});
+    }
+    if (holds && has_all) return fused.name;
+  }
+  return {};
 }
 
 }  // namespace detail
 
-// What a configuration takes from the presence and shape of tensors instead of keys.
-struct TensorFacts {
-  std::uint32_t vocab = 0;
-  bool tied_embeddings = false;
-  bool rope_factors = false;
+// What a file's tensor is: one tensor of the model, or several in one, or none (count 0).
+struct TensorParts {
+  std::array<TensorId, 3> ids;
+  std::size_t count = 0;
+  bool alternating = false;
 };
-
-// Reads and validates the hyperparameters of a GGUF file. Errors name the key. kUnsupported: another architecture, or a
-// feature of this one that the library does not run (named), so that no file is run wrongly.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file, const TensorFacts& facts) {
-  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
-  if (architecture != Name(Architecture::kLlama)) {
-    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of: llama");
-  }
-  const auto dimension = [&](std::string_view name, std::optional<std::uint32_t> fallback = {}) {
-    return detail::GgufDimension(file, architecture, name, fallback);
-  };
-  ModelConfig config;
-  INLAY_ASSIGN_OR_RETURN(config.dim, dimension("embedding_length"));
-  INLAY_ASSIGN_OR_RETURN(config.layers, dimension("block_count"));
-  INLAY_ASSIGN_OR_RETURN(config.heads, dimension("attention.head_count"));
-  INLAY_ASSIGN_OR_RETURN(config.kv_heads, dimension("attention.head_count_kv", config.heads));
-  INLAY_ASSIGN_OR_RETURN(config.ffn_dim, dimension("feed_forward_length"));
-  INLAY_ASSIGN_OR_RETURN(config.context, dimension("context_length"));
-  INLAY_ASSIGN_OR_RETURN(config.window, dimension("attention.sliding_window", 0));
-  INLAY_ASSIGN_OR_RETURN(config.experts, dimension("expert_count", 0));
-  INLAY_ASSIGN_OR_RETURN(config.experts_per_token, dimension("expert_used_count", 0));
-  const std::uint32_t even_split = config.heads == 0 ? 0 : config.dim / config.heads;
-  INLAY_ASSIGN_OR_RETURN(config.head_dim, dimension("attention.key_length", even_split));
-  INLAY_ASSIGN_OR_RETURN(const std::uint32_t value_length, dimension("attention.value_length", config.head_dim));
-  if (value_length != config.head_dim) {
-    return Fail(ErrorCode::kUnsupported, "llama.attention.value_length", "differs from key_length");
-  }
-  INLAY_ASSIGN_OR_RETURN(config.rope_dim, dimension("rope.dimension_count", config.head_dim));
-  INLAY_ASSIGN_OR_RETURN(config.rope_base, detail::GgufNumber(file, architecture, "rope.freq_base", 10000.0f));
-  INLAY_ASSIGN_OR_RETURN(config.norm_epsilon,
-                         detail::GgufNumber(file, architecture, "attention.layer_norm_rms_epsilon", 1e-5f));
-
-  if (facts.rope_factors) config.rope_scaling = RopeScaling::kFactors;
-  if (file.Find("llama.rope.scaling.type")) {
-    INLAY_ASSIGN_OR_RETURN(const std::string_view scaling, file.GetString("llama.rope.scaling.type"));
-    if (scaling == "linear") {
-      if (facts.rope_factors) {
-        return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "linear together with rope_freqs.weight");
-      }
-      config.rope_scaling = RopeScaling::kLinear;
-      INLAY_ASSIGN_OR_RETURN(config.rope_scale, detail::GgufNumber(file, architecture, "rope.scaling.factor", 1.0f));
-    } else if (scaling != "none") {
-      return Fail(ErrorCode::kUnsupported, "llama.rope.scaling.type", "\"", scaling, "\" is not one of: none, linear");
+inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) {
+  TensorParts parts;
+  const std::optional<ParsedTensorName> name = SplitTensorName(tensor.name, config.layers);
+  if (!name) return parts;
+  for (const detail::FusedTensor& fused : detail::kFusedTensors) {
+    if (!name->in_layer || fused.name != name->rest) continue;
+    bool has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
+    std::size_t rows = 0;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      parts.ids[i] = {fused.parts[i], name->layer};
+      has_all &= HasRole(config, parts.ids[i]);
+      const TensorShape shape = ShapeOf(config, parts.ids[i]);
+      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
+    }
+    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
+    // Where the name means a single tensor too, only the exact number of rows is the fused one.
+    if (has_all && (fused.count == 3 || found == rows)) {
+      parts.count = fused.count;
+      parts.alternating = fused.alternating;
+      return parts;
     }
   }
-  config.vocab = facts.vocab;
-  config.tied_embeddings = facts.tied_embeddings;
-  INLAY_CHECK_OK(Validate(config));
-  return config;
-}
-
-// The same for a file whose tensors are stored one by one.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
-  const std::optional<GgufTensor> embedding = file.FindTensor("token_embd.weight");
-  if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
-  if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
-    return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
+  if (const std::optional<TensorId> id = ParseTensorName(config, tensor.name)) {
+    parts.ids[0] = *id;
+    parts.count = 1;
   }
-  TensorFacts facts;
-  facts.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
-  facts.tied_embeddings = !file.FindTensor("output.weight");
-  facts.rope_factors = file.FindTensor("rope_freqs.weight").has_value();
-  return ReadConfig(file, facts);
+  return parts;
 }
 
 // Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
-// has must be there once, with its exact shape; a tensor that it does not have is an error too.
+// has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
+// one (queries, keys and values; gate and up) are entered one by one.
 inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, std::span<SourceTensor> table) {
   for (SourceTensor& tensor : table) tensor = {};
+  // Behind the model's own layers a file may have some that predict further tokens; they are left out.
+  const std::uint32_t blocks = config.layers + detail::PredictingLayers(file, Name(config.architecture));
   for (std::size_t i = 0; i < file.tensor_count(); ++i) {
     const GgufTensor tensor = file.tensor(i);
     const TextBuffer<96> field("tensor ", tensor.name);
-    const std::optional<TensorId> id = ParseTensorName(config, tensor.name);
-    if (!id) {
+    const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
+    if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
+    const TensorParts parts = PartsOf(config, tensor);
+    if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
                     " model with ", config.layers, " layers");
     }
@@ -11184,25 +20035,52 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
                     name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
-    const TensorShape shape = ShapeOf(config, id->role);
-    const std::uint64_t rows = IsVector(id->role) ? 1 : shape.rows;
-    if (tensor.dims[0] != shape.cols || tensor.dims[1] != rows || tensor.dims[2] != shape.count || tensor.dims[3] != 1) {
-      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
-                    ", ", tensor.dims[2], "], the configuration needs [", shape.cols, ", ", rows, ", ", shape.count, "]");
+    // Vectors lie in rows where a model has one per expert, matrices in planes.
+    const bool vector = IsVector(parts.ids[0].role);
+    TensorShape whole = ShapeOf(config, parts.ids[0]);
+    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
+    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
+    for (std::size_t part = 1; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
+      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
     }
-    table[TensorIndex(*id)] = {tensor.data.data(), tensor.type->type};
+    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
+    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
+      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
+                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
+    }
+    const std::byte* data = tensor.data.data();
+    for (std::size_t part = 0; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      SourceTensor& entry = table[TensorIndex(parts.ids[part])];
+      if (entry.data != nullptr) {
+        return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
+                      TensorName(config, parts.ids[part]).view(), ", which the file has twice");
+      }
+      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
+      entry = {data, tensor.type->type, run, period};
+      if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
+        return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
+      }
+      data += (parts.alternating ? run : shape.rows) * RowBytes(tensor.type->type, shape.cols);
+    }
   }
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (HasRole(config, id.role) && table[i].data == nullptr) {
+    if (HasRole(config, id) && table[i].data == nullptr) {
+      const TensorShape shape = ShapeOf(config, id);
+      const std::string_view fused = detail::FusedNameOf(config, id);
       return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "the file has no such tensor");
+                  "the file has no such tensor", fused.empty() ? "" : ", nor one named ", fused,
+                  fused.empty() ? "" : " that would hold it", "; a ", Name(config.architecture), " model with ", config.layers,
+                  " layers has it, of [", shape.cols, ", ", shape.rows, shape.count == 1 ? "" : ", more", "]");
     }
   }
   return {};
 }
 
-// The configuration of a llama2.c checkpoint (version 0: float32, adjacent rotary pairs, base 10000, epsilon 1e-5).
+// The configuration of a llama2.c checkpoint (adjacent rotary pairs, base 10000, epsilon 1e-5).
 inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
   const Llama2cDims& dims = file.dims();
   ModelConfig config;
@@ -11220,29 +20098,46 @@ inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
   return config;
 }
 
-inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table) {
+// A quantised checkpoint's matrices are written to `converted` as Q8_0 (file.q8_0_bytes() bytes, which the table then refers
+// to). Errors: those of EncodeQ8_0, naming the tensor.
+inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table,
+                               std::span<std::byte> converted = {}) {
+  if (converted.size() < file.q8_0_bytes()) {
+    return Fail(ErrorCode::kOutOfMemory, "checkpoint", "its matrices take ", file.q8_0_bytes(), " bytes as Q8_0, the buffer has ",
+                converted.size());
+  }
   for (std::size_t i = 0; i < table.size(); ++i) {
     const TensorId id = TensorAt(i);
     table[i] = {};
-    if (!HasRole(config, id.role)) continue;
-    std::span<const float> values;
+    if (!HasRole(config, id)) continue;
+    Llama2cMatrix matrix;
     switch (id.role) {
-      case TensorRole::kTokenEmbedding: values = file.token_embedding(); break;
-      case TensorRole::kOutputNorm: values = file.final_norm(); break;
-      case TensorRole::kOutput: values = file.classifier(); break;
-      case TensorRole::kAttentionNorm: values = file.attention_norm(id.layer); break;
-      case TensorRole::kQuery: values = file.wq(id.layer); break;
-      case TensorRole::kKey: values = file.wk(id.layer); break;
-      case TensorRole::kValue: values = file.wv(id.layer); break;
-      case TensorRole::kAttentionOutput: values = file.wo(id.layer); break;
-      case TensorRole::kFfnNorm: values = file.ffn_norm(id.layer); break;
-      case TensorRole::kGate: values = file.w1(id.layer); break;
-      case TensorRole::kUp: values = file.w3(id.layer); break;
-      case TensorRole::kDown: values = file.w2(id.layer); break;
-      case TensorRole::kRopeFactors:
-      case TensorRole::kRouter: break;
+      case TensorRole::kTokenEmbedding: matrix = file.token_embedding(); break;
+      case TensorRole::kOutputNorm: matrix.values = file.final_norm(); break;
+      case TensorRole::kOutput: matrix = file.classifier(); break;
+      case TensorRole::kAttentionNorm: matrix.values = file.attention_norm(id.layer); break;
+      case TensorRole::kQuery: matrix = file.wq(id.layer); break;
+      case TensorRole::kKey: matrix = file.wk(id.layer); break;
+      case TensorRole::kValue: matrix = file.wv(id.layer); break;
+      case TensorRole::kAttentionOutput: matrix = file.wo(id.layer); break;
+      case TensorRole::kFfnNorm: matrix.values = file.ffn_norm(id.layer); break;
+      case TensorRole::kGate: matrix = file.w1(id.layer); break;
+      case TensorRole::kUp: matrix = file.w3(id.layer); break;
+      case TensorRole::kDown: matrix = file.w2(id.layer); break;
+      default: break;  // a checkpoint has no other
     }
-    table[i].data = reinterpret_cast<const std::byte*>(values.data());
+    if (matrix.levels.empty()) {
+      table[i].data = reinterpret_cast<const std::byte*>(matrix.values.data());
+      continue;
+    }
+    const std::size_t blocks = matrix.levels.size() / kQ8_0Values;
+    if (const Result<void> encoded = EncodeQ8_0(matrix, {reinterpret_cast<BlockQ8_0*>(converted.data()), blocks}); !encoded) {
+      Error error = encoded.error();
+      error.field = TextBuffer<96>("tensor ", TensorName(config, id).view());
+      return error;
+    }
+    table[i] = {converted.data(), WeightType::kQ8_0};
+    converted = converted.subspan(blocks * sizeof(BlockQ8_0));
   }
   return {};
 }
@@ -11261,6 +20156,7 @@ INLAY_END_NAMESPACE
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <span>
 
 INLAY_BEGIN_NAMESPACE
@@ -11293,9 +20189,24 @@ inline bool RowsAreFinite(WeightType type, const std::byte* data, std::size_t ro
   return true;
 }
 
-// Packs one matrix of [rows, cols]; false when check_finite found a row with NaN or infinity. The padding after the
+// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time, as a tile
+// is a sequence of tiles of fewer columns.
+inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_t valid, std::size_t cols, std::byte* tile) {
+  constexpr std::size_t kPiece = 256, kPieceBytes = kPiece * sizeof(float);
+  std::array<std::byte, kRowTile * kPieceBytes> rows;
+  const std::size_t row_bytes = RowBytes(source.type, cols);
+  for (std::size_t c = 0; c < cols; c += kPiece) {
+    const std::size_t count = std::min(kPiece, cols - c), bytes = RowBytes(source.type, count);
+    for (std::size_t r = 0; r < valid; ++r) {
+      std::memcpy(rows.data() + r * bytes, source.data + source.RowAt(row + r) * row_bytes + RowBytes(source.type, c), bytes);
+    }
+    PackTile(source.type, rows.data(), bytes, valid, count, tile + PackedTileBytes(source.type, c));
+  }
+}
+
+// Packs one matrix of [rows, cols], which begins with row `first` of the source; false when check_finite found a row with NaN or infinity. The padding after the
 // last tile is zeroed, so that equal models give equal bytes.
-inline bool PackMatrix(const SourceTensor& source, std::size_t rows, std::size_t cols, std::span<std::byte> out,
+inline bool PackMatrix(const SourceTensor& source, std::size_t first, std::size_t rows, std::size_t cols, std::span<std::byte> out,
                        bool check_finite, ExecutorRef executor) {
   const std::size_t row_bytes = RowBytes(source.type, cols);
   const std::size_t tile_bytes = PackedTileBytes(source.type, cols);
@@ -11308,9 +20219,15 @@ inline bool PackMatrix(const SourceTensor& source, std::size_t rows, std::size_t
       const std::size_t row = tile * kRowTile;
       const std::size_t valid = std::min(kRowTile, rows - row);
       std::byte* to = out.data() + tile * tile_bytes;
-      PackTile(source.type, source.data + row * row_bytes, row_bytes, valid, cols, to);
-      if (check_finite && !RowsAreFinite(source.type, source.data + row * row_bytes, valid, cols)) {
-        finite.store(false, std::memory_order_relaxed);
+      if (source.RowsTogether(first + row, valid) == valid) {
+        PackTile(source.type, source.data + source.RowAt(first + row) * row_bytes, row_bytes, valid, cols, to);
+      } else {
+        PackGathered(source, first + row, valid, cols, to);
+      }
+      for (std::size_t r = 0; check_finite && r < valid; ++r) {
+        if (!RowsAreFinite(source.type, source.data + source.RowAt(first + row + r) * row_bytes, 1, cols)) {
+          finite.store(false, std::memory_order_relaxed);
+        }
       }
     }
   });
@@ -11331,10 +20248,10 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
   std::size_t at = 0;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     const TensorId id = TensorAt(i);
-    if (!HasRole(config, id.role)) continue;
-    const TensorShape shape = ShapeOf(config, id.role);
+    if (!HasRole(config, id)) continue;
+    const TensorShape shape = ShapeOf(config, id);
     const WeightType type = IsVector(id.role) ? WeightType::kF32 : sources[i].type;
-    const std::size_t bytes = PackedTensorBytes(config, id.role, type);
+    const std::size_t bytes = PackedTensorBytes(config, id, type);
     if (bytes > out.size() - at) {
       return Fail(ErrorCode::kOutOfMemory, "packed weights", "the buffer has only ", out.size(), " bytes");
     }
@@ -11342,14 +20259,17 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
     bool finite = true;
     if (IsVector(id.role)) {
       std::fill(to.begin(), to.end(), std::byte{0});
-      DecodeRow(sources[i].type, sources[i].data, shape.cols, reinterpret_cast<float*>(to.data()));
-      finite = !check_finite || detail::RowsAreFinite(sources[i].type, sources[i].data, 1, shape.cols);
+      float* const values = reinterpret_cast<float*>(to.data());
+      for (std::size_t n = 0; n < shape.count; ++n) {
+        DecodeRow(sources[i].type, sources[i].data + n * RowBytes(sources[i].type, shape.cols), shape.cols,
+                  values + n * shape.cols);
+      }
+      finite = !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
     } else {
       const std::size_t stride = bytes / shape.count;
-      const std::size_t source_stride = shape.rows * RowBytes(type, shape.cols);
       for (std::size_t n = 0; n < shape.count; ++n) {
-        const SourceTensor matrix{sources[i].data + n * source_stride, type};
-        finite &= detail::PackMatrix(matrix, shape.rows, shape.cols, to.subspan(n * stride, stride), check_finite, executor);
+        finite &= detail::PackMatrix(sources[i], n * shape.rows, shape.rows, shape.cols, to.subspan(n * stride, stride),
+                                     check_finite, executor);
       }
     }
     if (!finite) {
@@ -11374,13 +20294,13 @@ INLAY_END_NAMESPACE
 // "inlay.weights" of 64-byte alignment: the packed weights buffer. Any GGUF inspector can list it; only inlay runs it.
 //   inlay.layout           string   id of the packed layout (kernels/packed_layout.hpp)
 //   inlay.tensor_types     u8[]     GGUF type id of each tensor, by tensor number (weights/tensor_roles.hpp)
-//   inlay.vocab_size       u32      rows of the embedding table
-//   inlay.tied_embeddings  bool     the output matrix is the embedding table
-//   inlay.rope_factors     bool     the buffer holds rotary factors
+//   inlay.config.FIELD     of the field's kind: the configuration (config/model_config.hpp), fields that are not at their
+//                          default. Layer patterns are u32[]: period, bits
 //   inlay.sha256           string   of the tensor's bytes, 64 lower-case hexadecimal digits
 #ifndef INLAY_WEIGHTS_PACKED_FILE_HPP_
 #define INLAY_WEIGHTS_PACKED_FILE_HPP_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -11406,6 +20326,83 @@ constexpr std::array<char, 64> HexDigits(const Sha256Digest& digest) {
 }
 }  // namespace detail
 
+inline constexpr std::string_view kStoredConfigPrefix = "inlay.config.";
+
+namespace detail {
+inline TextBuffer<64> StoredKey(const ConfigField& field) { return TextBuffer<64>(kStoredConfigPrefix, field.name); }
+
+inline bool IsStored(const ModelConfig& config, const ConfigField& field) {
+  return !SameField(config, ModelConfig{}, field);
+}
+
+inline Result<void> ReadPattern(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
+  INLAY_ASSIGN_OR_RETURN(const GgufArray words, value.AsArray(GgufType::kU32));
+  LayerPattern pattern;
+  if (words.count != 1 + pattern.bits.size()) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", words.count, " words, must have ",
+                  1 + pattern.bits.size());
+  }
+  pattern.period = words.at<std::uint32_t>(0);
+  for (std::size_t i = 0; i < pattern.bits.size(); ++i) pattern.bits[i] = words.at<std::uint32_t>(i + 1);
+  SetField(config, field, pattern);
+  return {};
+}
+}  // namespace detail
+
+// The configuration that a packed file carries. kUnsupported: a field that this version does not know.
+inline Result<ModelConfig> ReadStoredConfig(const GgufFile& file) {
+  ModelConfig config;
+  std::size_t known = 0, all = 0;
+  for (const ConfigField& field : kConfigFields) {
+    const std::optional<GgufValue> value = file.Find(detail::StoredKey(field).view());
+    if (!value) continue;
+    ++known;
+    if (field.kind == ConfigFieldKind::kPattern) {
+      INLAY_CHECK_OK(detail::ReadPattern(*value, field, config));
+    } else {
+      INLAY_CHECK_OK(detail::ReadField(*value, field, config));
+    }
+  }
+  for (std::size_t i = 0; i < file.metadata_count(); ++i) all += file.metadata(i).key.starts_with(kStoredConfigPrefix);
+  for (std::size_t i = 0; known != all && i < file.metadata_count(); ++i) {
+    const GgufValue value = file.metadata(i);
+    if (!value.key.starts_with(kStoredConfigPrefix)) continue;
+    bool found = false;
+    for (const ConfigField& field : kConfigFields) found |= value.key.substr(kStoredConfigPrefix.size()) == field.name;
+    if (!found) {
+      return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is not a field of this version's configurations");
+    }
+  }
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+inline std::size_t StoredConfigCount(const ModelConfig& config) {
+  std::size_t count = 0;
+  for (const ConfigField& field : kConfigFields) count += detail::IsStored(config, field) ? 1 : 0;
+  return count;
+}
+inline Result<void> StoreConfig(const ModelConfig& config, GgufWriter& writer) {
+  for (const ConfigField& field : kConfigFields) {
+    if (!detail::IsStored(config, field)) continue;
+    const TextBuffer<64> key = detail::StoredKey(field);
+    switch (field.kind) {
+      case ConfigFieldKind::kUnsigned: INLAY_CHECK_OK(writer.Put(key.view(), GetField<std::uint32_t>(config, field))); break;
+      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(writer.Put(key.view(), GetField<float>(config, field))); break;
+      case ConfigFieldKind::kBool: INLAY_CHECK_OK(writer.Put(key.view(), GetField<bool>(config, field))); break;
+      case ConfigFieldKind::kEnum: INLAY_CHECK_OK(writer.Put(key.view(), GetField<std::uint8_t>(config, field))); break;
+      case ConfigFieldKind::kPattern: {
+        const LayerPattern pattern = GetField<LayerPattern>(config, field);
+        std::array<std::uint32_t, 5> words{pattern.period};
+        std::copy(pattern.bits.begin(), pattern.bits.end(), words.begin() + 1);
+        INLAY_CHECK_OK(writer.PutArray(key.view(), std::span<const std::uint32_t>(words)));
+        break;
+      }
+    }
+  }
+  return {};
+}
+
 // What a packed file holds, as views into it.
 class PackedFile {
  public:
@@ -11418,18 +20415,13 @@ class PackedFile {
       return Fail(ErrorCode::kUnsupported, "inlay.layout", "\"", layout, "\"; this version reads \"", kPackedLayoutId,
                   "\": pack the model again from its original file");
     }
-    TensorFacts facts;
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t vocab, file.GetUnsigned("inlay.vocab_size", kMaxDimension));
-    facts.vocab = static_cast<std::uint32_t>(vocab);
-    INLAY_ASSIGN_OR_RETURN(facts.tied_embeddings, file.GetBool("inlay.tied_embeddings"));
-    INLAY_ASSIGN_OR_RETURN(facts.rope_factors, file.GetBool("inlay.rope_factors"));
     PackedFile packed;
-    INLAY_ASSIGN_OR_RETURN(packed.config_, ReadConfig(file, facts));
+    INLAY_ASSIGN_OR_RETURN(packed.config_, ReadStoredConfig(file));
 
     INLAY_ASSIGN_OR_RETURN(const GgufArray types, file.GetArray("inlay.tensor_types", GgufType::kU8));
     if (types.count != TensorCount(packed.config_)) {
       return Fail(ErrorCode::kMismatch, "inlay.tensor_types", types.count, " entries, the configuration needs ",
-                  TensorCount(packed.config_));
+                  TensorCount(packed.config_), "; a file of another version must be packed again");
     }
     for (std::uint64_t i = 0; i < types.count; ++i) {
       if (FindWeightType(std::uint32_t{types.at<std::uint8_t>(i)}) == nullptr) {
@@ -11478,9 +20470,9 @@ struct MetadataSource {
   FunctionRef<Result<void>(GgufWriter&)> put;
 };
 
-// Values of a GGUF file that a packed file takes over: all but the alignment and keys of our own.
+// Values of a GGUF file that a packed file takes over: all but the alignment, how the model was split, and keys of our own.
 inline bool IsCopied(const GgufValue& value) {
-  return value.key != kGgufAlignmentKey && !value.key.starts_with(kPackedKeyPrefix);
+  return value.key != kGgufAlignmentKey && !value.key.starts_with("split.") && !value.key.starts_with(kPackedKeyPrefix);
 }
 inline std::size_t CopiedMetadataCount(const GgufFile& file) {
   std::size_t count = 0;
@@ -11506,41 +20498,19 @@ inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types
   tensor.type_id = static_cast<std::uint32_t>(WeightType::kI8);
   tensor.dims[0] = packed.size();
   tensor.bytes = packed.size();
-  constexpr std::size_t kOwnKeys = 6;
+  const std::size_t own_keys = 3 + StoredConfigCount(config);
   INLAY_ASSIGN_OR_RETURN(GgufWriter writer,
-                         GgufWriter::Begin(sink, metadata.count + kOwnKeys, std::span(&tensor, 1), kAlignment));
+                         GgufWriter::Begin(sink, metadata.count + own_keys, std::span(&tensor, 1), kAlignment));
   INLAY_CHECK_OK(metadata.put(writer));
   const std::array<char, 64> digest = detail::HexDigits(Sha256::Of(packed));
   INLAY_CHECK_OK(writer.Put("inlay.layout", kPackedLayoutId));
   INLAY_CHECK_OK(writer.PutArray("inlay.tensor_types",
                                  std::span(reinterpret_cast<const std::uint8_t*>(types.data()), types.size())));
-  INLAY_CHECK_OK(writer.Put("inlay.vocab_size", config.vocab));
-  INLAY_CHECK_OK(writer.Put("inlay.tied_embeddings", config.tied_embeddings));
-  INLAY_CHECK_OK(writer.Put("inlay.rope_factors", config.rope_scaling == RopeScaling::kFactors));
+  INLAY_CHECK_OK(StoreConfig(config, writer));
   INLAY_CHECK_OK(writer.Put("inlay.sha256", std::string_view(digest.data(), digest.size())));
   INLAY_CHECK_OK(writer.EndMetadata());
   INLAY_CHECK_OK(writer.Append(packed));
   return writer.Finish();
-}
-
-// The hyperparameters of a configuration as GGUF metadata of the llama family, for files made from something else than
-// GGUF. With ReadConfig, round trip (tied embeddings, vocabulary and rotary factors are facts of the tensors).
-inline constexpr std::size_t kConfigMetadataCount = 14;
-inline Result<void> PutConfig(const ModelConfig& c, std::string_view name, GgufWriter& writer) {
-  INLAY_CHECK_OK(writer.Put("general.architecture", Name(c.architecture)));
-  INLAY_CHECK_OK(writer.Put("general.name", name));
-  INLAY_CHECK_OK(writer.Put("llama.vocab_size", c.vocab));
-  INLAY_CHECK_OK(writer.Put("llama.context_length", c.context));
-  INLAY_CHECK_OK(writer.Put("llama.embedding_length", c.dim));
-  INLAY_CHECK_OK(writer.Put("llama.block_count", c.layers));
-  INLAY_CHECK_OK(writer.Put("llama.feed_forward_length", c.ffn_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.head_count", c.heads));
-  INLAY_CHECK_OK(writer.Put("llama.attention.head_count_kv", c.kv_heads));
-  INLAY_CHECK_OK(writer.Put("llama.attention.key_length", c.head_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.value_length", c.head_dim));
-  INLAY_CHECK_OK(writer.Put("llama.attention.layer_norm_rms_epsilon", c.norm_epsilon));
-  INLAY_CHECK_OK(writer.Put("llama.rope.dimension_count", c.rope_dim));
-  return writer.Put("llama.rope.freq_base", c.rope_base);
 }
 
 INLAY_END_NAMESPACE
@@ -11577,9 +20547,17 @@ class ModelFile {
   // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
   static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
+    return Open(std::move(mapping), path, options, executor, progress);
+  }
+  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
+  }
+  // A file that is mapped already; `path` is where the other files of a split model are looked for.
+  static Result<ModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
+                                PackProgress progress) {
     ModelFile file;
     if (StartsLikeGguf(mapping.bytes())) {
-      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping)));
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping), path));
       INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
       file.mapping_ = std::move(mapping);
@@ -11587,8 +20565,10 @@ class ModelFile {
     }
     return file;
   }
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
+  // A file in memory, as one linked into the program (inlay_embed_model in CMake). It outlives the model. A packed one
+  // whose weights are at a multiple of kAlignment is used where it is.
+  static Result<ModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+    return Open(MappedFile::Borrow(file), "", options, executor, [](std::size_t, std::size_t) { return true; });
   }
 
   const ModelConfig& config() const { return config_; }
@@ -11608,7 +20588,7 @@ class ModelFile {
     INLAY_CHECK_OK(ReadTokenizer());
     if (!PackedFile::IsPacked(*gguf())) {
       INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
-      return Pack(*gguf(), gguf_.mapping(), options, executor, progress);
+      return Pack(*gguf(), gguf_, options, executor, progress);
     }
     INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
@@ -11632,7 +20612,9 @@ class ModelFile {
     } else {
       INLAY_ASSIGN_OR_RETURN(tokenizer_, OwnedTokenizer::FromLlama2c(options.tokenizer_path, config_.vocab));
     }
-    return Pack(*checkpoint, mapping_, options, executor, progress);
+    // Of a quantised checkpoint: its matrices as Q8_0 until they are packed.
+    INLAY_ASSIGN_OR_RETURN(OwnedBuffer converted, OwnedBuffer::Create(static_cast<std::size_t>(checkpoint->q8_0_bytes())));
+    return Pack(*checkpoint, mapping_, options, executor, progress, converted.bytes());
   }
 
   // A file without a tokenizer, or with an algorithm that this version lacks, still runs on token ids; tokenizer_error()
@@ -11650,13 +20632,14 @@ class ModelFile {
     return {};
   }
 
-  template <class Source>
-  Result<void> Pack(const Source& source, const MappedFile& mapping, const LoadOptions& options, ExecutorRef executor,
-                    PackProgress progress) {
+  // `more` is what BindSource needs beyond the table.
+  template <class Source, class Mapping, class... More>
+  Result<void> Pack(const Source& source, const Mapping& mapping, const LoadOptions& options, ExecutorRef executor,
+                    PackProgress progress, const More&... more) {
     const std::size_t count = TensorCount(config_);
     INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
     const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
-    INLAY_CHECK_OK(BindSource(config_, source, sources));
+    INLAY_CHECK_OK(BindSource(config_, source, sources, more...));
     INLAY_ASSIGN_OR_RETURN(types_memory_, OwnedBuffer::Create(count, "tensor types"));
     const std::span<WeightType> types(reinterpret_cast<WeightType*>(types_memory_.bytes().data()), count);
     ListTypes(sources, types);
@@ -11697,6 +20680,7 @@ INLAY_END_NAMESPACE
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -11708,8 +20692,29 @@ class LoadedModel {
   // Errors: those of ModelFile::Open and of ModelType::Create.
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
                                   PackProgress progress) {
+    return Bind(ModelFile::Open(path, options, executor, progress));
+  }
+  static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+    return Bind(ModelFile::Open(path, options, executor));
+  }
+  static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
+  // A file in memory, which outlives the model: see ModelFile::Open.
+  static Result<LoadedModel> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+    return Bind(ModelFile::Open(file, options, executor));
+  }
+
+  const ModelType& model() const { return *model_; }
+  ModelType& model() { return *model_; }
+  const ModelFile& file() const { return file_; }
+  // nullptr where the file has none.
+  const Tokenizer* tokenizer() const { return file_.tokenizer(); }
+
+ private:
+  LoadedModel() = default;
+
+  static Result<LoadedModel> Bind(Result<ModelFile> file) {
     LoadedModel loaded;
-    INLAY_ASSIGN_OR_RETURN(loaded.file_, ModelFile::Open(path, options, executor, progress));
+    INLAY_ASSIGN_OR_RETURN(loaded.file_, std::move(file));
     const ModelConfig& config = loaded.file_.config();
     INLAY_ASSIGN_OR_RETURN(loaded.table_, OwnedBuffer::Create(config.layers * sizeof(LayerWeights), "layer table"));
     const std::span<LayerWeights> table(reinterpret_cast<LayerWeights*>(loaded.table_.bytes().data()), config.layers);
@@ -11717,18 +20722,6 @@ class LoadedModel {
                            ModelType::Create(config, loaded.file_.types(), loaded.file_.packed_weights(), table));
     return loaded;
   }
-  static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
-  }
-  static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
-
-  const ModelType& model() const { return *model_; }
-  const ModelFile& file() const { return file_; }
-  // nullptr where the file has none.
-  const Tokenizer* tokenizer() const { return file_.tokenizer(); }
-
- private:
-  LoadedModel() = default;
 
   ModelFile file_;
   OwnedBuffer table_;
@@ -11816,7 +20809,7 @@ inline Result<void> WritePackedModel(const ModelFile& file, std::string_view nam
     if (tokenizer != nullptr) return PutTokenizer(*tokenizer, writer);
     return writer.Put("tokenizer.ggml.model", "no_vocab");
   };
-  const std::size_t count = kConfigMetadataCount + (tokenizer != nullptr ? kTokenizerMetadataCount : 1);
+  const std::size_t count = ConfigMetadataCount(file.config()) + (tokenizer != nullptr ? kTokenizerMetadataCount : 1);
   return WritePackedFile(file.config(), file.types(), file.packed_weights(), {count, put}, sink);
 }
 
@@ -11843,21 +20836,28 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// The tokens of a text, in memory of their own. 
+// The tokens of a text, in memory of their own.
 class EncodedText {
  public:
   EncodedText() = default;  // no tokens
 
   // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
+  // Memory: 8 bytes for each byte of text, of which as much is used as there are tokens, and while it works 67 for each
+  // byte of the longest word.
   static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
     EncodedText encoded;
-    const std::size_t most = Tokenizer::MaxTokens(text.size());
+    const std::size_t most = tokenizer.MaxTokens(text.size());
     INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
-    INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch,
-                           OwnedBuffer::Create(Tokenizer::EncodeScratchBytes(text.size()), "tokenizer scratch"));
     const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
-    INLAY_ASSIGN_OR_RETURN(encoded.count_, tokenizer.Encode(text, options, scratch.bytes(), out));
-    return encoded;
+    // What the longest word needs is not known beforehand: it is short in ordinary text, and all of the text at worst.
+    const std::size_t enough = tokenizer.EncodeScratchBytes(text.size());
+    for (std::size_t size = std::min(enough, kFirstScratch);; size = std::min(enough, 8 * size)) {
+      INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch, OwnedBuffer::Create(size, "tokenizer scratch"));
+      const Result<std::size_t> count = tokenizer.Encode(text, options, scratch.bytes(), out);
+      if (!count && count.error().code == ErrorCode::kOutOfMemory && size < enough) continue;
+      INLAY_ASSIGN_OR_RETURN(encoded.count_, count);
+      return encoded;
+    }
   }
 
   std::span<const TokenId> tokens() const {
@@ -11865,6 +20865,8 @@ class EncodedText {
   }
 
  private:
+  static constexpr std::size_t kFirstScratch = 64 << 10;
+
   OwnedBuffer memory_;
   std::size_t count_ = 0;
 };
@@ -11886,19 +20888,16 @@ class TextGenerator {
   // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
   // this library reads.
   static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
-    TextGenerator generator(executor);
-    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, LoadedModel<ModelType>::Open(path, options.load, executor));
-    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
-    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
-    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
-    State& state = *generator.state_;
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
-    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
-    INLAY_ASSIGN_OR_RETURN(
-        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
-    return generator;
+    return Start(LoadedModel<ModelType>::Open(path, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
+  // A file in memory, which outlives the generator: see ModelFile::Open.
+  static Result<TextGenerator> Open(std::span<const std::byte> file, const Options& options, ExecutorRef executor) {
+    return Start(LoadedModel<ModelType>::Open(file, options.load, executor), options, executor);
+  }
+  static Result<TextGenerator> Open(std::span<const std::byte> file, ExecutorRef executor) {
+    return Open(file, Options{}, executor);
+  }
 
   const ModelType& model() const { return state_->loaded.model(); }
   const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
@@ -11908,16 +20907,19 @@ class TextGenerator {
   // Generation. The text generated before is forgotten, and its Generation must not be used any more.
   // Errors: kContextFull (prompt), an option out of range, kOutOfMemory.
   Result<Generation<ModelType>> Generate(std::string_view prompt, const GenerateOptions& options = {}) {
+    INLAY_ASSIGN_OR_RETURN(state_->prompt, EncodedText::Create(tokenizer(), prompt));
+    return Generate(state_->prompt.tokens(), options);
+  }
+  // The same for a prompt of tokens, as one with control tokens in it.
+  Result<Generation<ModelType>> Generate(std::span<const TokenId> prompt, const GenerateOptions& options = {}) {
     State& state = *state_;
-    INLAY_ASSIGN_OR_RETURN(state.prompt, EncodedText::Create(tokenizer(), prompt));
-    const std::span<const TokenId> tokens = state.prompt.tokens();
     state.session->Truncate(0);
-    INLAY_CHECK_OK(state.session->Append(tokens, executor_));
+    INLAY_CHECK_OK(state.session->Append(prompt, executor_));
     const std::size_t bytes = Generation<ModelType>::MemoryBytes(model(), tokenizer(), options);
     if (bytes > state.generation_memory.size()) {
       INLAY_ASSIGN_OR_RETURN(state.generation_memory, OwnedBuffer::Create(bytes, "generation"));
     }
-    return Generation<ModelType>::Create(*state.session, tokenizer(), tokens, options, state.generation_memory.bytes(),
+    return Generation<ModelType>::Create(*state.session, tokenizer(), prompt, options, state.generation_memory.bytes(),
                                          executor_);
   }
 
@@ -11933,6 +20935,20 @@ class TextGenerator {
 
   explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
 
+  static Result<TextGenerator> Start(Result<LoadedModel<ModelType>> opened, const Options& options, ExecutorRef executor) {
+    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, std::move(opened));
+    if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
+    TextGenerator generator(executor);
+    generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
+    if (!generator.state_) return Fail(ErrorCode::kOutOfMemory, "text generator", "the heap refused");
+    State& state = *generator.state_;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Session<ModelType>::MemoryBytes(generator.model(), options.session));
+    INLAY_ASSIGN_OR_RETURN(state.session_memory, OwnedBuffer::Create(bytes, "session"));
+    INLAY_ASSIGN_OR_RETURN(
+        state.session, Session<ModelType>::Create(generator.model(), options.session, state.session_memory.bytes()));
+    return generator;
+  }
+
   ExecutorRef executor_;
   std::unique_ptr<State> state_;
 };
@@ -11940,6 +20956,119 @@ class TextGenerator {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_TEXT_GENERATOR_HPP_
+
+// --- inlay/model/embedding.hpp
+
+// The embedding of a sequence: one vector from the hidden states of its tokens.
+#ifndef INLAY_MODEL_EMBEDDING_HPP_
+#define INLAY_MODEL_EMBEDDING_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states to `out` [dim], not
+// normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
+// all see each other needs a workspace for all of them. Pooling::kNone: the mean.
+// Errors: kInvalidArgument (no tokens, the size of `out`), and those of Embed. Afterwards the cache holds the tokens.
+template <class ModelType>
+Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor) {
+  const std::size_t dim = model.config().dim;
+  if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
+  if (out.size() != dim) {
+    return Fail(ErrorCode::kInvalidArgument, "embedding", "has ", dim, " values, the memory handed over is for ", out.size());
+  }
+  const bool causal = model.config().attention.causal;
+  if (!causal && tokens.size() > workspace.batch()) {
+    return Fail(ErrorCode::kTooLarge, "tokens", tokens.size(), " tokens; this model reads a whole sequence in one pass, and "
+                "the workspace is made for ", workspace.batch());
+  }
+  cache.Truncate(0);
+  const bool mean = pooling == Pooling::kMean || pooling == Pooling::kNone;
+  if (mean) std::fill(out.begin(), out.end(), 0.0f);
+  for (std::size_t done = 0; done < tokens.size();) {
+    const std::size_t count = std::min(workspace.batch(), tokens.size() - done);
+    const bool last = done + count == tokens.size();
+    const bool wanted = mean || (pooling == Pooling::kCls ? done == 0 : last);
+    const Outputs outputs = !wanted                       ? Outputs::kNone
+                            : pooling == Pooling::kLast   ? Outputs::kLast
+                                                          : Outputs::kAll;
+    const SequenceInput input{&cache, tokens.subspan(done, count), outputs};
+    INLAY_ASSIGN_OR_RETURN(const HiddenView hidden, model.Embed({&input, 1}, workspace, executor));
+    if (mean) {
+      for (std::size_t row = 0; row < hidden.rows; ++row) {
+        for (std::size_t i = 0; i < dim; ++i) out[i] += hidden.row(row)[i];
+      }
+    } else if (wanted) {
+      std::copy_n(hidden.row(0).begin(), dim, out.begin());
+    }
+    done += count;
+  }
+  if (mean) {
+    for (float& value : out) value /= static_cast<float>(tokens.size());
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_MODEL_EMBEDDING_HPP_
+
+// --- inlay/text/clean_spaces.hpp
+
+// Taking out the spaces that some models' own tokenisers take out of whole texts ("clean up tokenization spaces"). Apart,
+// because it is for comparisons with those: it cannot be undone, and text that a model writes needs nothing of the kind.
+#ifndef INLAY_TEXT_CLEAN_SPACES_HPP_
+#define INLAY_TEXT_CLEAN_SPACES_HPP_
+
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// In place; returns the new size. Three passes, as llama.cpp's detokenize has them: spaces before ? ! . and , go; then
+// those around a lone apostrophe; then those before 's 'm 're and 've. Linear.
+inline std::size_t CleanSpaces(std::span<char> text) {
+  std::size_t size = text.size();
+  if (size == 0) return 0;
+  // Copies text[i] to the end of what is kept, over the space before it where `drop(i)`.
+  const auto pass = [&](auto drop) {
+    std::size_t kept = 1;
+    for (std::size_t i = 1; i < size; ++i) {
+      const char c = text[i];
+      if (text[i - 1] == ' ' && drop(i)) --kept;
+      text[kept++] = c;
+    }
+    size = kept;
+  };
+  const auto at = [&](std::size_t i) { return i < size ? text[i] : '\0'; };
+  pass([&](std::size_t i) { return text[i] == '?' || text[i] == '!' || text[i] == '.' || text[i] == ','; });
+
+  std::size_t kept = 1;
+  for (std::size_t i = 1; i < size; ++i) {
+    const char c = text[i];
+    if (c == '\'' && text[i - 1] == ' ' && at(i + 1) == ' ') {
+      --kept;
+      text[++i] = '\0';  // and it is no space for what follows
+    }
+    text[kept++] = c;
+  }
+  size = kept;
+
+  pass([&](std::size_t i) {
+    if (text[i] != '\'') return false;
+    const char first = at(i + 1);
+    return first == 's' || first == 'm' || ((first == 'r' || first == 'v') && at(i + 2) == 'e');
+  });
+  return size;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_CLEAN_SPACES_HPP_
 
 // --- inlay/inlay.hpp
 
