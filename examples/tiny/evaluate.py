@@ -32,7 +32,7 @@ import stories  # noqa: E402
 import words  # noqa: E402
 
 PLAIN_SYSTEM = "You are a helpful assistant."
-SAMPLE_TEMPERATURE = 0.8
+SAMPLING = ["--temperature", "0.8", "--min-p", "0.1"]
 
 
 def run(*command, stdin=None):
@@ -114,8 +114,7 @@ def mechanical_errors(text, known):
 
 
 def sample(programs, seed):
-    return run(programs / "inlay", "run", "--prompt", "Once upon a time", "--temperature", SAMPLE_TEMPERATURE, "--seed", seed,
-               "-t", 1, "--quiet").strip()
+    return run(programs / "inlay", "run", "--prompt", "Once upon a time", *SAMPLING, "--seed", seed, "-t", 1, "--quiet").strip()
 
 
 def held_out_loss(programs, count):
@@ -210,7 +209,8 @@ def main():
                "[examples/tiny](../examples/tiny/README.md) on text from our own generator; no other text and no other model "
                "was used.\n")
     out.append("This page was written by `examples/tiny/evaluate.py`, which runs the programs `inlay` and `calculator`. Nothing "
-               "in it was chosen by hand.\n")
+               "in it was chosen by hand. Seeds and sums are those of one processor and version: rounding differs on others, and with it a "
+               "story may take another turn.\n")
     out.append("## Training\n")
     out.append("![Loss of both stages](tiny-model-loss.svg)\n")
     out.append("| stage | steps | tokens | time, one thread | held-out loss, stories | held-out loss, conversations |\n|---|---|---|---|---|---|")
@@ -263,7 +263,7 @@ def main():
     out.append(f"| `minimal`: most memory, all of it | {peak_memory(programs / 'minimal') / 2**20:.1f} MiB |")
     out.append("\nOf `minimal`'s code, 175 KiB came with the tokenizers and model families of other models, which it could do without.\n")
     out.append("## Samples\n")
-    out.append(f"Unedited: `inlay run --prompt \"Once upon a time\" --temperature {SAMPLE_TEMPERATURE} --seed SEED`.\n")
+    out.append(f"Unedited: `inlay run --prompt \"Once upon a time\" {' '.join(SAMPLING)} --seed SEED`.\n")
     out.append("What a program finds in them: " +
                f"words that the corpus does not have: {sum(len(e[0]) for e in errors)}" +
                ("" if not any(e[0] for e in errors) else " (" + ", ".join(word for e in errors for word in e[0]) + ")") +
