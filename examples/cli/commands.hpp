@@ -140,6 +140,17 @@ struct ConvertOptions {
 };
 inlay::Result<void> Convert(const ConvertOptions& options);
 
+// --- merge.cpp; only where there is Eigen ---
+
+struct MergeOptions {
+  std::string model;
+  std::string adapter;
+  std::string output;
+  float scale = 1.0f;
+  std::size_t threads = 0;
+};
+inlay::Result<void> Merge(const MergeOptions& options);
+
 }  // namespace cli
 
 #endif  // INLAY_EXAMPLES_CLI_COMMANDS_HPP_

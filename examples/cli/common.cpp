@@ -74,6 +74,16 @@ std::string Lower(std::string text) {
   return text;
 }
 
+ScaledFile ParseScaledFile(const std::string& text) {
+  const std::size_t at = text.rfind('=');
+  if (at == std::string::npos) return {text};
+  ScaledFile file{text.substr(0, at)};
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result parsed = std::from_chars(text.data() + at + 1, end, file.scale);
+  if (parsed.ec != std::errc() || parsed.ptr != end) return {text};
+  return file;
+}
+
 Result<std::vector<inlay::TokenId>> ParseTokens(std::string_view text) {
   std::vector<inlay::TokenId> tokens;
   const char* at = text.data();

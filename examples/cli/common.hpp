@@ -28,6 +28,8 @@ struct ModelOptions {
   std::size_t context = 0;    // 0: see DefaultContext
   inlay::KvType kv = inlay::KvType::kF32;
   bool verify = false;
+  std::vector<std::string> loras;            // adapters as FILE or FILE=SCALE
+  std::vector<std::string> control_vectors;  // the same
 };
 
 // The trained context, but no more than this: what a long-context model would take is for the user to ask for.
@@ -48,6 +50,13 @@ void AppendNumbers(std::string& text, std::span<const float> values);
 
 // ASCII letters in lower case.
 std::string Lower(std::string text);
+
+// "FILE=SCALE", or "FILE" with a scale of 1. What follows the last "=" and is no number belongs to the name.
+struct ScaledFile {
+  std::string path;
+  float scale = 1.0f;
+};
+ScaledFile ParseScaledFile(const std::string& text);
 
 // "1,2,3" as token ids.
 inlay::Result<std::vector<inlay::TokenId>> ParseTokens(std::string_view text);

@@ -15,6 +15,7 @@
 #include "inlay/generate/generation.hpp"
 #include "inlay/generate/session.hpp"
 #include "inlay/host/loaded_model.hpp"
+#include "inlay/host/owned_adapter.hpp"
 #include "inlay/host/text_generator.hpp"
 #include "inlay/model/embedding.hpp"
 #include "inlay/model/model.hpp"
@@ -59,7 +60,38 @@ struct Engine::State {
   std::optional<inlay::SequenceCache> cache;
   std::optional<inlay::Workspace> workspace;
   std::optional<inlay::Session<Model>> session;
+  // What every sequence runs with, and what it is made of.
+  std::vector<inlay::OwnedLora> loras;
+  std::vector<inlay::OwnedControlVector> control_vectors;
+  std::vector<inlay::LoraUse> lora_uses;
+  std::vector<inlay::ControlUse> control_uses;
+  inlay::Adapters adapters;
+
+  Result<void> OpenAdapters(const ModelOptions& options);
 };
+
+Result<void> Engine::State::OpenAdapters(const ModelOptions& options) {
+  const inlay::ModelConfig& config = loaded->file().config();
+  std::vector<float> lora_scales, control_scales;
+  for (const std::string& text : options.loras) {
+    const ScaledFile file = ParseScaledFile(text);
+    INLAY_ASSIGN_OR_RETURN(inlay::OwnedLora lora, inlay::OwnedLora::Open(file.path.c_str(), config));
+    loras.push_back(std::move(lora));
+    lora_scales.push_back(file.scale);
+  }
+  for (const std::string& text : options.control_vectors) {
+    const ScaledFile file = ParseScaledFile(text);
+    INLAY_ASSIGN_OR_RETURN(inlay::OwnedControlVector vector, inlay::OwnedControlVector::Open(file.path.c_str(), config));
+    control_vectors.push_back(std::move(vector));
+    control_scales.push_back(file.scale);
+  }
+  for (std::size_t i = 0; i < loras.size(); ++i) lora_uses.push_back({&loras[i].lora(), lora_scales[i]});
+  for (std::size_t i = 0; i < control_vectors.size(); ++i) {
+    control_uses.push_back({&control_vectors[i].vector(), control_scales[i]});
+  }
+  adapters = {lora_uses, control_uses};
+  return {};
+}
 
 Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Engine::Engine(Engine&&) noexcept = default;
@@ -78,6 +110,7 @@ Result<Engine> Engine::Open(const ModelOptions& options) {
                            inlay::LoadedModel<Model>::Open(options.path.c_str(), load, state->threads, progress));
   }
   INLAY_CHECK_OK(UseCpu(state->loaded->model(), options.cpu));
+  INLAY_CHECK_OK(state->OpenAdapters(options));
   return Engine(std::move(state));
 }
 
@@ -98,6 +131,7 @@ Result<std::vector<TokenId>> Engine::Encode(std::string_view text, const inlay::
 
 Result<inlay::MemoryPlan> Engine::PlanFor(inlay::SessionOptions options) const {
   options.threads = state_->threads.concurrency();
+  options.adapter_rank = state_->adapters.rank();
   return state_->loaded->model().PlanFor(options);
 }
 
@@ -105,9 +139,11 @@ Result<void> Engine::Start(inlay::SessionOptions options) {
   INLAY_ASSIGN_OR_RETURN(const inlay::MemoryPlan plan, PlanFor(options));
   State& state = *state_;
   options.threads = state.threads.concurrency();
+  options.adapter_rank = state.adapters.rank();
   INLAY_ASSIGN_OR_RETURN(state.session_memory, inlay::OwnedBuffer::Create(plan.session(), "session"));
   INLAY_ASSIGN_OR_RETURN(
       state.session, inlay::Session<Model>::Create(state.loaded->model(), options, state.session_memory.bytes()));
+  state.session->SetAdapters(state.adapters);
   return {};
 }
 
@@ -145,6 +181,7 @@ Result<void> Engine::StartEvaluation(inlay::SessionOptions options) {
   INLAY_ASSIGN_OR_RETURN(const inlay::MemoryPlan plan, PlanFor(options));
   State& state = *state_;
   options.threads = state.threads.concurrency();
+  options.adapter_rank = state.adapters.rank();
   const Model& model = state.loaded->model();
   INLAY_ASSIGN_OR_RETURN(state.session_memory, inlay::OwnedBuffer::Create(plan.session(), "session"));
   INLAY_ASSIGN_OR_RETURN(inlay::Arena arena, inlay::Arena::Create(state.session_memory.bytes()));
@@ -159,7 +196,7 @@ Result<void> Engine::Evaluate(std::span<const TokenId> tokens,
   state.cache->Truncate(0);
   for (std::size_t done = 0; done < tokens.size();) {
     const std::size_t count = std::min(state.workspace->batch(), tokens.size() - done);
-    const inlay::SequenceInput input{&*state.cache, tokens.subspan(done, count), inlay::Outputs::kAll};
+    const inlay::SequenceInput input{&*state.cache, tokens.subspan(done, count), inlay::Outputs::kAll, &state.adapters};
     INLAY_ASSIGN_OR_RETURN(const inlay::LogitsView logits,
                            state.loaded->model().Forward({&input, 1}, *state.workspace, state.threads));
     for (std::size_t i = 0; i < logits.rows; ++i) INLAY_CHECK_OK(use(done + i, logits.row(i)));
@@ -173,7 +210,7 @@ Result<std::vector<float>> Engine::Embed(std::span<const TokenId> tokens, inlay:
   State& state = *state_;
   std::vector<float> embedding(config().dim);
   INLAY_CHECK_OK(inlay::EmbedSequence(state.loaded->model(), *state.cache, *state.workspace, tokens, pooling, embedding,
-                                      state.threads));
+                                      state.threads, &state.adapters));
   return embedding;
 }
 

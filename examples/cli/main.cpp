@@ -52,6 +52,9 @@ void AddSession(CLI::App& command, ModelOptions& model, KvType default_kv) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1} << 28));
   command.add_option("--kv", model.kv, "Type of the key/value cache; default: " + std::string(inlay::Name(default_kv)))
       ->transform(CLI::CheckedTransformer(kKvTypes, CLI::ignore_case));
+  command.add_option("--lora", model.loras, "Low-rank adapter, as FILE or FILE=SCALE; may be given several times")->allow_extra_args(false);
+  command.add_option("--control-vector", model.control_vectors, "Control vector, as FILE or FILE=SCALE; may be given several times")
+      ->allow_extra_args(false);
 }
 
 void AddSampling(CLI::App& command, inlay::SamplerOptions& sampling) {
@@ -192,6 +195,15 @@ class CommandLine {
     convert.add_option("--format", convert_.format, "Type of the matrices, as q8_0; default: as they are");
     convert.add_option("-t,--threads", convert_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
 
+#if defined(INLAY_CLI_HAS_EIGEN)
+    CLI::App& merge = Add("merge", "Work a low-rank adapter into a model's weights", merge_, cli::Merge);
+    merge.add_option("model", merge_.model, "GGUF file")->required();
+    merge.add_option("adapter", merge_.adapter, "GGUF file of the adapter")->required();
+    merge.add_option("output", merge_.output, "GGUF file to write; replaced only when the new one is complete")->required();
+    merge.add_option("--scale", merge_.scale, "Strength of the adapter; default 1");
+    merge.add_option("-t,--threads", merge_.threads, "Threads; default: every CPU")->check(CLI::Range(1, 1024));
+#endif
+
     CLI::App& inspect = Add("inspect", "What is in a model file", inspect_, cli::Inspect);
     inspect.add_option("model", inspect_.path, "GGUF file, packed file or llama2.c checkpoint")->required();
     inspect.add_flag("--json", inspect_.json, "As JSON");
@@ -233,6 +245,7 @@ class CommandLine {
   cli::PackOptions pack_;
   cli::QuantizeOptions quantize_;
   cli::ConvertOptions convert_;
+  cli::MergeOptions merge_;
   cli::InspectOptions inspect_;
   cli::DescribeOptions describe_;
   cli::BenchOptions bench_;

@@ -256,12 +256,14 @@ inline std::vector<inlay::TokenId> RandomTokens(std::size_t count, std::size_t v
 // Logits after every token, [tokens * vocab], all tokens in passes of `batch`.
 // `context`: positions of the cache; 0: as many as there are tokens.
 inline std::vector<float> AllLogits(const TestModel& model, std::span<const inlay::TokenId> tokens, inlay::KvType kv,
-                                    inlay::ExecutorRef executor, std::size_t batch = 4096, std::size_t context = 0) {
+                                    inlay::ExecutorRef executor, std::size_t batch = 4096, std::size_t context = 0,
+                                    const inlay::Adapters* adapters = nullptr) {
   inlay::SessionOptions options;
   options.context = std::max(context, tokens.size());
   options.batch = std::min(batch, tokens.size());
   options.outputs = options.batch;
   options.kv = kv;
+  options.adapter_rank = adapters == nullptr ? 0 : adapters->rank();
   AlignedBytes memory(Value(model.PlanFor(options)).session());
   inlay::Arena arena = Value(inlay::Arena::Create(memory));
   inlay::SequenceCache cache = Value(model.NewCache(options, arena));
@@ -269,7 +271,7 @@ inline std::vector<float> AllLogits(const TestModel& model, std::span<const inla
   std::vector<float> out;
   for (std::size_t at = 0; at < tokens.size(); at += options.batch) {
     const std::size_t count = std::min(options.batch, tokens.size() - at);
-    const inlay::SequenceInput input{&cache, tokens.subspan(at, count), inlay::Outputs::kAll};
+    const inlay::SequenceInput input{&cache, tokens.subspan(at, count), inlay::Outputs::kAll, adapters};
     const inlay::LogitsView logits = Value(model.Forward({&input, 1}, workspace, executor));
     out.insert(out.end(), logits.data, logits.data + logits.rows * logits.vocab);
   }

@@ -61,7 +61,7 @@ class Session {
     for (std::size_t done = 0; done < tokens.size();) {
       const std::size_t count = std::min(workspace_.batch(), tokens.size() - done);
       const bool last = done + count == tokens.size();
-      const SequenceInput input{&cache_, tokens.subspan(done, count), last ? Outputs::kLast : Outputs::kNone};
+      const SequenceInput input{&cache_, tokens.subspan(done, count), last ? Outputs::kLast : Outputs::kNone, &adapters_};
       const Result<LogitsView> logits = model_->Forward({&input, 1}, workspace_, executor);
       done += count;
       const bool stop = logits && !progress(done, tokens.size());
@@ -77,6 +77,11 @@ class Session {
   Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor) {
     return Append(tokens, executor, [](std::size_t, std::size_t) { return true; });
   }
+
+  // What the session runs with from now on: low-rank adapters, whose ranks together are at most options.adapter_rank, and
+  // control vectors. The arrays outlive their use. What has been read stays as it was read: Truncate(0) begins anew. An
+  // adapter that does not fit is an error of the next Append.
+  void SetAdapters(const Adapters& adapters) { adapters_ = adapters; }
 
   // Logits of the next token, [vocab]; empty before the first Append and after an error. Valid until the next call.
   std::span<const float> logits() const { return logits_.rows == 0 ? std::span<const float>() : logits_.row(0); }
@@ -96,6 +101,7 @@ class Session {
   SequenceCache cache_;
   Workspace workspace_;
   LogitsView logits_;
+  Adapters adapters_;
 };
 
 INLAY_END_NAMESPACE

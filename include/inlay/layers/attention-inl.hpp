@@ -27,6 +27,7 @@
 
 #include "inlay/kernels/attention-inl.hpp"
 #include "inlay/kernels/elementwise-inl.hpp"
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -128,18 +129,20 @@ class HeadFinisher {
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
-                                     const Scratch& scratch, ExecutorRef executor) {
+                                     const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
   const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
-  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t begin,
-                           std::size_t end, float* out) HWY_ATTR {
+  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
+                           std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
     const Output output{out, rows, false};
     MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end, output);
     if (bias != nullptr) AddBias(bias, tokens, begin, end, output);
+    adapters.Add(slot, role, rows, begin, end, output);
   };
   const HeadFinisher<Spec> finish(spec, scratch, layer);
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
@@ -149,20 +152,21 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  if (part == 0) {
-                   project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
+                   project(weights.query, weights.query_bias, 0, TensorRole::kQuery, q_dim, begin, end, scratch.query);
                    if (whole_rows) return;
                    finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
-                   project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
+                   project(weights.key, weights.key_bias, 1, TensorRole::kKey, k_dim, begin, end, scratch.key);
                    if (whole_rows) return;
                    finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
                    StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                  } else if (part == 2) {
-                   project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
+                   project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
                    StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
                                              end / value_dim);
                  } else {
-                   project(weights.query_gate, nullptr, q_dim, begin, end, scratch.query_gate);
+                   MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
+                                      begin, end, Output{scratch.query_gate, q_dim, false});
                  }
                });
   if (!whole_rows) return;
@@ -284,7 +288,7 @@ HWY_INLINE void Attend(const Spec& spec, const LayerWeights& weights, std::size_
 // residual (or the branch) += Wo mixed.
 template <class FormatList, class Spec>
 HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
-                                   const Scratch& scratch, ExecutorRef executor) {
+                                   const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const PackedMatrix& matrix = weights.attention_output;
   const Activations& mixed = scratch.mixed;
@@ -300,8 +304,12 @@ HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights
   } else {
     QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
   }
+  adapters.Prepare({TensorRole::kAttentionOutput}, config.mixed_dim(), mixed, executor);
+  const Output out = BranchOutput(spec, scratch);
   Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
-                       scratch.mixed, tokens, BranchOutput(spec, scratch), executor);
+                       mixed, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kAttentionOutput, config.dim, begin, end, out);
+                       });
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -9,6 +9,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/token.hpp"
 #include "inlay/layers/sequence_cache.hpp"
+#include "inlay/weights/adapter.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -27,6 +28,7 @@ struct SequenceInput {
   SequenceCache* cache = nullptr;
   std::span<const TokenId> tokens;
   Outputs outputs = Outputs::kLast;
+  const Adapters* adapters = nullptr;  // what the sequence runs with; nullptr: nothing
 };
 
 constexpr std::size_t OutputCount(const SequenceInput& sequence) {

@@ -26,6 +26,7 @@
 #endif
 
 #include "inlay/kernels/elementwise-inl.hpp"
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -78,28 +79,30 @@ HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& 
 }
 
 // One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several.
+// `expert` picks the matrices where there are several. `adapters` are for the dense network: x then has the pass's tokens.
 template <class FormatList, class Spec, Extent FfnDim>
 HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
                            const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
-                           ExecutorRef executor) {
+                           ExecutorRef executor, const LayerAdapters& adapters = {}) {
   const ModelConfig& config = spec.config();
   const Activations& hidden = scratch.hidden;
   const std::size_t ffn = ffn_dim;
-  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t begin, std::size_t end,
-                           const Output& to) HWY_ATTR {
+  adapters.Prepare({TensorRole::kUp, TensorRole::kGate}, config.dim, x, executor);
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
+                           std::size_t begin, std::size_t end, const Output& to) HWY_ATTR {
     MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
     if (bias != nullptr) AddBias(bias + expert * ffn, tokens, begin, end, to);
+    adapters.Add(slot, role, ffn, begin, end, to);
   };
   // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
   ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {
-                   project(network.gate, network.gate_bias, begin, end, to);
-                   project(network.up, network.up_bias, begin, end, Output{scratch.up, ffn, false});
+                   project(network.gate, network.gate_bias, 1, TensorRole::kGate, begin, end, to);
+                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, Output{scratch.up, ffn, false});
                  } else {
-                   project(network.up, network.up_bias, begin, end, to);
+                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
                  }
                  for (std::size_t t = 0; t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
@@ -107,9 +110,12 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                  }
                });
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
+  adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
                        network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
-                       hidden, tokens, out, executor);
+                       hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kDown, config.dim, begin, end, out);
+                       });
 }
 
 // Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
@@ -235,7 +241,7 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
 // residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
 HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
-                               const Scratch& scratch, ExecutorRef executor) {
+                               const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const bool has_experts = config.HasExperts(index);
   ActivationKinds kinds;
@@ -255,7 +261,8 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
       return;
     }
   }
-  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor);
+  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor,
+                         adapters);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

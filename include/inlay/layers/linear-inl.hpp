@@ -109,15 +109,22 @@ HWY_INLINE void QuantizeForProduct(ActivationKinds kinds, std::size_t cols, std:
   });
 }
 
+// What a product gains from nothing.
+struct NoChange {
+  void operator()(std::size_t, std::size_t) const {}
+};
+
 // out (=|+=) x * matrix^T (+ bias) for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows]; bias
-// [rows] or nullptr.
-template <class FormatList, Extent Cols>
+// [rows] or nullptr. `change(begin, end)` adds to finished rows.
+template <class FormatList, Extent Cols, class Change = NoChange>
 HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
-                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor) {
+                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
+                         const Change& change = {}) {
   ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
                  if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
+                 change(begin, end);
                });
 }
 

@@ -23,7 +23,11 @@ struct ScratchShape {
   std::size_t context = 1;  // most positions of a cache that a pass attends to
   std::size_t threads = 1;  // most threads that attend at once
   ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
+  std::size_t adapter_rank = 0;              // most ranks of a sequence's adapters together
 };
+
+// Matrices that multiply the same input: queries, keys and values.
+inline constexpr std::size_t kAdapterSlots = 3;
 
 // Mixture of experts only.
 struct ExpertScratch {
@@ -83,6 +87,7 @@ struct Scratch {
   float* attention = nullptr;       // [threads, attention_floats]
   float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(value_width)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
+  float* adapter_low = nullptr;     // [kAdapterSlots, tokens, adapter_rank]: the low side of low-rank changes
   ExpertScratch experts;
   StateScratch state;
   LatentScratch latent;
@@ -129,6 +134,7 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
                           config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
   }
   if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
+  if (shape.adapter_rank != 0) INLAY_CHECK_OK(floats(scratch.adapter_low, kAdapterSlots * tokens * shape.adapter_rank));
   if (config.experts != 0) {
     ExpertScratch& experts = scratch.experts;
     const std::size_t choices = tokens * config.experts_per_token;

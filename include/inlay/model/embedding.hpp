@@ -21,10 +21,12 @@ INLAY_BEGIN_NAMESPACE
 // Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states to `out` [dim], not
 // normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
 // all see each other needs a workspace for all of them. Pooling::kNone: the mean.
+// `adapters`: what the sequence runs with, if anything.
 // Errors: kInvalidArgument (no tokens, the size of `out`), and those of Embed. Afterwards the cache holds the tokens.
 template <class ModelType>
 Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor) {
+                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
+                           const Adapters* adapters = nullptr) {
   const std::size_t dim = model.config().dim;
   if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
   if (out.size() != dim) {
@@ -45,7 +47,7 @@ Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspa
     const Outputs outputs = !wanted                       ? Outputs::kNone
                             : pooling == Pooling::kLast   ? Outputs::kLast
                                                           : Outputs::kAll;
-    const SequenceInput input{&cache, tokens.subspan(done, count), outputs};
+    const SequenceInput input{&cache, tokens.subspan(done, count), outputs, adapters};
     INLAY_ASSIGN_OR_RETURN(const HiddenView hidden, model.Embed({&input, 1}, workspace, executor));
     if (mean) {
       for (std::size_t row = 0; row < hidden.rows; ++row) {

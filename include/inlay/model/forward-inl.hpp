@@ -24,6 +24,7 @@
 #define INLAY_MODEL_FORWARD_INL_HPP_
 #endif
 
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/attention-inl.hpp"
 #include "inlay/layers/feed_forward-inl.hpp"
 #include "inlay/layers/latent_attention-inl.hpp"
@@ -99,8 +100,8 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
 // residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
-                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             std::span<const SequenceInput> sequences, std::size_t tokens,
+                             const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   [[maybe_unused]] const ModelConfig& config = spec.config();
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
     if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
@@ -117,15 +118,15 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
       ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
       Attend<KvList>(spec, layer, index, sequences, scratch, executor);
       MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
-      AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+      AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       return;
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank == 0; })) {
-    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
   }
   Attend<KvList>(spec, layer, index, sequences, scratch, executor);
-  AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+  AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
 }
 
 // The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
@@ -176,11 +177,16 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
     const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
       FinishBranch(spec, norm, bias, tokens, scratch, executor);
     };
-    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    const LayerAdapters adapters(sequences, l, scratch);
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
     if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
-    if (config.ffn_dim == 0) continue;
-    AddFeedForward<FormatList>(spec, layer, l, tokens, scratch, executor);
+    if (config.ffn_dim == 0) {
+      AddDirections(sequences, l, config.dim, scratch.residual);
+      continue;
+    }
+    AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
     finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
+    AddDirections(sequences, l, config.dim, scratch.residual);
   }
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;

@@ -16,6 +16,7 @@
 #include "inlay/kernels/kv_layout.hpp"
 #include "inlay/layers/sequence_cache.hpp"
 #include "inlay/layers/scratch.hpp"
+#include "inlay/weights/adapter.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -26,6 +27,7 @@ struct SessionOptions {
   std::size_t outputs = 1;  // most positions of one pass whose logits are kept (batch: all of them)
   std::size_t threads = 4;  // most threads that attend at once; an executor with more is used by everything else
   KvType kv = KvType::kF16;
+  std::size_t adapter_rank = 0;  // most ranks of the low-rank adapters of a sequence together; 0: none is used
 
   constexpr std::size_t ContextFor(const ModelConfig& config) const { return context == 0 ? config.context : context; }
 };
@@ -53,6 +55,9 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   if (options.threads == 0 || options.threads > 1024) {
     return Fail(ErrorCode::kInvalidArgument, "threads", "must be 1 .. 1024");
   }
+  if (options.adapter_rank > kMaxLoraRank) {
+    return Fail(ErrorCode::kInvalidArgument, "adapter_rank", "must be at most ", kMaxLoraRank);
+  }
   if (options.outputs == 0) return Fail(ErrorCode::kInvalidArgument, "outputs", "must be at least 1");
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
@@ -67,6 +72,7 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   shape.context = context;
   shape.threads = options.threads;
   shape.kinds = kinds;
+  shape.adapter_rank = options.adapter_rank;
   return shape;
 }
 

@@ -264,6 +264,22 @@ class BasicModel {
     }
   }
 
+  Result<void> CheckAdapters(const Adapters& adapters, const Scratch& scratch) const {
+    for (const LoraUse& use : adapters.loras) {
+      if (use.adapter == nullptr || !use.adapter->IsFor(config()) || !IsFinite(use.scale)) {
+        return Fail(ErrorCode::kInvalidArgument, "adapter", "is null, of another model, or has a scale that is not finite");
+      }
+    }
+    for (const ControlUse& use : adapters.controls) {
+      if (use.vector == nullptr || use.vector->dim() != config().dim || !IsFinite(use.scale)) {
+        return Fail(ErrorCode::kInvalidArgument, "control vector", "is null, of another model, or has a scale that is not finite");
+      }
+    }
+    if (adapters.rank() <= scratch.shape.adapter_rank) return {};
+    return Fail(ErrorCode::kTooLarge, "adapters", "have ranks of ", adapters.rank(), " together, the workspace is made for ",
+                scratch.shape.adapter_rank, " (SessionOptions::adapter_rank)");
+  }
+
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
     if (sequence.cache == nullptr) return Fail(ErrorCode::kInvalidArgument, "cache", "is null");
     if (!sequence.cache->IsFor(config())) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
@@ -276,6 +292,7 @@ class BasicModel {
       return Fail(ErrorCode::kContextFull, "tokens", sequence.tokens.size(), " new tokens, ", sequence.cache->remaining(),
                   " of ", sequence.cache->context(), " positions left");
     }
+    if (sequence.adapters != nullptr) INLAY_CHECK_OK(CheckAdapters(*sequence.adapters, scratch));
     const std::size_t end = sequence.cache->length() + sequence.tokens.size();
     if (config().learned_positions && end > config().context) {
       return Fail(ErrorCode::kContextFull, "tokens", "end at position ", end, ", the model has a table of ",
