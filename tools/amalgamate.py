@@ -19,8 +19,8 @@ from source_tree import INCLUDE_LINE, ROOT, headers
 BANNER = """// inlay, all of it in one file. Generated from include/ by tools/amalgamate.py: do not edit.
 // SPDX-License-Identifier: Apache-2.0
 """
-# Re-included by their path: they cannot be part of one file.
-EXCLUDED = re.compile(r"^inlay/dispatch/")
+# Re-included by their path, or of use with another library only: they are not part of the one file.
+EXCLUDED = re.compile(r"^inlay/(dispatch/|host/eigen_views\.hpp$)")
 
 
 def ordered(include_directory):

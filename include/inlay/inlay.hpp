@@ -37,6 +37,7 @@
 #include "inlay/host/owned_adapter.hpp"
 #include "inlay/host/owned_tokenizer.hpp"
 #include "inlay/host/packed_model_writer.hpp"
+#include "inlay/host/similarity.hpp"
 #include "inlay/host/text_generator.hpp"
 #include "inlay/layers/batch.hpp"
 #include "inlay/layers/sequence_cache.hpp"
