@@ -4325,6 +4325,133 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_FILES_LLAMA2C_HPP_
 
+// --- inlay/files/lora_file.hpp
+
+// Low-rank adapters (LoRA, arXiv:2106.09685) in GGUF files: which matrices of a model they change, and how. What the model is
+// like is not known here; see weights/adapter.hpp.
+// Source: ggml's conventions for adapters (general.type = "adapter", adapter.type = "lora").
+#ifndef INLAY_FILES_LORA_FILE_HPP_
+#define INLAY_FILES_LORA_FILE_HPP_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+inline constexpr std::uint64_t kMaxLoraRank = 65536;
+
+// The change of one matrix W [rows, cols]: W x becomes W x + scale * B (A x). Views the file.
+struct LoraPair {
+  std::string_view base;  // W's name
+  GgufTensor a;           // [rank, cols]
+  GgufTensor b;           // [rows, rank]
+  std::size_t rank = 0;
+};
+
+// An adapter's file: a view of an opened GGUF file, which must outlive it.
+class LoraFile {
+ public:
+  // Checks everything that can be checked without the model: the keys; that every tensor is one of a pair "NAME.lora_a",
+  // "NAME.lora_b" of two dimensions, one rank and types that can be decoded, all values finite. Errors name key or tensor:
+  // kMissing, kMismatch, kUnsupported, kNonFinite. Cost: one pass over the file.
+  static Result<LoraFile> Open(const GgufFile& file) {
+    INLAY_CHECK_OK(RequireText(file, "general.type", "adapter"));
+    INLAY_CHECK_OK(RequireText(file, "adapter.type", "lora"));
+    LoraFile lora(file);
+    INLAY_ASSIGN_OR_RETURN(lora.architecture_, file.GetString("general.architecture"));
+    INLAY_ASSIGN_OR_RETURN(lora.alpha_, file.GetFloat("adapter.lora.alpha"));
+    if (!IsFinite(lora.alpha_)) {
+      return FailAt(ErrorCode::kNonFinite, file.Find("adapter.lora.alpha")->offset, "adapter.lora.alpha", "is NaN or infinite");
+    }
+    for (std::size_t i = 0; i < file.tensor_count(); ++i) {
+      const GgufTensor tensor = file.tensor(i);
+      const bool is_a = tensor.name.ends_with(kA);
+      if ((!is_a && !tensor.name.ends_with(kB)) || tensor.name.size() == kA.size()) {
+        return FailAt(ErrorCode::kMismatch, tensor.record, Field(tensor.name).view(), "is neither NAME", kA, " nor NAME", kB);
+      }
+      const std::string_view base = tensor.name.substr(0, tensor.name.size() - kA.size());
+      const TextBuffer<kLongName> other(base, is_a ? kB : kA);
+      if (!file.FindTensor(other.view())) {
+        return FailAt(ErrorCode::kMissing, tensor.record, Field(tensor.name).view(), "has no ", is_a ? kB : kA, " beside it");
+      }
+      if (is_a) INLAY_CHECK_OK(CheckPair(lora.PairOf(tensor)));
+    }
+    INLAY_CHECK_OK(file.CheckFinite());
+    return lora;
+  }
+
+  const GgufFile& file() const { return *file_; }
+  std::string_view architecture() const { return architecture_; }  // of the model that it was trained for
+  // What B (A x) is multiplied with, beside what the user asks for: alpha / rank, or 1 where alpha is 0.
+  float Scale(std::size_t rank) const { return alpha_ == 0.0f ? 1.0f : alpha_ / static_cast<float>(rank); }
+
+  // Calls f(LoraPair) -> Result<void> for every pair, in the file's order, until one fails.
+  template <class F>
+  Result<void> ForPairs(F&& f) const {
+    for (std::size_t i = 0; i < file_->tensor_count(); ++i) {
+      const GgufTensor tensor = file_->tensor(i);
+      if (tensor.name.ends_with(kA)) INLAY_CHECK_OK(f(PairOf(tensor)));
+    }
+    return {};
+  }
+  // The change of the matrix of this name, if any.
+  std::optional<LoraPair> Find(std::string_view base) const {
+    const std::optional<GgufTensor> a = file_->FindTensor(TextBuffer<kLongName>(base, kA).view());
+    return a ? std::optional<LoraPair>(PairOf(*a)) : std::nullopt;
+  }
+
+ private:
+  static constexpr std::string_view kA = ".lora_a", kB = ".lora_b";
+  // No model's tensor has a longer name; what is longer is cut, and then not found.
+  static constexpr std::size_t kLongName = 512;
+
+  explicit LoraFile(const GgufFile& file) : file_(&file) {}
+
+  static TextBuffer<96> Field(std::string_view name) { return TextBuffer<96>("tensor ", name); }
+
+  static Result<void> RequireText(const GgufFile& file, std::string_view key, std::string_view wanted) {
+    INLAY_ASSIGN_OR_RETURN(const std::string_view found, file.GetString(key));
+    if (found == wanted) return {};
+    return FailAt(ErrorCode::kMismatch, file.Find(key)->offset, key, "is \"", found, "\", must be \"", wanted, "\"");
+  }
+
+  LoraPair PairOf(const GgufTensor& a) const {
+    const std::string_view base = a.name.substr(0, a.name.size() - kA.size());
+    return {base, a, *file_->FindTensor(TextBuffer<kLongName>(base, kB).view()), static_cast<std::size_t>(a.dims[1])};
+  }
+
+  static Result<void> CheckPair(const LoraPair& pair) {
+    for (const GgufTensor* tensor : {&pair.a, &pair.b}) {
+      if (tensor->type == nullptr || !tensor->type->multiplies) {
+        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "type ", tensor->type_id,
+                      " cannot be decoded");
+      }
+      if (tensor->dims[2] != 1 || tensor->dims[3] != 1) {
+        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "has more than two dimensions");
+      }
+    }
+    if (pair.a.dims[1] != pair.b.dims[0]) {
+      return FailAt(ErrorCode::kMismatch, pair.b.record, Field(pair.b.name).view(), "has rank ", pair.b.dims[0], ", ", kA, " has ",
+                    pair.a.dims[1]);
+    }
+    if (pair.a.dims[1] > kMaxLoraRank) {
+      return FailAt(ErrorCode::kTooLarge, pair.a.record, Field(pair.a.name).view(), "has rank ", pair.a.dims[1],
+                    ", at most ", kMaxLoraRank);
+    }
+    return {};
+  }
+
+  const GgufFile* file_;
+  std::string_view architecture_;
+  float alpha_ = 0.0f;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_FILES_LORA_FILE_HPP_
+
 // --- inlay/files/mapped_file.hpp
 
 // A file's bytes for hosts with an operating system: mapped where POSIX offers it, read into memory elsewhere.
@@ -6683,6 +6810,1425 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_LAYERS_SEQUENCE_CACHE_HPP_
 
+// --- inlay/weights/tensor_roles.hpp
+
+// What each tensor of a model is for: the one table from which names, shapes, the packed layout, binding and synthetic
+// files follow. A new tensor is a line of INLAY_TENSOR_ROLES, its shape and when a model has it: nothing elsewhere.
+// Names: the GGUF specification and ggml's conventions; families whose files differ say so (config/families.hpp).
+#ifndef INLAY_WEIGHTS_TENSOR_ROLES_HPP_
+#define INLAY_WEIGHTS_TENSOR_ROLES_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// ROLE(form, enumerator, member of ModelWeights or LayerWeights, name in a file; after "blk.N." for tensors of a layer).
+// A kMatrix is packed in its own type, a kVector is float32 whatever the file holds.
+#define INLAY_MODEL_ROLES(ROLE)                                                        \
+  ROLE(kMatrix, kTokenEmbedding, token_embedding, "token_embd.weight")                 \
+  ROLE(kMatrix, kPositionEmbedding, position_embedding, "position_embd.weight")        \
+  ROLE(kMatrix, kTokenTypes, token_types, "token_types.weight")                        \
+  ROLE(kVector, kEmbeddingNorm, embedding_norm, "token_embd_norm.weight")              \
+  ROLE(kVector, kEmbeddingNormBias, embedding_norm_bias, "token_embd_norm.bias")       \
+  ROLE(kVector, kOutputNorm, output_norm, "output_norm.weight")                        \
+  ROLE(kVector, kOutputNormBias, output_norm_bias, "output_norm.bias")                 \
+  ROLE(kMatrix, kOutput, output, "output.weight")                                      \
+  ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
+  ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
+  ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
+  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
+
+#define INLAY_LAYER_ROLES(ROLE)                                                            \
+  ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
+  ROLE(kVector, kAttentionNormBias, attention_norm_bias, "attn_norm.bias")                 \
+  ROLE(kMatrix, kQuery, query, "attn_q.weight")                                            \
+  ROLE(kMatrix, kKey, key, "attn_k.weight")                                                \
+  ROLE(kMatrix, kValue, value, "attn_v.weight")                                            \
+  ROLE(kVector, kQueryBias, query_bias, "attn_q.bias")                                     \
+  ROLE(kVector, kKeyBias, key_bias, "attn_k.bias")                                         \
+  ROLE(kVector, kValueBias, value_bias, "attn_v.bias")                                     \
+  ROLE(kVector, kQueryNorm, query_norm, "attn_q_norm.weight")                              \
+  ROLE(kVector, kKeyNorm, key_norm, "attn_k_norm.weight")                                  \
+  ROLE(kVector, kSinks, sinks, "attn_sinks.weight")                                        \
+  ROLE(kMatrix, kQueryGate, query_gate, "attn_q_gate.weight")                              \
+  ROLE(kMatrix, kLatentQueryDown, latent_query_down, "attn_q_a.weight")                    \
+  ROLE(kVector, kLatentQueryNorm, latent_query_norm, "attn_q_a_norm.weight")               \
+  ROLE(kMatrix, kLatentQueryUp, latent_query_up, "attn_q_b.weight")                        \
+  ROLE(kMatrix, kLatentDown, latent_down, "attn_kv_a_mqa.weight")                          \
+  ROLE(kVector, kLatentNorm, latent_norm, "attn_kv_a_norm.weight")                         \
+  ROLE(kMatrix, kLatentKeys, latent_keys, "attn_k_b.weight")                               \
+  ROLE(kMatrix, kLatentKeyRows, latent_key_rows, "attn_k_b_rows.weight")                   \
+  ROLE(kMatrix, kLatentValues, latent_values, "attn_v_b.weight")                           \
+  ROLE(kMatrix, kAttentionOutput, attention_output, "attn_output.weight")                  \
+  ROLE(kVector, kAttentionOutputBias, attention_output_bias, "attn_output.bias")           \
+  ROLE(kMatrix, kStateInput, state_input, "attn_qkv.weight")                               \
+  ROLE(kMatrix, kStateGate, state_gate, "attn_gate.weight")                                \
+  ROLE(kMatrix, kStateStrength, state_strength, "ssm_beta.weight")                         \
+  ROLE(kMatrix, kStateStep, state_step, "ssm_alpha.weight")                                \
+  ROLE(kVector, kStateConvolution, state_convolution, "ssm_conv1d.weight")                 \
+  ROLE(kVector, kStateConvolutionBias, state_convolution_bias, "ssm_conv1d.bias")          \
+  ROLE(kVector, kStateStepBias, state_step_bias, "ssm_dt.bias")                            \
+  ROLE(kVector, kStateDecay, state_decay, "ssm_a")                                         \
+  ROLE(kVector, kStateSkip, state_skip, "ssm_d")                                           \
+  ROLE(kVector, kStateNorm, state_norm, "ssm_norm.weight")                                 \
+  ROLE(kMatrix, kStateOutput, state_output, "ssm_out.weight")                              \
+  ROLE(kVector, kPostAttentionNorm, post_attention_norm, "post_attention_norm.weight")     \
+  ROLE(kVector, kPostAttentionNormBias, post_attention_norm_bias, "post_attention_norm.bias") \
+  ROLE(kVector, kFfnNorm, ffn_norm, "ffn_norm.weight")                                     \
+  ROLE(kVector, kFfnNormBias, ffn_norm_bias, "ffn_norm.bias")                              \
+  ROLE(kMatrix, kGate, gate, "ffn_gate.weight")                                            \
+  ROLE(kMatrix, kUp, up, "ffn_up.weight")                                                  \
+  ROLE(kMatrix, kDown, down, "ffn_down.weight")                                            \
+  ROLE(kVector, kGateBias, gate_bias, "ffn_gate.bias")                                     \
+  ROLE(kVector, kUpBias, up_bias, "ffn_up.bias")                                           \
+  ROLE(kVector, kDownBias, down_bias, "ffn_down.bias")                                     \
+  ROLE(kMatrix, kRouter, router, "ffn_gate_inp.weight")                                    \
+  ROLE(kVector, kRouterBias, router_bias, "ffn_gate_inp.bias")                             \
+  ROLE(kVector, kSelectionBias, selection_bias, "exp_probs_b.bias")                        \
+  ROLE(kMatrix, kExpertGate, expert_gate, "ffn_gate_exps.weight")                          \
+  ROLE(kMatrix, kExpertUp, expert_up, "ffn_up_exps.weight")                                \
+  ROLE(kMatrix, kExpertDown, expert_down, "ffn_down_exps.weight")                          \
+  ROLE(kVector, kExpertGateBias, expert_gate_bias, "ffn_gate_exps.bias")                   \
+  ROLE(kVector, kExpertUpBias, expert_up_bias, "ffn_up_exps.bias")                         \
+  ROLE(kVector, kExpertDownBias, expert_down_bias, "ffn_down_exps.bias")                   \
+  ROLE(kMatrix, kSharedGate, shared_gate, "ffn_gate_shexp.weight")                         \
+  ROLE(kMatrix, kSharedUp, shared_up, "ffn_up_shexp.weight")                               \
+  ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
+  ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
+  ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
+  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
+
+#define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
+
+enum class TensorRole : std::uint8_t {
+#define INLAY_DETAIL_ROLE(form, role, member, name) role,
+  INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
+};
+
+enum class TensorForm : std::uint8_t { kMatrix, kVector };
+
+struct TensorRoleInfo {
+  TensorRole role;
+  TensorForm form;
+  std::string_view name;
+  std::string_view identifier;  // the enumerator's
+};
+
+#define INLAY_DETAIL_ROLE(form, role, member, name) +1
+inline constexpr std::size_t kModelRoles = 0 INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE);
+inline constexpr std::size_t kLayerRoles = 0 INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE);
+#undef INLAY_DETAIL_ROLE
+
+inline constexpr std::array<TensorRoleInfo, kModelRoles + kLayerRoles> kTensorRoles = {{
+#define INLAY_DETAIL_ROLE(form, role, member, name) {TensorRole::role, TensorForm::form, name, #role},
+    INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
+#undef INLAY_DETAIL_ROLE
+}};
+
+constexpr const TensorRoleInfo& Info(TensorRole role) { return kTensorRoles[static_cast<std::size_t>(role)]; }
+constexpr bool IsLayerRole(TensorRole role) { return static_cast<std::size_t>(role) >= kModelRoles; }
+constexpr bool IsVector(TensorRole role) { return Info(role).form == TensorForm::kVector; }
+
+// One tensor of a model: its role and, for tensors of a layer, the layer.
+struct TensorId {
+  TensorRole role;
+  std::uint32_t layer = 0;
+  constexpr bool operator==(const TensorId&) const = default;
+};
+
+// A tensor is `count` matrices of [rows, cols]; count > 1 for experts. Vectors have rows = 1.
+struct TensorShape {
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t count = 1;
+  constexpr bool operator==(const TensorShape&) const = default;
+};
+
+constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
+  const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
+  const std::size_t ffn = c.ffn_dim;
+  const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
+  const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding:
+    case TensorRole::kOutput: return {c.vocab, dim};
+    case TensorRole::kPositionEmbedding: return {c.context, dim};
+    case TensorRole::kTokenTypes: return {c.token_types, dim};
+    case TensorRole::kOutputBias: return {1, c.vocab};
+    case TensorRole::kRopeFactors:
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return {1, c.rope_dim / 2};
+    case TensorRole::kEmbeddingNorm:
+    case TensorRole::kEmbeddingNormBias:
+    case TensorRole::kOutputNorm:
+    case TensorRole::kOutputNormBias:
+    case TensorRole::kAttentionNorm:
+    case TensorRole::kAttentionNormBias:
+    case TensorRole::kAttentionOutputBias:
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kFfnNorm:
+    case TensorRole::kFfnNormBias:
+    case TensorRole::kDownBias:
+    case TensorRole::kSharedRouter:
+    case TensorRole::kPostFfnNorm:
+    case TensorRole::kPostFfnNormBias: return {1, dim};
+    case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
+    case TensorRole::kQueryGate: return {c.q_dim(), dim};
+    case TensorRole::kKey: return {c.k_dim(), dim};
+    case TensorRole::kValue: return {c.v_dim(), dim};
+    case TensorRole::kQueryBias: return {1, c.q_dim()};
+    case TensorRole::kKeyBias: return {1, c.k_dim()};
+    case TensorRole::kValueBias: return {1, c.v_dim()};
+    case TensorRole::kQueryNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.q_dim() : c.head_dim};
+    case TensorRole::kKeyNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.k_dim() : c.head_dim};
+    case TensorRole::kSinks: return {1, c.heads};
+    case TensorRole::kAttentionOutput: return {dim, c.mixed_dim()};
+    case TensorRole::kLatentQueryDown: return {c.latent.query_rank, dim};
+    case TensorRole::kLatentQueryNorm: return {1, c.latent.query_rank};
+    case TensorRole::kLatentQueryUp: return {latent_q_dim, c.latent.query_rank};
+    case TensorRole::kLatentDown: return {c.head_dim, dim};
+    case TensorRole::kLatentNorm: return {1, c.latent.rank};
+    case TensorRole::kLatentKeys: return {c.latent.rank, c.latent.plain_dim(c.rope_dim), c.heads};
+    case TensorRole::kLatentKeyRows: return {c.latent.plain_dim(c.rope_dim), c.latent.rank, c.heads};
+    case TensorRole::kLatentValues: return {c.latent.value_dim, c.latent.rank, c.heads};
+    case TensorRole::kStateInput: return {c.state_input_dim(), dim};
+    case TensorRole::kStateGate: return {c.state_inner_dim(), dim};
+    case TensorRole::kStateStrength: return {c.state.kind == StateKind::kConvolution ? dim : c.state.heads, dim};
+    case TensorRole::kStateStep: return {c.state.heads, dim};
+    case TensorRole::kStateConvolution: return {1, c.state.kernel, c.state_input_dim()};
+    case TensorRole::kStateConvolutionBias: return {1, c.state_input_dim()};
+    case TensorRole::kStateStepBias: return {1, c.state.heads};
+    case TensorRole::kStateDecay: return delta ? TensorShape{1, c.state.heads} : TensorShape{1, 1, c.state.heads};
+    case TensorRole::kStateSkip: return {1, 1, c.state.heads};
+    case TensorRole::kStateNorm:
+      return delta ? TensorShape{1, c.state.value_dim()}
+                   : TensorShape{1, c.state.groups == 0 ? 0 : c.state.inner_dim / c.state.groups, c.state.groups};
+    case TensorRole::kStateOutput: return {dim, c.state_inner_dim()};
+    case TensorRole::kGate:
+    case TensorRole::kUp: return {ffn, dim};
+    case TensorRole::kDown: return {dim, ffn};
+    case TensorRole::kGateBias:
+    case TensorRole::kUpBias: return {1, ffn};
+    case TensorRole::kRouter: return {experts, dim};
+    case TensorRole::kRouterBias:
+    case TensorRole::kSelectionBias: return {1, experts};
+    case TensorRole::kExpertGate:
+    case TensorRole::kExpertUp: return {expert_ffn, dim, experts};
+    case TensorRole::kExpertDown: return {dim, expert_ffn, experts};
+    case TensorRole::kExpertGateBias:
+    case TensorRole::kExpertUpBias: return {1, expert_ffn, experts};
+    case TensorRole::kExpertDownBias: return {1, dim, experts};
+    case TensorRole::kSharedGate:
+    case TensorRole::kSharedUp: return {shared_ffn, dim};
+    case TensorRole::kSharedDown: return {dim, shared_ffn};
+  }
+  return {};
+}
+
+// Whether a model of this configuration has the tensor.
+constexpr bool HasRole(const ModelConfig& c, TensorId id) {
+  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
+  const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
+  const bool shared = experts && c.expert.shared_ffn_dim != 0;
+  const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
+  const bool output_norm = c.norm.placement != NormPlacement::kResidual;
+  const bool qk_norm = c.attention.qk_norm == QkNorm::kHead || c.attention.qk_norm == QkNorm::kWidth;
+  switch (id.role) {
+    case TensorRole::kTokenEmbedding: return true;
+    case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
+    case TensorRole::kKey:
+    case TensorRole::kValue: return attends && !latent;
+    case TensorRole::kAttentionOutput: return attends;
+    case TensorRole::kQueryGate: return attends && c.attention.output_gate;
+    case TensorRole::kLatentQueryDown:
+    case TensorRole::kLatentQueryNorm:
+    case TensorRole::kLatentQueryUp: return latent && c.latent.query_rank != 0;
+    case TensorRole::kLatentDown:
+    case TensorRole::kLatentNorm:
+    case TensorRole::kLatentValues: return latent;
+    case TensorRole::kLatentKeys: return latent && !c.latent.key_rows;
+    case TensorRole::kLatentKeyRows: return latent && c.latent.key_rows;
+    case TensorRole::kStateInput:
+    case TensorRole::kStateGate:
+    case TensorRole::kStateConvolution:
+    case TensorRole::kStateOutput: return state;
+    case TensorRole::kStateStrength: return state && c.state.kind != StateKind::kSpace;
+    case TensorRole::kStateStep:
+    case TensorRole::kStateStepBias:
+    case TensorRole::kStateDecay:
+    case TensorRole::kStateNorm: return state && c.state.kind != StateKind::kConvolution;
+    case TensorRole::kStateConvolutionBias:
+    case TensorRole::kStateSkip: return state && c.state.kind == StateKind::kSpace;
+    case TensorRole::kPositionEmbedding: return c.learned_positions;
+    case TensorRole::kTokenTypes: return c.token_types != 0;
+    case TensorRole::kEmbeddingNorm: return c.norm.embedding;
+    case TensorRole::kEmbeddingNormBias: return c.norm.embedding && c.norm.bias;
+    case TensorRole::kOutputNorm: return output_norm;
+    case TensorRole::kOutputNormBias: return output_norm && c.norm.bias;
+    case TensorRole::kOutput: return c.logits && !c.tied_embeddings;
+    case TensorRole::kOutputBias: return c.output_bias;
+    case TensorRole::kRopeFactors: return c.rope_scaling == RopeScaling::kFactors;
+    case TensorRole::kLongRopeFactors:
+    case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
+    case TensorRole::kAttentionNorm: return attention_norm;
+    case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
+    case TensorRole::kQueryBias:
+    case TensorRole::kKeyBias:
+    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
+    case TensorRole::kQueryNorm:
+    case TensorRole::kKeyNorm: return attends && qk_norm;
+    case TensorRole::kSinks: return attends && c.attention.sinks;
+    case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
+    case TensorRole::kPostAttentionNorm:
+    case TensorRole::kPostFfnNorm: return c.HasPostNorm();
+    case TensorRole::kPostAttentionNormBias:
+    case TensorRole::kPostFfnNormBias: return c.HasPostNorm() && c.norm.bias;
+    case TensorRole::kFfnNorm: return (experts || dense) && c.HasPreNorm();
+    case TensorRole::kFfnNormBias: return (experts || dense) && c.HasPreNorm() && c.norm.bias;
+    case TensorRole::kGate: return dense && c.gated;
+    case TensorRole::kUp:
+    case TensorRole::kDown: return dense;
+    case TensorRole::kGateBias: return dense && c.gated && c.ffn_bias;
+    case TensorRole::kUpBias:
+    case TensorRole::kDownBias: return dense && c.ffn_bias;
+    case TensorRole::kRouter: return experts;
+    case TensorRole::kRouterBias: return experts && c.expert.router_bias;
+    case TensorRole::kSelectionBias: return experts && c.expert.selection_bias;
+    case TensorRole::kExpertGate: return experts && c.gated;
+    case TensorRole::kExpertUp:
+    case TensorRole::kExpertDown: return experts;
+    case TensorRole::kExpertGateBias: return experts && c.gated && c.expert.bias;
+    case TensorRole::kExpertUpBias:
+    case TensorRole::kExpertDownBias: return experts && c.expert.bias;
+    case TensorRole::kSharedGate: return shared && c.gated;
+    case TensorRole::kSharedUp:
+    case TensorRole::kSharedDown: return shared;
+    case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
+  }
+  return false;
+}
+
+// Tensors are numbered densely: those of the model, then layer by layer. Roles that a configuration lacks keep their
+// number, so that it depends on nothing but role and layer.
+constexpr std::size_t TensorCount(const ModelConfig& c) { return kModelRoles + std::size_t{c.layers} * kLayerRoles; }
+constexpr std::size_t TensorIndex(TensorId id) {
+  const std::size_t role = static_cast<std::size_t>(id.role);
+  return IsLayerRole(id.role) ? std::size_t{id.layer} * kLayerRoles + role : role;
+}
+constexpr TensorId TensorAt(std::size_t index) {
+  if (index < kModelRoles) return {static_cast<TensorRole>(index)};
+  const std::size_t rest = index - kModelRoles;
+  return {static_cast<TensorRole>(kModelRoles + rest % kLayerRoles), static_cast<std::uint32_t>(rest / kLayerRoles)};
+}
+
+// The tensor's name in a GGUF file.
+constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
+  TextBuffer<96> text;
+  if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
+  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
+  return text;
+}
+
+// A tensor's name in two parts: which layer, if any, and what in it. Nothing when it names no layer below `layers`.
+struct ParsedTensorName {
+  bool in_layer = false;
+  std::uint32_t layer = 0;
+  std::string_view rest;
+};
+constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name, std::uint32_t layers) {
+  ParsedTensorName parsed;
+  parsed.in_layer = name.starts_with("blk.");
+  if (parsed.in_layer) {
+    name.remove_prefix(4);
+    std::size_t digits = 0;
+    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
+      parsed.layer = parsed.layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
+    }
+    const bool leading_zero = digits > 1 && name[0] == '0';
+    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || parsed.layer >= layers) return {};
+    name.remove_prefix(digits + 1);
+  }
+  parsed.rest = name;
+  return parsed;
+}
+
+// The tensor that a name in a file means for this configuration; nothing when it is none of the model's.
+constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
+  const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
+  if (!parsed) return {};
+  const Family& family = FamilyOf(c.architecture);
+  for (const TensorRoleInfo& info : kTensorRoles) {
+    const TensorId id{info.role, parsed->layer};
+    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
+      return id;
+    }
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_TENSOR_ROLES_HPP_
+
+// --- inlay/weights/config_keys.hpp
+
+// A model's configuration as GGUF metadata: reading it from the keys and tensors of a file, and writing it.
+// Apart from weight_source.hpp because it knows keys, not weights.
+#ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+#define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// A key "ARCHITECTURE.name" whose value is a field as it stands.
+struct ConfigKey {
+  std::string_view name;
+  ConfigField field;
+  bool required;
+};
+
+#define INLAY_DETAIL_KEY(name, member, required) \
+  {name, MakeConfigField<decltype(ModelConfig{}.member)>(#member, offsetof(ModelConfig, member)), required},
+inline constexpr ConfigKey kConfigKeys[] = {
+    INLAY_DETAIL_KEY("embedding_length", dim, true)
+    INLAY_DETAIL_KEY("block_count", layers, true)
+    INLAY_DETAIL_KEY("attention.head_count", heads, true)
+    INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
+    INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
+    INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
+    INLAY_DETAIL_KEY("context_length", context, true)
+    INLAY_DETAIL_KEY("attention.sliding_window", window, false)
+    INLAY_DETAIL_KEY("expert_count", experts, false)
+    INLAY_DETAIL_KEY("expert_used_count", experts_per_token, false)
+    INLAY_DETAIL_KEY("expert_feed_forward_length", expert.ffn_dim, false)
+    INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
+    INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
+    INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
+    INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
+    INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
+    INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
+    INLAY_DETAIL_KEY("attention.kv_lora_rank", latent.rank, false)
+    INLAY_DETAIL_KEY("attention.q_lora_rank", latent.query_rank, false)
+    INLAY_DETAIL_KEY("attention.key_length_mla", latent.head_dim, false)
+    INLAY_DETAIL_KEY("attention.value_length_mla", latent.value_dim, false)
+    INLAY_DETAIL_KEY("shortconv.l_cache", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.conv_kernel", state.kernel, false)
+    INLAY_DETAIL_KEY("ssm.inner_size", state.inner_dim, false)
+    INLAY_DETAIL_KEY("ssm.time_step_rank", state.heads, false)
+    INLAY_DETAIL_KEY("ssm.group_count", state.groups, false)
+    INLAY_DETAIL_KEY("ssm.state_size", state.key_dim, false)
+    INLAY_DETAIL_KEY("rope.dimension_count", rope_dim, false)
+    INLAY_DETAIL_KEY("rope.freq_base", rope_base, false)
+    INLAY_DETAIL_KEY("rope.freq_base_swa", rope.local_base, false)
+    INLAY_DETAIL_KEY("rope.scaling.original_context_length", rope.original_context, false)
+    INLAY_DETAIL_KEY("rope.scaling.attn_factor", rope.attention_factor, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_fast", rope.beta_fast, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_slow", rope.beta_slow, false)
+    INLAY_DETAIL_KEY("rope.scaling.yarn_log_multiplier", rope.log_multiplier, false)
+    INLAY_DETAIL_KEY("attention.scale", attention.scale, false)
+    INLAY_DETAIL_KEY("attention.temperature_scale", attention.temperature, false)
+    INLAY_DETAIL_KEY("attention.causal", attention.causal, false)
+    INLAY_DETAIL_KEY("attn_logit_softcapping", attention.softcap, false)
+    INLAY_DETAIL_KEY("final_logit_softcapping", logit_softcap, false)
+    INLAY_DETAIL_KEY("logit_scale", logit_divisor, false)
+    INLAY_DETAIL_KEY("residual_scale", residual_scale, false)
+    INLAY_DETAIL_KEY("embedding_scale", embedding_scale, false)
+    INLAY_DETAIL_KEY("use_parallel_residual", parallel_residual, false)
+    INLAY_DETAIL_KEY("pooling_type", pooling, false)
+};
+#undef INLAY_DETAIL_KEY
+
+inline constexpr std::string_view kEpsilonKeys[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
+inline constexpr std::string_view EpsilonKey(NormKind kind) { return kEpsilonKeys[static_cast<std::size_t>(kind)]; }
+
+// Values of "rope.scaling.type", by RopeScaling; the factors of kFactors are found by their tensor instead.
+inline constexpr std::string_view kScalingNames[] = {"none", "linear", "none", "yarn", "longrope"};
+
+// An integer, or an array of as many as there are layers, all equal; with skip_zeros, all but those that are 0.
+inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value, bool skip_zeros = false) {
+  std::uint64_t number = 0;
+  if (value.type == GgufType::kArray) {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+    if (array.count == 0 || (array.element != GgufType::kU32 && array.element != GgufType::kI32)) {
+      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
+    }
+    std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
+    for (std::uint64_t i = 1; i < array.count; ++i) {
+      const std::uint32_t next = LoadAs<std::uint32_t>(array.bytes.data() + i * 4);
+      if (skip_zeros && first == 0) first = next;
+      if (next != first && !(skip_zeros && next == 0)) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", first, " in layer 0 and ", next, " in layer ", i,
+                      "; this family is run with the same in all layers");
+      }
+    }
+    number = first;
+  } else {
+    INLAY_ASSIGN_OR_RETURN(number, value.AsUnsigned());
+  }
+  if (number > 0xFFFFFFFFu) {
+    return FailAt(ErrorCode::kTooLarge, value.offset, value.key, number, " is beyond any model's size");
+  }
+  return static_cast<std::uint32_t>(number);
+}
+
+inline Result<void> ReadField(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
+  switch (field.kind) {
+    case ConfigFieldKind::kUnsigned: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t number, UniformUnsigned(value));
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kFloat: {
+      INLAY_ASSIGN_OR_RETURN(const float number, value.AsFloat());
+      SetField(config, field, number);
+      return {};
+    }
+    case ConfigFieldKind::kBool: {
+      INLAY_ASSIGN_OR_RETURN(const bool flag, value.AsBool());
+      SetField(config, field, flag);
+      return {};
+    }
+    case ConfigFieldKind::kEnum: {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t number, value.AsUnsigned());
+      const std::size_t known = field.enumeration->enumerators.size();
+      if (number >= known) {
+        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, ", this version knows 0 .. ",
+                      known - 1);
+      }
+      SetField(config, field, static_cast<std::uint8_t>(number));
+      return {};
+    }
+    case ConfigFieldKind::kPattern: break;  // no key is one
+  }
+  return {};
+}
+
+// The layers that `has` names of `layers`, as the shortest pattern; nothing when it does not repeat soon enough.
+template <class Has>
+constexpr std::optional<LayerPattern> PatternOf(std::uint32_t layers, Has&& has) {
+  for (std::uint32_t period = 1; period <= LayerPattern::kMaxPeriod; ++period) {
+    LayerPattern pattern{period};
+    bool any = false;
+    for (std::uint32_t l = 0; l < period && l < layers; ++l) {
+      if (has(l)) pattern.Add(l), any = true;
+    }
+    bool fits = true;
+    for (std::uint32_t l = period; l < layers && fits; ++l) fits = pattern.Has(l) == has(l);
+    if (fits) return any ? pattern : LayerPattern{};
+    if (period >= layers) break;
+  }
+  return {};
+}
+
+// An array with an entry per layer, whose entries a function of bytes tells apart.
+inline Result<LayerPattern> ReadPatternOf(const GgufValue& value, std::uint32_t layers, bool zeros) {
+  INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+  const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
+  if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an array of bool or of 32-bit integers");
+  }
+  if (array.count < layers) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", array.count, " entries for ", layers, " layers");
+  }
+  const auto has = [&](std::size_t layer) {
+    bool zero = true;
+    for (std::size_t i = 0; i < width; ++i) zero &= array.bytes[layer * width + i] == std::byte{0};
+    return zero == zeros;
+  };
+  const std::optional<LayerPattern> pattern = PatternOf(layers, has);
+  if (!pattern) {
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
+                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+  }
+  return *pattern;
+}
+
+// Layers at the end of a file that predict further tokens. The library does not run them.
+inline std::uint32_t PredictingLayers(const GgufFile& file, std::string_view architecture) {
+  const auto value = file.Find(TextBuffer<96>(architecture, ".nextn_predict_layers").view());
+  if (!value) return 0;
+  const Result<std::uint64_t> count = value->AsUnsigned();
+  return count && *count < kMaxLayers ? static_cast<std::uint32_t>(*count) : 0;
+}
+
+// One architecture's keys of a file.
+class KeyReader {
+ public:
+  KeyReader(const GgufFile& file, std::string_view architecture) : file_(file), architecture_(architecture) {}
+
+  TextBuffer<96> Key(std::string_view name) const { return TextBuffer<96>(architecture_, ".", name); }
+  std::optional<GgufValue> Find(std::string_view name) const { return file_.Find(Key(name).view()); }
+  bool HasTensor(std::string_view name) const { return file_.FindTensor(name).has_value(); }
+
+  Result<void> ReadKeys(ModelConfig& config) const {
+    for (const ConfigKey& key : kConfigKeys) {
+      const std::optional<GgufValue> value = Find(key.name);
+      if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
+        // Layers that keep a state have no such heads.
+        INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
+      } else if (value) {
+        INLAY_CHECK_OK(ReadField(*value, key.field, config));
+      } else if (key.required) {
+        return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
+      }
+    }
+    if (const std::uint32_t more = PredictingLayers(file_, architecture_); more < config.layers) config.layers -= more;
+    if (const auto epsilon = Find(EpsilonKey(config.norm.kind))) {
+      INLAY_ASSIGN_OR_RETURN(config.norm_epsilon, epsilon->AsFloat());
+    }
+    if (!Find("attention.head_count_kv")) config.kv_heads = config.heads;
+    if (!Find("attention.key_length")) config.head_dim = config.heads == 0 ? 0 : config.dim / config.heads;
+    if (config.value_dim == config.head_dim) config.value_dim = 0;
+    if (!Find("rope.dimension_count")) config.rope_dim = config.head_dim;
+    if (const auto shared = Find("expert_shared_count")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, shared->AsUnsigned());
+      if (count > kMaxExperts || config.expert_ffn_dim() > kMaxDimension) {
+        return FailAt(ErrorCode::kTooLarge, shared->offset, shared->key, count, " is beyond any model's size");
+      }
+      const std::uint64_t width = count * config.expert_ffn_dim();
+      config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
+    }
+    // A switch of the Granite family: false where a model has no positions at all.
+    const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
+                         config.architecture == Architecture::kGraniteHybrid;
+    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && granite) {
+      INLAY_ASSIGN_OR_RETURN(const bool rotated, finetuned->AsBool());
+      if (!rotated) config.rope_dim = 0;
+    }
+    // Zero means "none" where files have it.
+    if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
+    if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
+    if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
+    return {};
+  }
+
+  // Some ModernBERT files have another activation than the family's own.
+  Result<void> ReadActivation(ModelConfig& config) const {
+    const auto value = Find("hidden_activation");
+    if (!value) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::string_view name, value->AsString());
+    if (name == "silu") {
+      config.activation = Activation::kSilu;
+    } else if (name == "gelu" || name == "gelu_new" || name == "gelu_pytorch_tanh") {
+      config.activation = Activation::kGelu;
+    } else {
+      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "\"", name, "\" is not one of: gelu, silu");
+    }
+    return {};
+  }
+
+  Result<void> ReadRouter(ModelConfig& config) const {
+    const auto gating = Find("expert_gating_func");
+    if (!gating) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::uint64_t function, gating->AsUnsigned());
+    bool normalized = config.expert.normalized;
+    if (const auto flag = Find("expert_weights_norm")) {
+      INLAY_ASSIGN_OR_RETURN(normalized, flag->AsBool());
+    }
+    switch (function) {
+      case 0: return {};  // not said
+      // Softmax over all, divided by the sum of the chosen, is softmax over the chosen.
+      case 1: config.expert.router = normalized ? Router::kSoftmaxOfChosen : Router::kSoftmaxOfAll; return {};
+      case 2:
+        config.expert.router = Router::kSigmoid;
+        config.expert.normalized = normalized;
+        return {};
+      case 3: config.expert.router = Router::kSoftmaxOfChosen; return {};
+      default:
+        return FailAt(ErrorCode::kUnsupported, gating->offset, gating->key, "is ", function,
+                      ", this version knows 1 (softmax), 2 (sigmoid) and 3 (softmax of the chosen)");
+    }
+  }
+
+  Result<void> ReadRopeScaling(ModelConfig& config) const {
+    const bool has_factors = HasTensor("rope_freqs.weight"), has_long = HasTensor("rope_factors_long.weight");
+    if (const auto factor = Find(Find("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear")) {
+      INLAY_ASSIGN_OR_RETURN(config.rope_scale, factor->AsFloat());
+      if (config.rope_scale == 0.0f) config.rope_scale = 1.0f;
+      config.rope_scaling = config.rope_scale == 1.0f ? RopeScaling::kNone : RopeScaling::kLinear;
+    }
+    if (const auto type = Find("rope.scaling.type")) {
+      INLAY_ASSIGN_OR_RETURN(const std::string_view name, type->AsString());
+      if (name == "none") {
+        config.rope_scaling = RopeScaling::kNone;
+        config.rope_scale = 1.0f;
+      } else if (name == "linear") {
+        config.rope_scaling = RopeScaling::kLinear;
+      } else if (name == "yarn") {
+        config.rope_scaling = RopeScaling::kYarn;
+      } else if (name == "longrope") {
+        if (!has_long) return Fail(ErrorCode::kMissing, "rope_factors_long.weight", "the file has no such tensor");
+      } else {
+        return FailAt(ErrorCode::kUnsupported, type->offset, type->key, "\"", name,
+                      "\" is not one of: none, linear, yarn, longrope");
+      }
+    }
+    if (has_factors || has_long) {
+      if (config.rope_scaling != RopeScaling::kNone) {
+        return Fail(ErrorCode::kUnsupported, Key("rope.scaling.type").view(),
+                    kScalingNames[static_cast<std::size_t>(config.rope_scaling)], " together with ",
+                    has_factors ? "rope_freqs.weight" : "rope_factors_long.weight");
+      }
+      config.rope_scaling = has_factors ? RopeScaling::kFactors : RopeScaling::kLongRope;
+    }
+    if (!Find("rope.scaling.original_context_length")) config.rope.original_context = config.context;
+    return {};
+  }
+
+  // Which layers have a window: every n-th has none, or a list.
+  Result<void> ReadWindowPattern(ModelConfig& config) const {
+    const auto value = Find("attention.sliding_window_pattern");
+    if (!value) return {};
+    if (value->type != GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, value->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "is ", n, ", this version knows patterns of at most ",
+                      std::uint32_t{LayerPattern::kMaxPeriod});
+      }
+      const bool first = config.attention.global == LayerPattern::FirstOf(config.attention.global.period);
+      const std::uint32_t period = static_cast<std::uint32_t>(n);
+      config.attention.global = n == 0 ? LayerPattern{} : first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period);
+      return {};
+    }
+    INLAY_ASSIGN_OR_RETURN(config.attention.global, ReadPatternOf(*value, config.layers, true));
+    return {};
+  }
+
+  // Which layers keep a state: those without key/value heads, every one but each n-th, or a list.
+  Result<void> ReadStateLayers(ModelConfig& config) const {
+    if (config.state.kind == StateKind::kNone) return {};
+    const auto heads = Find("attention.head_count_kv");
+    if (heads && heads->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*heads, config.layers, true));
+    }
+    if (const auto interval = Find("full_attention_interval")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, interval->AsUnsigned());
+      if (n > LayerPattern::kMaxPeriod) {
+        return FailAt(ErrorCode::kUnsupported, interval->offset, interval->key, "is ", n,
+                      ", this version knows patterns of at most ", std::uint32_t{LayerPattern::kMaxPeriod});
+      }
+      config.state.layers = LayerPattern::AllButLastOf(static_cast<std::uint32_t>(n));
+    }
+    if (const auto list = Find("attention.recurrent_layers")) {
+      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*list, config.layers, false));
+    }
+    return {};
+  }
+
+  // What a configuration takes from the presence and shape of tensors instead of keys.
+  Result<void> ReadTensors(ModelConfig& config) const {
+    const std::optional<GgufTensor> embedding = file_.FindTensor("token_embd.weight");
+    if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
+    if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
+      return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
+    }
+    config.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
+    config.tied_embeddings = config.logits && !HasTensor("output.weight");
+    config.output_bias |= config.logits && HasTensor("output.bias");
+    if (const std::optional<GgufTensor> types = file_.FindTensor("token_types.weight")) {
+      config.token_types = static_cast<std::uint32_t>(types->dims[1] > kMaxDimension ? kMaxDimension : types->dims[1]);
+    }
+    // Families differ in which biases all of their files have; any may have more.
+    config.attention.qkv_bias |= HasTensor("blk.0.attn_q.bias") || HasTensor("blk.0.attn_qkv.bias");
+    config.attention.output_bias |= HasTensor("blk.0.attn_output.bias");
+    config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
+    config.expert.selection_bias |=
+        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
+    config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
+    return {};
+  }
+
+ private:
+  const GgufFile& file_;
+  std::string_view architecture_;
+};
+
+// One way to say each thing: fields that have no effect get their default, so that equal models have equal configurations.
+inline void Canonicalize(ModelConfig& c) {
+  const ModelConfig defaults;
+  const bool extended = c.rope_scaling == RopeScaling::kYarn || c.rope_scaling == RopeScaling::kLongRope;
+  if (!extended) c.rope.original_context = 0;
+  if (c.rope_scaling != RopeScaling::kYarn) {
+    c.rope.beta_fast = defaults.rope.beta_fast;
+    c.rope.beta_slow = defaults.rope.beta_slow;
+    c.rope.log_multiplier = 0.0f;
+  }
+  if (c.window == 0) {
+    c.attention.global = {};
+    c.rope.local_base = 0.0f;
+    c.attention.window_kind = WindowKind::kSliding;
+  }
+  if (c.attention.temperature == 0.0f) {
+    c.attention.temperature_length = 0;
+    c.attention.temperature_offset = 0.0f;
+    c.attention.temperature_unrotated = false;
+  }
+  if (c.experts == 0) c.expert = {};
+  if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
+  if (c.latent.rank == 0) c.latent = {};
+  if (!c.HasStates()) c.state = {};
+}
+
+}  // namespace detail
+
+// Reads and validates the hyperparameters of a GGUF file whose tensors are stored one by one. Errors name the key.
+// kUnsupported: another architecture, or a feature of a known one that the library does not run (named), so that no file
+// is run wrongly.
+inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
+  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
+  const Family* family = FindFamily(architecture);
+  if (family == nullptr) {
+    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of the ", kFamilies.size(),
+                " architectures that this version runs (README.md lists them)");
+  }
+  const detail::KeyReader reader(file, architecture);
+  ModelConfig config = family->features;
+  INLAY_CHECK_OK(reader.ReadKeys(config));
+  INLAY_CHECK_OK(reader.ReadActivation(config));
+  INLAY_CHECK_OK(reader.ReadRouter(config));
+  INLAY_CHECK_OK(reader.ReadRopeScaling(config));
+  INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadStateLayers(config));
+  INLAY_CHECK_OK(reader.ReadTensors(config));
+  if (family->derive != nullptr) family->derive(config);
+  detail::Canonicalize(config);
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+// Calls put(key, value) for the metadata that makes ReadConfig return this configuration, given its tensors.
+template <class Put>
+Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
+  const Family& family = FamilyOf(c.architecture);
+  const auto key = [&](std::string_view name) { return TextBuffer<96>(family.name(), ".", name); };
+  INLAY_CHECK_OK(put("general.architecture", family.name()));
+  INLAY_CHECK_OK(put(key("vocab_size").view(), c.vocab));
+  INLAY_CHECK_OK(put(key(detail::EpsilonKey(c.norm.kind)).view(), c.norm_epsilon));
+  // What a file without the keys would be read as.
+  ModelConfig unsaid = family.features;
+  unsaid.rope.original_context = 0;
+  if (family.derive != nullptr) {
+    ModelConfig derived = c;
+    derived.embedding_scale = 1.0f;
+    derived.attention.scale = 0.0f;
+    derived.expert.shared_ffn_dim = 0;
+    family.derive(derived);
+    unsaid.embedding_scale = derived.embedding_scale;
+    unsaid.attention.scale = derived.attention.scale;
+    unsaid.expert.shared_ffn_dim = derived.expert.shared_ffn_dim;
+  }
+  ModelConfig said = c;
+  if (said.value_dim == 0) said.value_dim = said.head_dim;
+  const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
+  for (const detail::ConfigKey& entry : detail::kConfigKeys) {
+    const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
+                           entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
+    if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
+    if (entry.name == other_kernel) continue;
+    const TextBuffer<96> name = key(entry.name);
+    switch (entry.field.kind) {
+      case ConfigFieldKind::kUnsigned:
+        INLAY_CHECK_OK(put(name.view(), GetField<std::uint32_t>(said, entry.field)));
+        break;
+      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(put(name.view(), GetField<float>(said, entry.field))); break;
+      case ConfigFieldKind::kBool: INLAY_CHECK_OK(put(name.view(), GetField<bool>(said, entry.field))); break;
+      case ConfigFieldKind::kEnum:
+        INLAY_CHECK_OK(put(name.view(), std::uint32_t{GetField<std::uint8_t>(said, entry.field)}));
+        break;
+      case ConfigFieldKind::kPattern: break;
+    }
+  }
+  if (c.rope_scaling == RopeScaling::kLinear || c.rope_scaling == RopeScaling::kYarn) {
+    INLAY_CHECK_OK(put(key("rope.scaling.type").view(), detail::kScalingNames[static_cast<std::size_t>(c.rope_scaling)]));
+    INLAY_CHECK_OK(put(key("rope.scaling.factor").view(), c.rope_scale));
+  }
+  if (c.window != 0 && c.attention.global != family.features.attention.global) {
+    const std::uint32_t period = c.attention.global.period;
+    const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
+    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
+      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  if (c.activation != family.features.activation) {
+    if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
+      return Fail(ErrorCode::kUnsupported, "activation", "is none that a ", family.name(), " file can name");
+    }
+    INLAY_CHECK_OK(put(key("hidden_activation").view(), std::string_view(c.activation == Activation::kSilu ? "silu" : "gelu")));
+  }
+  if (c.HasStates() && c.state.layers != family.features.state.layers && c.architecture != Architecture::kMamba2) {
+    std::array<bool, kMaxLayers> keeps{};
+    for (std::size_t l = 0; l < c.layers && l < keeps.size(); ++l) keeps[l] = c.KeepsState(l);
+    INLAY_CHECK_OK(put(key("attention.recurrent_layers").view(), std::span<const bool>(keeps.data(), c.layers)));
+  }
+  const ExpertConfig& usual = family.features.expert;
+  if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
+    const bool sigmoid = c.expert.router == Router::kSigmoid;
+    INLAY_CHECK_OK(put(key("expert_gating_func").view(), std::uint32_t{sigmoid ? 2u : 1u}));
+    INLAY_CHECK_OK(put(key("expert_weights_norm").view(),
+                       sigmoid ? c.expert.normalized : c.expert.router == Router::kSoftmaxOfChosen));
+  }
+  return {};
+}
+
+// The hyperparameters as GGUF metadata, for files made from something else than GGUF: ConfigMetadataCount values, the
+// model's name among them.
+inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
+  std::size_t count = 1;
+  const Result<void> counted = ForConfigMetadata(config, [&](std::string_view, auto) -> Result<void> {
+    ++count;
+    return {};
+  });
+  return counted ? count : 0;
+}
+inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
+  INLAY_CHECK_OK(writer.Put("general.name", name));
+  return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
+    if constexpr (std::is_same_v<T, std::span<const bool>>) {
+      return writer.PutArray(key, value);
+    } else {
+      return writer.Put(key, value);
+    }
+  });
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_CONFIG_KEYS_HPP_
+
+// --- inlay/weights/weight_source.hpp
+
+// Finds a model's tensors in a file: GGUF or llama2.c (and the configuration of the latter; for GGUF see config_keys.hpp).
+// After it, there are roles instead of names.
+#ifndef INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
+#define INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// One tensor as the file stores it: rows of whole blocks, row after row, or `run` rows out of every `period` (0: all). Points
+// into the file.
+struct SourceTensor {
+  const std::byte* data = nullptr;
+  WeightType type = WeightType::kF32;
+  std::size_t run = 0;
+  std::size_t period = 0;
+
+  // The number of a row among those that `data` points to.
+  std::size_t RowAt(std::size_t row) const { return run == 0 ? row : row / run * period + row % run; }
+  // How many rows follow each other from `row` on, at most `rows`.
+  std::size_t RowsTogether(std::size_t row, std::size_t rows) const {
+    return run == 0 ? rows : std::min(rows, run - row % run);
+  }
+};
+
+namespace detail {
+
+// A tensor of a file that holds several of the model's, one after the other: which, by their usual names.
+struct FusedTensor {
+  std::string_view name;
+  std::array<TensorRole, 3> parts;
+  std::size_t count;
+  bool alternating = false;  // RunOf rows of each in turn, instead of all rows of one and then those of the next
+  StateKind state = StateKind::kNone;  // only in models of this kind; kNone: in all
+};
+inline constexpr FusedTensor kFusedTensors[] = {
+    {"attn_qkv.weight", {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, 3},
+    {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
+    // Also the name of the up projection alone: told apart by the number of rows.
+    {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+    {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
+    {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
+    {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
+    {"ssm_in.weight", {TensorRole::kStateGate, TensorRole::kStateInput, TensorRole::kStateStep}, 3, false,
+     StateKind::kSpace},
+    {"ssm_ba.weight", {TensorRole::kStateStrength, TensorRole::kStateStep}, 2, true},
+};
+
+// Rows of one head, or of one group of heads, in a tensor whose parts alternate.
+constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
+  switch (role) {
+    case TensorRole::kQuery:
+    case TensorRole::kQueryGate: return c.head_dim;
+    case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
+    case TensorRole::kLatentValues: return c.latent.value_dim;
+    case TensorRole::kStateStrength:
+    case TensorRole::kStateStep: return c.state.groups == 0 ? 1 : c.state.heads / c.state.groups;
+    default: return 1;
+  }
+}
+
+// The name of a tensor that may hold the given one and others; empty when there is none.
+constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
+  for (const FusedTensor& fused : kFusedTensors) {
+    bool holds = false, has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      holds |= fused.parts[i] == id.role;
+      has_all &= HasRole(config, {fused.parts[i], id.layer});
+    }
+    if (holds && has_all) return fused.name;
+  }
+  return {};
+}
+
+}  // namespace detail
+
+// What a file's tensor is: one tensor of the model, or several in one, or none (count 0).
+struct TensorParts {
+  std::array<TensorId, 3> ids;
+  std::size_t count = 0;
+  bool alternating = false;
+};
+inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) {
+  TensorParts parts;
+  const std::optional<ParsedTensorName> name = SplitTensorName(tensor.name, config.layers);
+  if (!name) return parts;
+  for (const detail::FusedTensor& fused : detail::kFusedTensors) {
+    if (!name->in_layer || fused.name != name->rest) continue;
+    bool has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
+    std::size_t rows = 0;
+    for (std::size_t i = 0; i < fused.count; ++i) {
+      parts.ids[i] = {fused.parts[i], name->layer};
+      has_all &= HasRole(config, parts.ids[i]);
+      const TensorShape shape = ShapeOf(config, parts.ids[i]);
+      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
+    }
+    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
+    // Where the name means a single tensor too, only the exact number of rows is the fused one.
+    if (has_all && (fused.count == 3 || found == rows)) {
+      parts.count = fused.count;
+      parts.alternating = fused.alternating;
+      return parts;
+    }
+  }
+  if (const std::optional<TensorId> id = ParseTensorName(config, tensor.name)) {
+    parts.ids[0] = *id;
+    parts.count = 1;
+  }
+  return parts;
+}
+
+// Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
+// has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
+// one (queries, keys and values; gate and up) are entered one by one.
+inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, std::span<SourceTensor> table) {
+  for (SourceTensor& tensor : table) tensor = {};
+  // Behind the model's own layers a file may have some that predict further tokens; they are left out.
+  const std::uint32_t blocks = config.layers + detail::PredictingLayers(file, Name(config.architecture));
+  for (std::size_t i = 0; i < file.tensor_count(); ++i) {
+    const GgufTensor tensor = file.tensor(i);
+    const TextBuffer<96> field("tensor ", tensor.name);
+    const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
+    if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
+    const TensorParts parts = PartsOf(config, tensor);
+    if (parts.count == 0) {
+      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
+                    " model with ", config.layers, " layers");
+    }
+    if (tensor.type == nullptr || !tensor.type->multiplies) {
+      const std::string_view name = tensor.type == nullptr ? NameOfUnreadType(tensor.type_id) : tensor.type->name;
+      return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
+                    name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
+    }
+    // Vectors lie in rows where a model has one per expert, matrices in planes.
+    const bool vector = IsVector(parts.ids[0].role);
+    TensorShape whole = ShapeOf(config, parts.ids[0]);
+    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
+    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
+    for (std::size_t part = 1; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
+      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
+    }
+    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
+    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
+      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
+                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
+    }
+    const std::byte* data = tensor.data.data();
+    for (std::size_t part = 0; part < parts.count; ++part) {
+      const TensorShape shape = ShapeOf(config, parts.ids[part]);
+      SourceTensor& entry = table[TensorIndex(parts.ids[part])];
+      if (entry.data != nullptr) {
+        return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
+                      TensorName(config, parts.ids[part]).view(), ", which the file has twice");
+      }
+      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
+      entry = {data, tensor.type->type, run, period};
+      if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
+        return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
+      }
+      data += (parts.alternating ? run : shape.rows) * RowBytes(tensor.type->type, shape.cols);
+    }
+  }
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (HasRole(config, id) && table[i].data == nullptr) {
+      const TensorShape shape = ShapeOf(config, id);
+      const std::string_view fused = detail::FusedNameOf(config, id);
+      return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
+                  "the file has no such tensor", fused.empty() ? "" : ", nor one named ", fused,
+                  fused.empty() ? "" : " that would hold it", "; a ", Name(config.architecture), " model with ", config.layers,
+                  " layers has it, of [", shape.cols, ", ", shape.rows, shape.count == 1 ? "" : ", more", "]");
+    }
+  }
+  return {};
+}
+
+// The configuration of a llama2.c checkpoint (adjacent rotary pairs, base 10000, epsilon 1e-5).
+inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
+  const Llama2cDims& dims = file.dims();
+  ModelConfig config;
+  config.dim = dims.dim;
+  config.layers = dims.layers;
+  config.heads = dims.heads;
+  config.kv_heads = dims.kv_heads;
+  config.head_dim = dims.head_dim();
+  config.ffn_dim = dims.ffn_dim;
+  config.vocab = dims.vocab;
+  config.context = dims.context;
+  config.rope_dim = config.head_dim;
+  config.tied_embeddings = dims.tied_embeddings;
+  INLAY_CHECK_OK(Validate(config));
+  return config;
+}
+
+// A quantised checkpoint's matrices are written to `converted` as Q8_0 (file.q8_0_bytes() bytes, which the table then refers
+// to). Errors: those of EncodeQ8_0, naming the tensor.
+inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table,
+                               std::span<std::byte> converted = {}) {
+  if (converted.size() < file.q8_0_bytes()) {
+    return Fail(ErrorCode::kOutOfMemory, "checkpoint", "its matrices take ", file.q8_0_bytes(), " bytes as Q8_0, the buffer has ",
+                converted.size());
+  }
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    table[i] = {};
+    if (!HasRole(config, id)) continue;
+    Llama2cMatrix matrix;
+    switch (id.role) {
+      case TensorRole::kTokenEmbedding: matrix = file.token_embedding(); break;
+      case TensorRole::kOutputNorm: matrix.values = file.final_norm(); break;
+      case TensorRole::kOutput: matrix = file.classifier(); break;
+      case TensorRole::kAttentionNorm: matrix.values = file.attention_norm(id.layer); break;
+      case TensorRole::kQuery: matrix = file.wq(id.layer); break;
+      case TensorRole::kKey: matrix = file.wk(id.layer); break;
+      case TensorRole::kValue: matrix = file.wv(id.layer); break;
+      case TensorRole::kAttentionOutput: matrix = file.wo(id.layer); break;
+      case TensorRole::kFfnNorm: matrix.values = file.ffn_norm(id.layer); break;
+      case TensorRole::kGate: matrix = file.w1(id.layer); break;
+      case TensorRole::kUp: matrix = file.w3(id.layer); break;
+      case TensorRole::kDown: matrix = file.w2(id.layer); break;
+      default: break;  // a checkpoint has no other
+    }
+    if (matrix.levels.empty()) {
+      table[i].data = reinterpret_cast<const std::byte*>(matrix.values.data());
+      continue;
+    }
+    const std::size_t blocks = matrix.levels.size() / kQ8_0Values;
+    if (const Result<void> encoded = EncodeQ8_0(matrix, {reinterpret_cast<BlockQ8_0*>(converted.data()), blocks}); !encoded) {
+      Error error = encoded.error();
+      error.field = TextBuffer<96>("tensor ", TensorName(config, id).view());
+      return error;
+    }
+    table[i] = {converted.data(), WeightType::kQ8_0};
+    converted = converted.subspan(blocks * sizeof(BlockQ8_0));
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
+
+// --- inlay/weights/adapter.hpp
+
+// Changes to a model that are applied while it runs, without touching its weights: low-rank adapters (LoRA) and control
+// vectors. Any number of sequences of one pass may use different ones, with different strengths.
+#ifndef INLAY_WEIGHTS_ADAPTER_HPP_
+#define INLAY_WEIGHTS_ADAPTER_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// The matrices of a layer that an adapter may change. Experts, embeddings and the output matrix are not among them: such an
+// adapter can be merged into the weights.
+inline constexpr std::array kAdaptedRoles = {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue,
+                                             TensorRole::kAttentionOutput, TensorRole::kGate, TensorRole::kUp,
+                                             TensorRole::kDown};
+
+constexpr std::optional<std::size_t> AdaptedIndex(TensorRole role) {
+  for (std::size_t i = 0; i < kAdaptedRoles.size(); ++i) {
+    if (kAdaptedRoles[i] == role) return i;
+  }
+  return {};
+}
+
+// W x becomes W x + strength * up^T (down x).
+struct LowRankChange {
+  const float* down = nullptr;  // [rank, cols]; nullptr: the matrix is not changed
+  const float* up = nullptr;    // [rank, rows], with the file's own scale in it
+  std::size_t rank = 0;
+};
+
+namespace detail {
+
+// Decodes rows [begin, begin + rows) of a file's matrix, times `scale`: value (r, c) goes to out[r * row_step + c * col_step].
+// False when a result is not finite.
+inline bool DecodeScaled(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale, std::size_t row_step,
+                         std::size_t col_step, float* out) {
+  constexpr std::size_t kPiece = 256;
+  std::array<float, kPiece> values;
+  const std::size_t cols = static_cast<std::size_t>(tensor.cols());
+  const WeightType type = tensor.type->type;
+  bool finite = true;
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::byte* const row = tensor.data.data() + (begin + r) * RowBytes(type, cols);
+    for (std::size_t c = 0; c < cols; c += kPiece) {
+      const std::size_t count = std::min(kPiece, cols - c);
+      DecodeRow(type, row + RowBytes(type, c), count, values.data());
+      for (std::size_t i = 0; i < count; ++i) {
+        const float value = values[i] * scale;
+        finite = finite && IsFinite(value);
+        out[r * row_step + (c + i) * col_step] = value;
+      }
+    }
+  }
+  return finite;
+}
+
+}  // namespace detail
+
+// A low-rank adapter bound to a configuration. Views memory that the caller owns; the file is not needed any more.
+class LoraAdapter {
+ public:
+  // Bytes that Create takes from an arena, exactly. Errors: those of Create.
+  static Result<std::size_t> MemoryBytes(const ModelConfig& config, const GgufFile& file) {
+    MemoryCounter counter;
+    INLAY_CHECK_OK(Build(config, file, counter));
+    return counter.used();
+  }
+
+  // Errors: those of LoraFile::Open; kMismatch (another architecture, a shape or a tensor that the model does not have),
+  // kUnsupported (a matrix that is not one of kAdaptedRoles), kOutOfMemory. The arena is then as it was.
+  static Result<LoraAdapter> Create(const ModelConfig& config, const GgufFile& file, Arena& arena) {
+    const Arena before = arena;
+    Result<LoraAdapter> adapter = Build(config, file, arena);
+    if (!adapter) arena = before;
+    return adapter;
+  }
+
+  bool IsFor(const ModelConfig& config) const { return config_ == config; }
+  // The largest rank of its changes.
+  std::size_t rank() const { return rank_; }
+  const LowRankChange& change(std::size_t layer, std::size_t adapted) const {
+    return changes_[layer * kAdaptedRoles.size() + adapted];
+  }
+
+ private:
+  explicit LoraAdapter(const ModelConfig& config) : config_(config) {}
+
+  template <class Memory>
+  static Result<LoraAdapter> Build(const ModelConfig& config, const GgufFile& file, Memory& memory) {
+    INLAY_ASSIGN_OR_RETURN(const LoraFile lora, LoraFile::Open(file));
+    if (lora.architecture() != Name(config.architecture)) {
+      return FailAt(ErrorCode::kMismatch, file.Find("general.architecture")->offset, "general.architecture",
+                    "the adapter is for \"", lora.architecture(), "\", the model is \"", Name(config.architecture), "\"");
+    }
+    if (config.latent.rank != 0 || config.state.kind != StateKind::kNone) {
+      return Fail(ErrorCode::kUnsupported, "adapter", "a model whose layers keep a state or attend to latents takes none while it runs; "
+                  "merge it into the weights");
+    }
+    LoraAdapter adapter(config);
+    INLAY_ASSIGN_OR_RETURN(adapter.changes_, memory.template Allocate<LowRankChange>(
+                                                 std::size_t{config.layers} * kAdaptedRoles.size(), "adapter"));
+    std::fill(adapter.changes_.begin(), adapter.changes_.end(), LowRankChange{});
+    INLAY_CHECK_OK(lora.ForPairs([&](const LoraPair& pair) { return adapter.Bind(lora, pair, memory); }));
+    return adapter;
+  }
+
+  template <class Memory>
+  Result<void> Bind(const LoraFile& lora, const LoraPair& pair, Memory& memory) {
+    const TextBuffer<96> field("tensor ", pair.a.name);
+    // The matrix that is changed, as if it were in a file: a name and a shape.
+    GgufTensor base = pair.a;
+    base.name = pair.base;
+    base.dims = {pair.a.cols(), pair.b.rows(), 1, 1};
+    const TensorParts parts = PartsOf(config_, base);
+    if (parts.count == 0) {
+      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes ", pair.base, ", which is not part of a ",
+                    Name(config_.architecture), " model with ", config_.layers, " layers");
+    }
+    std::uint64_t rows = 0;
+    for (std::size_t i = 0; i < parts.count; ++i) {
+      const TensorShape shape = ShapeOf(config_, parts.ids[i]);
+      if (!AdaptedIndex(parts.ids[i].role) || shape.count != 1) {
+        return FailAt(ErrorCode::kUnsupported, pair.a.record, field.view(), "changes ", pair.base,
+                      ", which no adapter changes while a model runs; merge it into the weights");
+      }
+      rows += shape.rows;
+    }
+    const TensorShape first = ShapeOf(config_, parts.ids[0]);
+    if (pair.a.cols() != first.cols || pair.b.rows() != rows) {
+      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "is for a matrix of [", pair.b.rows(), ", ", pair.a.cols(),
+                    "], the model's is [", rows, ", ", first.cols, "]");
+    }
+    LowRankChange change;
+    change.rank = pair.rank;
+    rank_ = std::max(rank_, pair.rank);
+    // Parts of a matrix that the file has in one share what comes first.
+    INLAY_ASSIGN_OR_RETURN(change.down, Decoded(pair.a, 0, pair.rank, 1.0f, first.cols, 1, memory));
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < parts.count; ++i) {
+      const std::size_t part_rows = ShapeOf(config_, parts.ids[i]).rows;
+      INLAY_ASSIGN_OR_RETURN(change.up, Decoded(pair.b, begin, part_rows, lora.Scale(pair.rank), 1, part_rows, memory));
+      begin += part_rows;
+      if (changes_.empty()) continue;  // only counted
+      LowRankChange& to = changes_[parts.ids[i].layer * kAdaptedRoles.size() + *AdaptedIndex(parts.ids[i].role)];
+      if (to.down != nullptr) return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes a matrix that another changes too");
+      to = change;
+    }
+    return {};
+  }
+
+  template <class Memory>
+  static Result<const float*> Decoded(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale,
+                                      std::size_t row_step, std::size_t col_step, Memory& memory) {
+    INLAY_ASSIGN_OR_RETURN(const std::span<float> out,
+                           memory.template Allocate<float>(rows * static_cast<std::size_t>(tensor.cols()), "adapter"));
+    if (!out.empty() && !detail::DecodeScaled(tensor, begin, rows, scale, row_step, col_step, out.data())) {
+      return FailAt(ErrorCode::kNonFinite, tensor.offset, TextBuffer<96>("tensor ", tensor.name).view(),
+                    "holds values that are not finite when scaled by alpha / rank");
+    }
+    return static_cast<const float*>(out.data());
+  }
+
+  ModelConfig config_;
+  std::span<LowRankChange> changes_;  // [layers, kAdaptedRoles.size()]
+  std::size_t rank_ = 0;
+};
+
+// A direction per layer that is added to the residual stream behind it: "direction.N" behind layer N, counted from 0 (the first
+// layer has none). A view of the file, which must outlive it and be aligned to 4 bytes.
+class ControlVector {
+ public:
+  // Errors: kMismatch (not such a file, or for another architecture or dimension), kUnsupported (not float32), kNonFinite.
+  static Result<ControlVector> Open(const ModelConfig& config, const GgufFile& file) {
+    INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
+    if (architecture != "controlvector") {
+      return FailAt(ErrorCode::kMismatch, file.Find("general.architecture")->offset, "general.architecture", "is \"", architecture,
+                    "\", must be \"controlvector\"");
+    }
+    if (const auto hint = file.Find("controlvector.model_hint")) {
+      INLAY_ASSIGN_OR_RETURN(const std::string_view wanted, hint->AsString());
+      if (wanted != Name(config.architecture)) {
+        return FailAt(ErrorCode::kMismatch, hint->offset, hint->key, "is \"", wanted, "\", the model is \"",
+                      Name(config.architecture), "\"");
+      }
+    }
+    for (std::size_t i = 0; i < file.tensor_count(); ++i) INLAY_CHECK_OK(CheckTensor(config, file.tensor(i)));
+    if (file.tensor_count() == 0) return Fail(ErrorCode::kMissing, "direction.1", "the file has no directions");
+    INLAY_CHECK_OK(file.CheckFinite());
+    return ControlVector(file, config.dim);
+  }
+
+  // [dim]; nullptr where a layer has none. O(log layers).
+  const float* direction(std::size_t layer) const {
+    const std::optional<GgufTensor> tensor = file_.FindTensor(TextBuffer<32>("direction.", layer).view());
+    return tensor ? reinterpret_cast<const float*>(tensor->data.data()) : nullptr;
+  }
+  std::size_t dim() const { return dim_; }
+
+ private:
+  ControlVector(const GgufFile& file, std::size_t dim) : file_(file), dim_(dim) {}
+
+  static Result<void> CheckTensor(const ModelConfig& config, const GgufTensor& tensor) {
+    const TextBuffer<96> field("tensor ", tensor.name);
+    std::size_t layer = 0;
+    std::string_view digits = tensor.name;
+    const bool named = digits.starts_with("direction.");
+    digits.remove_prefix(named ? 10 : 0);
+    const bool number = named && !digits.empty() && digits.size() < 6 && digits[0] != '0' &&
+                        digits.find_first_not_of("0123456789") == std::string_view::npos;
+    for (const char digit : digits.substr(0, number ? digits.size() : 0)) layer = layer * 10 + static_cast<std::size_t>(digit - '0');
+    if (!number || layer >= config.layers) {
+      return FailAt(ErrorCode::kMismatch, tensor.record, field.view(), "is not direction.N of a model with ", config.layers, " layers");
+    }
+    if (tensor.type == nullptr || tensor.type->type != WeightType::kF32) {
+      return FailAt(ErrorCode::kUnsupported, tensor.record, field.view(), "is not of type F32");
+    }
+    if (tensor.dims[0] != config.dim || tensor.rows() != 1) {
+      return FailAt(ErrorCode::kMismatch, tensor.record, field.view(), "has ", tensor.dims[0], " x ", tensor.rows(),
+                    " values, the model's dimension is ", config.dim);
+    }
+    return {};
+  }
+
+  GgufFile file_;
+  std::size_t dim_ = 0;
+};
+
+// One adapter in use.
+struct LoraUse {
+  const LoraAdapter* adapter = nullptr;
+  float scale = 1.0f;
+};
+struct ControlUse {
+  const ControlVector* vector = nullptr;
+  float scale = 1.0f;
+  std::size_t first_layer = 0;  // the range of layers that it is added behind
+  std::size_t last_layer = ~std::size_t{0};
+};
+
+// What a sequence runs with, in this order. Views of the caller's arrays.
+struct Adapters {
+  std::span<const LoraUse> loras;
+  std::span<const ControlUse> controls;
+
+  bool empty() const { return loras.empty() && controls.empty(); }
+  // What SessionOptions::adapter_rank must be at least: the sum of all ranks.
+  std::size_t rank() const {
+    std::size_t sum = 0;
+    for (const LoraUse& use : loras) sum += use.adapter == nullptr ? 0 : use.adapter->rank();
+    return sum;
+  }
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_WEIGHTS_ADAPTER_HPP_
+
 // --- inlay/layers/batch.hpp
 
 // What one forward pass works on: the new tokens of one or more sequences, each with its own cache.
@@ -6710,6 +8256,7 @@ struct SequenceInput {
   SequenceCache* cache = nullptr;
   std::span<const TokenId> tokens;
   Outputs outputs = Outputs::kLast;
+  const Adapters* adapters = nullptr;  // what the sequence runs with; nullptr: nothing
 };
 
 constexpr std::size_t OutputCount(const SequenceInput& sequence) {
@@ -7426,7 +8973,11 @@ struct ScratchShape {
   std::size_t context = 1;  // most positions of a cache that a pass attends to
   std::size_t threads = 1;  // most threads that attend at once
   ActivationKinds kinds = kActivationFloat;  // what the model's matrices multiply with
+  std::size_t adapter_rank = 0;              // most ranks of a sequence's adapters together
 };
+
+// Matrices that multiply the same input: queries, keys and values.
+inline constexpr std::size_t kAdapterSlots = 3;
 
 // Mixture of experts only.
 struct ExpertScratch {
@@ -7486,6 +9037,7 @@ struct Scratch {
   float* attention = nullptr;       // [threads, attention_floats]
   float* partials = nullptr;        // [kv_heads, spans, group, PartialStride(value_width)]: one token, long context
   float* logits = nullptr;          // [outputs, vocab]
+  float* adapter_low = nullptr;     // [kAdapterSlots, tokens, adapter_rank]: the low side of low-rank changes
   ExpertScratch experts;
   StateScratch state;
   LatentScratch latent;
@@ -7532,6 +9084,7 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
                           config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
   }
   if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
+  if (shape.adapter_rank != 0) INLAY_CHECK_OK(floats(scratch.adapter_low, kAdapterSlots * tokens * shape.adapter_rank));
   if (config.experts != 0) {
     ExpertScratch& experts = scratch.experts;
     const std::size_t choices = tokens * config.experts_per_token;
@@ -7567,372 +9120,6 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_LAYERS_SCRATCH_HPP_
-
-// --- inlay/weights/tensor_roles.hpp
-
-// What each tensor of a model is for: the one table from which names, shapes, the packed layout, binding and synthetic
-// files follow. A new tensor is a line of INLAY_TENSOR_ROLES, its shape and when a model has it: nothing elsewhere.
-// Names: the GGUF specification and ggml's conventions; families whose files differ say so (config/families.hpp).
-#ifndef INLAY_WEIGHTS_TENSOR_ROLES_HPP_
-#define INLAY_WEIGHTS_TENSOR_ROLES_HPP_
-
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string_view>
-
-INLAY_BEGIN_NAMESPACE
-
-// ROLE(form, enumerator, member of ModelWeights or LayerWeights, name in a file; after "blk.N." for tensors of a layer).
-// A kMatrix is packed in its own type, a kVector is float32 whatever the file holds.
-#define INLAY_MODEL_ROLES(ROLE)                                                        \
-  ROLE(kMatrix, kTokenEmbedding, token_embedding, "token_embd.weight")                 \
-  ROLE(kMatrix, kPositionEmbedding, position_embedding, "position_embd.weight")        \
-  ROLE(kMatrix, kTokenTypes, token_types, "token_types.weight")                        \
-  ROLE(kVector, kEmbeddingNorm, embedding_norm, "token_embd_norm.weight")              \
-  ROLE(kVector, kEmbeddingNormBias, embedding_norm_bias, "token_embd_norm.bias")       \
-  ROLE(kVector, kOutputNorm, output_norm, "output_norm.weight")                        \
-  ROLE(kVector, kOutputNormBias, output_norm_bias, "output_norm.bias")                 \
-  ROLE(kMatrix, kOutput, output, "output.weight")                                      \
-  ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
-  ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
-  ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
-  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
-
-#define INLAY_LAYER_ROLES(ROLE)                                                            \
-  ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
-  ROLE(kVector, kAttentionNormBias, attention_norm_bias, "attn_norm.bias")                 \
-  ROLE(kMatrix, kQuery, query, "attn_q.weight")                                            \
-  ROLE(kMatrix, kKey, key, "attn_k.weight")                                                \
-  ROLE(kMatrix, kValue, value, "attn_v.weight")                                            \
-  ROLE(kVector, kQueryBias, query_bias, "attn_q.bias")                                     \
-  ROLE(kVector, kKeyBias, key_bias, "attn_k.bias")                                         \
-  ROLE(kVector, kValueBias, value_bias, "attn_v.bias")                                     \
-  ROLE(kVector, kQueryNorm, query_norm, "attn_q_norm.weight")                              \
-  ROLE(kVector, kKeyNorm, key_norm, "attn_k_norm.weight")                                  \
-  ROLE(kVector, kSinks, sinks, "attn_sinks.weight")                                        \
-  ROLE(kMatrix, kQueryGate, query_gate, "attn_q_gate.weight")                              \
-  ROLE(kMatrix, kLatentQueryDown, latent_query_down, "attn_q_a.weight")                    \
-  ROLE(kVector, kLatentQueryNorm, latent_query_norm, "attn_q_a_norm.weight")               \
-  ROLE(kMatrix, kLatentQueryUp, latent_query_up, "attn_q_b.weight")                        \
-  ROLE(kMatrix, kLatentDown, latent_down, "attn_kv_a_mqa.weight")                          \
-  ROLE(kVector, kLatentNorm, latent_norm, "attn_kv_a_norm.weight")                         \
-  ROLE(kMatrix, kLatentKeys, latent_keys, "attn_k_b.weight")                               \
-  ROLE(kMatrix, kLatentKeyRows, latent_key_rows, "attn_k_b_rows.weight")                   \
-  ROLE(kMatrix, kLatentValues, latent_values, "attn_v_b.weight")                           \
-  ROLE(kMatrix, kAttentionOutput, attention_output, "attn_output.weight")                  \
-  ROLE(kVector, kAttentionOutputBias, attention_output_bias, "attn_output.bias")           \
-  ROLE(kMatrix, kStateInput, state_input, "attn_qkv.weight")                               \
-  ROLE(kMatrix, kStateGate, state_gate, "attn_gate.weight")                                \
-  ROLE(kMatrix, kStateStrength, state_strength, "ssm_beta.weight")                         \
-  ROLE(kMatrix, kStateStep, state_step, "ssm_alpha.weight")                                \
-  ROLE(kVector, kStateConvolution, state_convolution, "ssm_conv1d.weight")                 \
-  ROLE(kVector, kStateConvolutionBias, state_convolution_bias, "ssm_conv1d.bias")          \
-  ROLE(kVector, kStateStepBias, state_step_bias, "ssm_dt.bias")                            \
-  ROLE(kVector, kStateDecay, state_decay, "ssm_a")                                         \
-  ROLE(kVector, kStateSkip, state_skip, "ssm_d")                                           \
-  ROLE(kVector, kStateNorm, state_norm, "ssm_norm.weight")                                 \
-  ROLE(kMatrix, kStateOutput, state_output, "ssm_out.weight")                              \
-  ROLE(kVector, kPostAttentionNorm, post_attention_norm, "post_attention_norm.weight")     \
-  ROLE(kVector, kPostAttentionNormBias, post_attention_norm_bias, "post_attention_norm.bias") \
-  ROLE(kVector, kFfnNorm, ffn_norm, "ffn_norm.weight")                                     \
-  ROLE(kVector, kFfnNormBias, ffn_norm_bias, "ffn_norm.bias")                              \
-  ROLE(kMatrix, kGate, gate, "ffn_gate.weight")                                            \
-  ROLE(kMatrix, kUp, up, "ffn_up.weight")                                                  \
-  ROLE(kMatrix, kDown, down, "ffn_down.weight")                                            \
-  ROLE(kVector, kGateBias, gate_bias, "ffn_gate.bias")                                     \
-  ROLE(kVector, kUpBias, up_bias, "ffn_up.bias")                                           \
-  ROLE(kVector, kDownBias, down_bias, "ffn_down.bias")                                     \
-  ROLE(kMatrix, kRouter, router, "ffn_gate_inp.weight")                                    \
-  ROLE(kVector, kRouterBias, router_bias, "ffn_gate_inp.bias")                             \
-  ROLE(kVector, kSelectionBias, selection_bias, "exp_probs_b.bias")                        \
-  ROLE(kMatrix, kExpertGate, expert_gate, "ffn_gate_exps.weight")                          \
-  ROLE(kMatrix, kExpertUp, expert_up, "ffn_up_exps.weight")                                \
-  ROLE(kMatrix, kExpertDown, expert_down, "ffn_down_exps.weight")                          \
-  ROLE(kVector, kExpertGateBias, expert_gate_bias, "ffn_gate_exps.bias")                   \
-  ROLE(kVector, kExpertUpBias, expert_up_bias, "ffn_up_exps.bias")                         \
-  ROLE(kVector, kExpertDownBias, expert_down_bias, "ffn_down_exps.bias")                   \
-  ROLE(kMatrix, kSharedGate, shared_gate, "ffn_gate_shexp.weight")                         \
-  ROLE(kMatrix, kSharedUp, shared_up, "ffn_up_shexp.weight")                               \
-  ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
-  ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
-  ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
-  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
-
-#define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
-
-enum class TensorRole : std::uint8_t {
-#define INLAY_DETAIL_ROLE(form, role, member, name) role,
-  INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
-#undef INLAY_DETAIL_ROLE
-};
-
-enum class TensorForm : std::uint8_t { kMatrix, kVector };
-
-struct TensorRoleInfo {
-  TensorRole role;
-  TensorForm form;
-  std::string_view name;
-  std::string_view identifier;  // the enumerator's
-};
-
-#define INLAY_DETAIL_ROLE(form, role, member, name) +1
-inline constexpr std::size_t kModelRoles = 0 INLAY_MODEL_ROLES(INLAY_DETAIL_ROLE);
-inline constexpr std::size_t kLayerRoles = 0 INLAY_LAYER_ROLES(INLAY_DETAIL_ROLE);
-#undef INLAY_DETAIL_ROLE
-
-inline constexpr std::array<TensorRoleInfo, kModelRoles + kLayerRoles> kTensorRoles = {{
-#define INLAY_DETAIL_ROLE(form, role, member, name) {TensorRole::role, TensorForm::form, name, #role},
-    INLAY_TENSOR_ROLES(INLAY_DETAIL_ROLE)
-#undef INLAY_DETAIL_ROLE
-}};
-
-constexpr const TensorRoleInfo& Info(TensorRole role) { return kTensorRoles[static_cast<std::size_t>(role)]; }
-constexpr bool IsLayerRole(TensorRole role) { return static_cast<std::size_t>(role) >= kModelRoles; }
-constexpr bool IsVector(TensorRole role) { return Info(role).form == TensorForm::kVector; }
-
-// One tensor of a model: its role and, for tensors of a layer, the layer.
-struct TensorId {
-  TensorRole role;
-  std::uint32_t layer = 0;
-  constexpr bool operator==(const TensorId&) const = default;
-};
-
-// A tensor is `count` matrices of [rows, cols]; count > 1 for experts. Vectors have rows = 1.
-struct TensorShape {
-  std::size_t rows = 0;
-  std::size_t cols = 0;
-  std::size_t count = 1;
-  constexpr bool operator==(const TensorShape&) const = default;
-};
-
-constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
-  const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
-  const std::size_t ffn = c.ffn_dim;
-  const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
-  const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
-  switch (id.role) {
-    case TensorRole::kTokenEmbedding:
-    case TensorRole::kOutput: return {c.vocab, dim};
-    case TensorRole::kPositionEmbedding: return {c.context, dim};
-    case TensorRole::kTokenTypes: return {c.token_types, dim};
-    case TensorRole::kOutputBias: return {1, c.vocab};
-    case TensorRole::kRopeFactors:
-    case TensorRole::kLongRopeFactors:
-    case TensorRole::kShortRopeFactors: return {1, c.rope_dim / 2};
-    case TensorRole::kEmbeddingNorm:
-    case TensorRole::kEmbeddingNormBias:
-    case TensorRole::kOutputNorm:
-    case TensorRole::kOutputNormBias:
-    case TensorRole::kAttentionNorm:
-    case TensorRole::kAttentionNormBias:
-    case TensorRole::kAttentionOutputBias:
-    case TensorRole::kPostAttentionNorm:
-    case TensorRole::kPostAttentionNormBias:
-    case TensorRole::kFfnNorm:
-    case TensorRole::kFfnNormBias:
-    case TensorRole::kDownBias:
-    case TensorRole::kSharedRouter:
-    case TensorRole::kPostFfnNorm:
-    case TensorRole::kPostFfnNormBias: return {1, dim};
-    case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
-    case TensorRole::kQueryGate: return {c.q_dim(), dim};
-    case TensorRole::kKey: return {c.k_dim(), dim};
-    case TensorRole::kValue: return {c.v_dim(), dim};
-    case TensorRole::kQueryBias: return {1, c.q_dim()};
-    case TensorRole::kKeyBias: return {1, c.k_dim()};
-    case TensorRole::kValueBias: return {1, c.v_dim()};
-    case TensorRole::kQueryNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.q_dim() : c.head_dim};
-    case TensorRole::kKeyNorm: return {1, c.attention.qk_norm == QkNorm::kWidth ? c.k_dim() : c.head_dim};
-    case TensorRole::kSinks: return {1, c.heads};
-    case TensorRole::kAttentionOutput: return {dim, c.mixed_dim()};
-    case TensorRole::kLatentQueryDown: return {c.latent.query_rank, dim};
-    case TensorRole::kLatentQueryNorm: return {1, c.latent.query_rank};
-    case TensorRole::kLatentQueryUp: return {latent_q_dim, c.latent.query_rank};
-    case TensorRole::kLatentDown: return {c.head_dim, dim};
-    case TensorRole::kLatentNorm: return {1, c.latent.rank};
-    case TensorRole::kLatentKeys: return {c.latent.rank, c.latent.plain_dim(c.rope_dim), c.heads};
-    case TensorRole::kLatentKeyRows: return {c.latent.plain_dim(c.rope_dim), c.latent.rank, c.heads};
-    case TensorRole::kLatentValues: return {c.latent.value_dim, c.latent.rank, c.heads};
-    case TensorRole::kStateInput: return {c.state_input_dim(), dim};
-    case TensorRole::kStateGate: return {c.state_inner_dim(), dim};
-    case TensorRole::kStateStrength: return {c.state.kind == StateKind::kConvolution ? dim : c.state.heads, dim};
-    case TensorRole::kStateStep: return {c.state.heads, dim};
-    case TensorRole::kStateConvolution: return {1, c.state.kernel, c.state_input_dim()};
-    case TensorRole::kStateConvolutionBias: return {1, c.state_input_dim()};
-    case TensorRole::kStateStepBias: return {1, c.state.heads};
-    case TensorRole::kStateDecay: return delta ? TensorShape{1, c.state.heads} : TensorShape{1, 1, c.state.heads};
-    case TensorRole::kStateSkip: return {1, 1, c.state.heads};
-    case TensorRole::kStateNorm:
-      return delta ? TensorShape{1, c.state.value_dim()}
-                   : TensorShape{1, c.state.groups == 0 ? 0 : c.state.inner_dim / c.state.groups, c.state.groups};
-    case TensorRole::kStateOutput: return {dim, c.state_inner_dim()};
-    case TensorRole::kGate:
-    case TensorRole::kUp: return {ffn, dim};
-    case TensorRole::kDown: return {dim, ffn};
-    case TensorRole::kGateBias:
-    case TensorRole::kUpBias: return {1, ffn};
-    case TensorRole::kRouter: return {experts, dim};
-    case TensorRole::kRouterBias:
-    case TensorRole::kSelectionBias: return {1, experts};
-    case TensorRole::kExpertGate:
-    case TensorRole::kExpertUp: return {expert_ffn, dim, experts};
-    case TensorRole::kExpertDown: return {dim, expert_ffn, experts};
-    case TensorRole::kExpertGateBias:
-    case TensorRole::kExpertUpBias: return {1, expert_ffn, experts};
-    case TensorRole::kExpertDownBias: return {1, dim, experts};
-    case TensorRole::kSharedGate:
-    case TensorRole::kSharedUp: return {shared_ffn, dim};
-    case TensorRole::kSharedDown: return {dim, shared_ffn};
-  }
-  return {};
-}
-
-// Whether a model of this configuration has the tensor.
-constexpr bool HasRole(const ModelConfig& c, TensorId id) {
-  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
-  const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
-  const bool shared = experts && c.expert.shared_ffn_dim != 0;
-  const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
-  const bool output_norm = c.norm.placement != NormPlacement::kResidual;
-  const bool qk_norm = c.attention.qk_norm == QkNorm::kHead || c.attention.qk_norm == QkNorm::kWidth;
-  switch (id.role) {
-    case TensorRole::kTokenEmbedding: return true;
-    case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
-    case TensorRole::kKey:
-    case TensorRole::kValue: return attends && !latent;
-    case TensorRole::kAttentionOutput: return attends;
-    case TensorRole::kQueryGate: return attends && c.attention.output_gate;
-    case TensorRole::kLatentQueryDown:
-    case TensorRole::kLatentQueryNorm:
-    case TensorRole::kLatentQueryUp: return latent && c.latent.query_rank != 0;
-    case TensorRole::kLatentDown:
-    case TensorRole::kLatentNorm:
-    case TensorRole::kLatentValues: return latent;
-    case TensorRole::kLatentKeys: return latent && !c.latent.key_rows;
-    case TensorRole::kLatentKeyRows: return latent && c.latent.key_rows;
-    case TensorRole::kStateInput:
-    case TensorRole::kStateGate:
-    case TensorRole::kStateConvolution:
-    case TensorRole::kStateOutput: return state;
-    case TensorRole::kStateStrength: return state && c.state.kind != StateKind::kSpace;
-    case TensorRole::kStateStep:
-    case TensorRole::kStateStepBias:
-    case TensorRole::kStateDecay:
-    case TensorRole::kStateNorm: return state && c.state.kind != StateKind::kConvolution;
-    case TensorRole::kStateConvolutionBias:
-    case TensorRole::kStateSkip: return state && c.state.kind == StateKind::kSpace;
-    case TensorRole::kPositionEmbedding: return c.learned_positions;
-    case TensorRole::kTokenTypes: return c.token_types != 0;
-    case TensorRole::kEmbeddingNorm: return c.norm.embedding;
-    case TensorRole::kEmbeddingNormBias: return c.norm.embedding && c.norm.bias;
-    case TensorRole::kOutputNorm: return output_norm;
-    case TensorRole::kOutputNormBias: return output_norm && c.norm.bias;
-    case TensorRole::kOutput: return c.logits && !c.tied_embeddings;
-    case TensorRole::kOutputBias: return c.output_bias;
-    case TensorRole::kRopeFactors: return c.rope_scaling == RopeScaling::kFactors;
-    case TensorRole::kLongRopeFactors:
-    case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
-    case TensorRole::kAttentionNorm: return attention_norm;
-    case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
-    case TensorRole::kQueryBias:
-    case TensorRole::kKeyBias:
-    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
-    case TensorRole::kQueryNorm:
-    case TensorRole::kKeyNorm: return attends && qk_norm;
-    case TensorRole::kSinks: return attends && c.attention.sinks;
-    case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
-    case TensorRole::kPostAttentionNorm:
-    case TensorRole::kPostFfnNorm: return c.HasPostNorm();
-    case TensorRole::kPostAttentionNormBias:
-    case TensorRole::kPostFfnNormBias: return c.HasPostNorm() && c.norm.bias;
-    case TensorRole::kFfnNorm: return (experts || dense) && c.HasPreNorm();
-    case TensorRole::kFfnNormBias: return (experts || dense) && c.HasPreNorm() && c.norm.bias;
-    case TensorRole::kGate: return dense && c.gated;
-    case TensorRole::kUp:
-    case TensorRole::kDown: return dense;
-    case TensorRole::kGateBias: return dense && c.gated && c.ffn_bias;
-    case TensorRole::kUpBias:
-    case TensorRole::kDownBias: return dense && c.ffn_bias;
-    case TensorRole::kRouter: return experts;
-    case TensorRole::kRouterBias: return experts && c.expert.router_bias;
-    case TensorRole::kSelectionBias: return experts && c.expert.selection_bias;
-    case TensorRole::kExpertGate: return experts && c.gated;
-    case TensorRole::kExpertUp:
-    case TensorRole::kExpertDown: return experts;
-    case TensorRole::kExpertGateBias: return experts && c.gated && c.expert.bias;
-    case TensorRole::kExpertUpBias:
-    case TensorRole::kExpertDownBias: return experts && c.expert.bias;
-    case TensorRole::kSharedGate: return shared && c.gated;
-    case TensorRole::kSharedUp:
-    case TensorRole::kSharedDown: return shared;
-    case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
-  }
-  return false;
-}
-
-// Tensors are numbered densely: those of the model, then layer by layer. Roles that a configuration lacks keep their
-// number, so that it depends on nothing but role and layer.
-constexpr std::size_t TensorCount(const ModelConfig& c) { return kModelRoles + std::size_t{c.layers} * kLayerRoles; }
-constexpr std::size_t TensorIndex(TensorId id) {
-  const std::size_t role = static_cast<std::size_t>(id.role);
-  return IsLayerRole(id.role) ? std::size_t{id.layer} * kLayerRoles + role : role;
-}
-constexpr TensorId TensorAt(std::size_t index) {
-  if (index < kModelRoles) return {static_cast<TensorRole>(index)};
-  const std::size_t rest = index - kModelRoles;
-  return {static_cast<TensorRole>(kModelRoles + rest % kLayerRoles), static_cast<std::uint32_t>(rest / kLayerRoles)};
-}
-
-// The tensor's name in a GGUF file.
-constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
-  TextBuffer<96> text;
-  if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
-  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
-  return text;
-}
-
-// A tensor's name in two parts: which layer, if any, and what in it. Nothing when it names no layer below `layers`.
-struct ParsedTensorName {
-  bool in_layer = false;
-  std::uint32_t layer = 0;
-  std::string_view rest;
-};
-constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name, std::uint32_t layers) {
-  ParsedTensorName parsed;
-  parsed.in_layer = name.starts_with("blk.");
-  if (parsed.in_layer) {
-    name.remove_prefix(4);
-    std::size_t digits = 0;
-    while (digits < name.size() && digits < 5 && name[digits] >= '0' && name[digits] <= '9') {
-      parsed.layer = parsed.layer * 10 + static_cast<std::uint32_t>(name[digits++] - '0');
-    }
-    const bool leading_zero = digits > 1 && name[0] == '0';
-    if (digits == 0 || leading_zero || digits >= name.size() || name[digits] != '.' || parsed.layer >= layers) return {};
-    name.remove_prefix(digits + 1);
-  }
-  parsed.rest = name;
-  return parsed;
-}
-
-// The tensor that a name in a file means for this configuration; nothing when it is none of the model's.
-constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
-  const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
-  if (!parsed) return {};
-  const Family& family = FamilyOf(c.architecture);
-  for (const TensorRoleInfo& info : kTensorRoles) {
-    const TensorId id{info.role, parsed->layer};
-    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
-      return id;
-    }
-  }
-  return {};
-}
-
-INLAY_END_NAMESPACE
-
-#endif  // INLAY_WEIGHTS_TENSOR_ROLES_HPP_
 
 // --- inlay/weights/packed_weights.hpp
 
@@ -8093,6 +9280,28 @@ Result<void> CheckFormats(const ModelConfig& config, TensorTypes types) {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_WEIGHTS_PACKED_WEIGHTS_HPP_
+
+// --- inlay/kernels/output.hpp
+
+// Where a matrix product puts its results. Layout only.
+#ifndef INLAY_KERNELS_OUTPUT_HPP_
+#define INLAY_KERNELS_OUTPUT_HPP_
+
+#include <cstddef>
+
+INLAY_BEGIN_NAMESPACE
+
+// Row r of the matrix times token t goes to data[t * stride + r]: stored, or added to what is there (accumulate). The sum
+// of products is complete before it is added, so accumulating into zeros gives the bits of storing.
+struct Output {
+  float* data = nullptr;
+  std::size_t stride = 0;
+  bool accumulate = false;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_KERNELS_OUTPUT_HPP_
 
 // --- inlay/layers/partition.hpp
 
@@ -9182,6 +10391,145 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
+// --- inlay/layers/adapter-inl.hpp
+
+// Adapters at work (weights/adapter.hpp): what a layer's products gain from the low-rank changes of the sequences in a pass,
+// and what is added behind a layer. Nothing happens, and nothing is read, where no sequence has any.
+
+#include <algorithm>
+#include <cstddef>
+#include <initializer_list>
+#include <span>
+#include <utility>
+
+#if defined(INLAY_LAYERS_ADAPTER_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_ADAPTER_INL_HPP_
+#undef INLAY_LAYERS_ADAPTER_INL_HPP_
+#else
+#define INLAY_LAYERS_ADAPTER_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// The changes of one layer for all sequences of a pass. Each product with a changed matrix takes two steps: Prepare computes
+// scale * down x for all tokens, Add adds up * that to rows of the product's result. Sums do not depend on how tokens and rows
+// are cut, as those of the product itself. Dot products and scaled sums, not a matrix product of their own: they multiply
+// rank * (1 / rows + 1 / cols) times as much as the product, and the code stays small in programs that use no adapter.
+class LayerAdapters {
+ public:
+  LayerAdapters(std::span<const SequenceInput> sequences, std::size_t layer, const Scratch& scratch)
+      : sequences_(sequences), layer_(layer), scratch_(&scratch) {
+    for (const SequenceInput& sequence : sequences) any_ |= sequence.adapters != nullptr && !sequence.adapters->loras.empty();
+  }
+  LayerAdapters() = default;  // of nothing
+
+  // For up to kAdapterSlots matrices, in roles' order, that multiply the same x [tokens, cols]. The results stay until the next
+  // call.
+  HWY_INLINE void Prepare(std::initializer_list<TensorRole> roles, std::size_t cols, const Activations& x,
+                          ExecutorRef executor) const {
+    if (HWY_LIKELY(!any_)) return;
+    PrepareAll({roles.begin(), roles.size()}, cols, x, executor);
+  }
+
+  // out[t, begin .. end) += the change of the matrix that was roles[slot], [rows, ...].
+  HWY_INLINE void Add(std::size_t slot, TensorRole role, std::size_t rows, std::size_t begin, std::size_t end,
+                      const Output& out) const {
+    if (HWY_LIKELY(!any_)) return;
+    AddAll(slot, role, rows, begin, end, out);
+  }
+
+ private:
+  static constexpr std::size_t kTokensPerTask = 16;
+
+  float* Low(std::size_t slot) const { return scratch_->adapter_low + slot * scratch_->shape.tokens * scratch_->shape.adapter_rank; }
+
+  // Calls f(change, scale, column of the first value in a row of Low, first token, token after the last).
+  template <class F>
+  HWY_INLINE void ForChanges(TensorRole role, F&& f) const {
+    const std::size_t adapted = *AdaptedIndex(role);
+    std::size_t token = 0;
+    for (const SequenceInput& sequence : sequences_) {
+      const std::size_t first = std::exchange(token, token + sequence.tokens.size());
+      if (sequence.adapters == nullptr || sequence.tokens.empty()) continue;
+      std::size_t column = 0;
+      for (const LoraUse& use : sequence.adapters->loras) {
+        const LowRankChange& change = use.adapter->change(layer_, adapted);
+        if (change.down != nullptr && use.scale != 0.0f) f(change, use.scale, column, first, token);
+        column += use.adapter->rank();
+      }
+    }
+  }
+
+  HWY_NOINLINE void PrepareAll(std::span<const TensorRole> roles, std::size_t cols, const Activations& x,
+                               ExecutorRef executor) const {
+    const std::size_t stride = scratch_->shape.adapter_rank;
+    std::size_t tokens = 0;
+    for (const SequenceInput& sequence : sequences_) tokens += sequence.tokens.size();
+    const std::size_t blocks = DivideUp(tokens, kTokensPerTask);
+    const auto task = [&](std::size_t index) HWY_ATTR {
+      const std::size_t slot = index % roles.size(), begin = index / roles.size() * kTokensPerTask;
+      ForChanges(roles[slot], [&](const LowRankChange& change, float scale, std::size_t column, std::size_t first,
+                                  std::size_t last) HWY_ATTR {
+        const std::size_t from = std::max(first, begin), to = std::min(last, begin + kTokensPerTask);
+        if (from >= to) return;
+        for (std::size_t t = from; t < to; ++t) {
+          float* const low = Low(slot) + t * stride + column;
+          for (std::size_t r = 0; r < change.rank; ++r) {
+            low[r] = scale * Dot(change.down + r * cols, x.values + t * x.stride, cols);
+          }
+        }
+      });
+    };
+    if (blocks * roles.size() > 1 && tokens * cols * stride * roles.size() >= kSerialMacs) {
+      executor.Run(blocks * roles.size(), task);
+    } else {
+      for (std::size_t i = 0; i < blocks * roles.size(); ++i) task(i);
+    }
+  }
+
+  HWY_NOINLINE void AddAll(std::size_t slot, TensorRole role, std::size_t rows, std::size_t begin, std::size_t end,
+                           const Output& out) const {
+    ForChanges(role, [&](const LowRankChange& change, float, std::size_t column, std::size_t first, std::size_t last) HWY_ATTR {
+      for (std::size_t t = first; t < last; ++t) {
+        const float* const low = Low(slot) + t * scratch_->shape.adapter_rank + column;
+        float* const to = out.data + t * out.stride + begin;
+        for (std::size_t r = 0; r < change.rank; ++r) AddScaled(change.up + r * rows + begin, low[r], end - begin, to);
+      }
+    });
+  }
+
+  std::span<const SequenceInput> sequences_;
+  std::size_t layer_ = 0;
+  const Scratch* scratch_ = nullptr;
+  bool any_ = false;
+};
+
+// residual[t] += the directions of layer `layer` that each token's sequence is steered by.
+HWY_INLINE void AddDirections(std::span<const SequenceInput> sequences, std::size_t layer, std::size_t dim, float* residual) {
+  for (const SequenceInput& sequence : sequences) {
+    const std::size_t tokens = sequence.tokens.size();
+    if (HWY_UNLIKELY(sequence.adapters != nullptr)) {
+      for (const ControlUse& use : sequence.adapters->controls) {
+        if (layer < use.first_layer || layer > use.last_layer) continue;
+        const float* const direction = use.vector->direction(layer);
+        for (std::size_t t = 0; direction != nullptr && t < tokens; ++t) AddScaled(direction, use.scale, dim, residual + t * dim);
+      }
+    }
+    residual += tokens * dim;
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_ADAPTER_INL_HPP_
+
 // --- inlay/kernels/attention-inl.hpp
 
 // Attention of the query heads that share one key/value head: storing keys and values, scores, softmax, weighted values.
@@ -9992,28 +11340,6 @@ inline void MergeSpans(const AttentionShape& shape, std::size_t value_dim, std::
 HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
-
-// --- inlay/kernels/output.hpp
-
-// Where a matrix product puts its results. Layout only.
-#ifndef INLAY_KERNELS_OUTPUT_HPP_
-#define INLAY_KERNELS_OUTPUT_HPP_
-
-#include <cstddef>
-
-INLAY_BEGIN_NAMESPACE
-
-// Row r of the matrix times token t goes to data[t * stride + r]: stored, or added to what is there (accumulate). The sum
-// of products is complete before it is added, so accumulating into zeros gives the bits of storing.
-struct Output {
-  float* data = nullptr;
-  std::size_t stride = 0;
-  bool accumulate = false;
-};
-
-INLAY_END_NAMESPACE
-
-#endif  // INLAY_KERNELS_OUTPUT_HPP_
 
 // --- inlay/kernels/float_matmul-inl.hpp
 
@@ -12098,15 +13424,22 @@ HWY_INLINE void QuantizeForProduct(ActivationKinds kinds, std::size_t cols, std:
   });
 }
 
+// What a product gains from nothing.
+struct NoChange {
+  void operator()(std::size_t, std::size_t) const {}
+};
+
 // out (=|+=) x * matrix^T (+ bias) for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows]; bias
-// [rows] or nullptr.
-template <class FormatList, Extent Cols>
+// [rows] or nullptr. `change(begin, end)` adds to finished rows.
+template <class FormatList, Extent Cols, class Change = NoChange>
 HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
-                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor) {
+                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
+                         const Change& change = {}) {
   ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
                  if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
+                 change(begin, end);
                });
 }
 
@@ -12237,18 +13570,20 @@ class HeadFinisher {
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weights, std::size_t layer,
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
-                                     const Scratch& scratch, ExecutorRef executor) {
+                                     const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
   const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
-  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t begin,
-                           std::size_t end, float* out) HWY_ATTR {
+  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
+                           std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
     const Output output{out, rows, false};
     MatMul<FormatList>(matrix.type, matrix.data, rows, spec.dim(), input, 0, tokens, begin, end, output);
     if (bias != nullptr) AddBias(bias, tokens, begin, end, output);
+    adapters.Add(slot, role, rows, begin, end, output);
   };
   const HeadFinisher<Spec> finish(spec, scratch, layer);
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
@@ -12258,20 +13593,21 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  if (part == 0) {
-                   project(weights.query, weights.query_bias, q_dim, begin, end, scratch.query);
+                   project(weights.query, weights.query_bias, 0, TensorRole::kQuery, q_dim, begin, end, scratch.query);
                    if (whole_rows) return;
                    finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
-                   project(weights.key, weights.key_bias, k_dim, begin, end, scratch.key);
+                   project(weights.key, weights.key_bias, 1, TensorRole::kKey, k_dim, begin, end, scratch.key);
                    if (whole_rows) return;
                    finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
                    StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                  } else if (part == 2) {
-                   project(weights.value, weights.value_bias, v_dim, begin, end, scratch.value);
+                   project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
                    StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
                                              end / value_dim);
                  } else {
-                   project(weights.query_gate, nullptr, q_dim, begin, end, scratch.query_gate);
+                   MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
+                                      begin, end, Output{scratch.query_gate, q_dim, false});
                  }
                });
   if (!whole_rows) return;
@@ -12393,7 +13729,7 @@ HWY_INLINE void Attend(const Spec& spec, const LayerWeights& weights, std::size_
 // residual (or the branch) += Wo mixed.
 template <class FormatList, class Spec>
 HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
-                                   const Scratch& scratch, ExecutorRef executor) {
+                                   const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const PackedMatrix& matrix = weights.attention_output;
   const Activations& mixed = scratch.mixed;
@@ -12409,8 +13745,12 @@ HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights
   } else {
     QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
   }
+  adapters.Prepare({TensorRole::kAttentionOutput}, config.mixed_dim(), mixed, executor);
+  const Output out = BranchOutput(spec, scratch);
   Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
-                       scratch.mixed, tokens, BranchOutput(spec, scratch), executor);
+                       mixed, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kAttentionOutput, config.dim, begin, end, out);
+                       });
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -12494,28 +13834,30 @@ HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& 
 }
 
 // One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several.
+// `expert` picks the matrices where there are several. `adapters` are for the dense network: x then has the pass's tokens.
 template <class FormatList, class Spec, Extent FfnDim>
 HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
                            const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
-                           ExecutorRef executor) {
+                           ExecutorRef executor, const LayerAdapters& adapters = {}) {
   const ModelConfig& config = spec.config();
   const Activations& hidden = scratch.hidden;
   const std::size_t ffn = ffn_dim;
-  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t begin, std::size_t end,
-                           const Output& to) HWY_ATTR {
+  adapters.Prepare({TensorRole::kUp, TensorRole::kGate}, config.dim, x, executor);
+  const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
+                           std::size_t begin, std::size_t end, const Output& to) HWY_ATTR {
     MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
     if (bias != nullptr) AddBias(bias + expert * ffn, tokens, begin, end, to);
+    adapters.Add(slot, role, ffn, begin, end, to);
   };
   // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
   ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {
-                   project(network.gate, network.gate_bias, begin, end, to);
-                   project(network.up, network.up_bias, begin, end, Output{scratch.up, ffn, false});
+                   project(network.gate, network.gate_bias, 1, TensorRole::kGate, begin, end, to);
+                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, Output{scratch.up, ffn, false});
                  } else {
-                   project(network.up, network.up_bias, begin, end, to);
+                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
                  }
                  for (std::size_t t = 0; t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
@@ -12523,9 +13865,12 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                  }
                });
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
+  adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
                        network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
-                       hidden, tokens, out, executor);
+                       hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kDown, config.dim, begin, end, out);
+                       });
 }
 
 // Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
@@ -12651,7 +13996,7 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
 // residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
 HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
-                               const Scratch& scratch, ExecutorRef executor) {
+                               const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const bool has_experts = config.HasExperts(index);
   ActivationKinds kinds;
@@ -12671,7 +14016,8 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
       return;
     }
   }
-  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor);
+  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor,
+                         adapters);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -13338,8 +14684,8 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
 // residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
-                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             std::span<const SequenceInput> sequences, std::size_t tokens,
+                             const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   [[maybe_unused]] const ModelConfig& config = spec.config();
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
     if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
@@ -13356,15 +14702,15 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
       ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
       Attend<KvList>(spec, layer, index, sequences, scratch, executor);
       MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
-      AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+      AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       return;
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank == 0; })) {
-    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+    ProjectQueryKeyValue<FormatList, KvList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
   }
   Attend<KvList>(spec, layer, index, sequences, scratch, executor);
-  AddAttentionOutput<FormatList>(spec, layer, tokens, scratch, executor);
+  AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
 }
 
 // The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
@@ -13415,11 +14761,16 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
     const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
       FinishBranch(spec, norm, bias, tokens, scratch, executor);
     };
-    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, scratch, executor);
+    const LayerAdapters adapters(sequences, l, scratch);
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
     if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
-    if (config.ffn_dim == 0) continue;
-    AddFeedForward<FormatList>(spec, layer, l, tokens, scratch, executor);
+    if (config.ffn_dim == 0) {
+      AddDirections(sequences, l, config.dim, scratch.residual);
+      continue;
+    }
+    AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
     finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
+    AddDirections(sequences, l, config.dim, scratch.residual);
   }
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
@@ -13456,6 +14807,7 @@ struct SessionOptions {
   std::size_t outputs = 1;  // most positions of one pass whose logits are kept (batch: all of them)
   std::size_t threads = 4;  // most threads that attend at once; an executor with more is used by everything else
   KvType kv = KvType::kF16;
+  std::size_t adapter_rank = 0;  // most ranks of the low-rank adapters of a sequence together; 0: none is used
 
   constexpr std::size_t ContextFor(const ModelConfig& config) const { return context == 0 ? config.context : context; }
 };
@@ -13483,6 +14835,9 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   if (options.threads == 0 || options.threads > 1024) {
     return Fail(ErrorCode::kInvalidArgument, "threads", "must be 1 .. 1024");
   }
+  if (options.adapter_rank > kMaxLoraRank) {
+    return Fail(ErrorCode::kInvalidArgument, "adapter_rank", "must be at most ", kMaxLoraRank);
+  }
   if (options.outputs == 0) return Fail(ErrorCode::kInvalidArgument, "outputs", "must be at least 1");
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
@@ -13497,6 +14852,7 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   shape.context = context;
   shape.threads = options.threads;
   shape.kinds = kinds;
+  shape.adapter_rank = options.adapter_rank;
   return shape;
 }
 
@@ -13987,6 +15343,22 @@ class BasicModel {
     }
   }
 
+  Result<void> CheckAdapters(const Adapters& adapters, const Scratch& scratch) const {
+    for (const LoraUse& use : adapters.loras) {
+      if (use.adapter == nullptr || !use.adapter->IsFor(config()) || !IsFinite(use.scale)) {
+        return Fail(ErrorCode::kInvalidArgument, "adapter", "is null, of another model, or has a scale that is not finite");
+      }
+    }
+    for (const ControlUse& use : adapters.controls) {
+      if (use.vector == nullptr || use.vector->dim() != config().dim || !IsFinite(use.scale)) {
+        return Fail(ErrorCode::kInvalidArgument, "control vector", "is null, of another model, or has a scale that is not finite");
+      }
+    }
+    if (adapters.rank() <= scratch.shape.adapter_rank) return {};
+    return Fail(ErrorCode::kTooLarge, "adapters", "have ranks of ", adapters.rank(), " together, the workspace is made for ",
+                scratch.shape.adapter_rank, " (SessionOptions::adapter_rank)");
+  }
+
   Result<void> CheckSequence(const SequenceInput& sequence, const Scratch& scratch) const {
     if (sequence.cache == nullptr) return Fail(ErrorCode::kInvalidArgument, "cache", "is null");
     if (!sequence.cache->IsFor(config())) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
@@ -13999,6 +15371,7 @@ class BasicModel {
       return Fail(ErrorCode::kContextFull, "tokens", sequence.tokens.size(), " new tokens, ", sequence.cache->remaining(),
                   " of ", sequence.cache->context(), " positions left");
     }
+    if (sequence.adapters != nullptr) INLAY_CHECK_OK(CheckAdapters(*sequence.adapters, scratch));
     const std::size_t end = sequence.cache->length() + sequence.tokens.size();
     if (config().learned_positions && end > config().context) {
       return Fail(ErrorCode::kContextFull, "tokens", "end at position ", end, ", the model has a table of ",
@@ -14093,7 +15466,7 @@ class Session {
     for (std::size_t done = 0; done < tokens.size();) {
       const std::size_t count = std::min(workspace_.batch(), tokens.size() - done);
       const bool last = done + count == tokens.size();
-      const SequenceInput input{&cache_, tokens.subspan(done, count), last ? Outputs::kLast : Outputs::kNone};
+      const SequenceInput input{&cache_, tokens.subspan(done, count), last ? Outputs::kLast : Outputs::kNone, &adapters_};
       const Result<LogitsView> logits = model_->Forward({&input, 1}, workspace_, executor);
       done += count;
       const bool stop = logits && !progress(done, tokens.size());
@@ -14109,6 +15482,11 @@ class Session {
   Result<void> Append(std::span<const TokenId> tokens, ExecutorRef executor) {
     return Append(tokens, executor, [](std::size_t, std::size_t) { return true; });
   }
+
+  // What the session runs with from now on: low-rank adapters, whose ranks together are at most options.adapter_rank, and
+  // control vectors. The arrays outlive their use. What has been read stays as it was read: Truncate(0) begins anew. An
+  // adapter that does not fit is an error of the next Append.
+  void SetAdapters(const Adapters& adapters) { adapters_ = adapters; }
 
   // Logits of the next token, [vocab]; empty before the first Append and after an error. Valid until the next call.
   std::span<const float> logits() const { return logits_.rows == 0 ? std::span<const float>() : logits_.row(0); }
@@ -14128,6 +15506,7 @@ class Session {
   SequenceCache cache_;
   Workspace workspace_;
   LogitsView logits_;
+  Adapters adapters_;
 };
 
 INLAY_END_NAMESPACE
@@ -19357,795 +20736,6 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_OWNED_TOKENIZER_HPP_
 
-// --- inlay/weights/config_keys.hpp
-
-// A model's configuration as GGUF metadata: reading it from the keys and tensors of a file, and writing it.
-// Apart from weight_source.hpp because it knows keys, not weights.
-#ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
-#define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
-
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <span>
-#include <string_view>
-#include <type_traits>
-
-INLAY_BEGIN_NAMESPACE
-
-namespace detail {
-
-// A key "ARCHITECTURE.name" whose value is a field as it stands.
-struct ConfigKey {
-  std::string_view name;
-  ConfigField field;
-  bool required;
-};
-
-#define INLAY_DETAIL_KEY(name, member, required) \
-  {name, MakeConfigField<decltype(ModelConfig{}.member)>(#member, offsetof(ModelConfig, member)), required},
-inline constexpr ConfigKey kConfigKeys[] = {
-    INLAY_DETAIL_KEY("embedding_length", dim, true)
-    INLAY_DETAIL_KEY("block_count", layers, true)
-    INLAY_DETAIL_KEY("attention.head_count", heads, true)
-    INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
-    INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
-    INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
-    INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
-    INLAY_DETAIL_KEY("context_length", context, true)
-    INLAY_DETAIL_KEY("attention.sliding_window", window, false)
-    INLAY_DETAIL_KEY("expert_count", experts, false)
-    INLAY_DETAIL_KEY("expert_used_count", experts_per_token, false)
-    INLAY_DETAIL_KEY("expert_feed_forward_length", expert.ffn_dim, false)
-    INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
-    INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
-    INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
-    INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
-    INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
-    INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
-    INLAY_DETAIL_KEY("attention.kv_lora_rank", latent.rank, false)
-    INLAY_DETAIL_KEY("attention.q_lora_rank", latent.query_rank, false)
-    INLAY_DETAIL_KEY("attention.key_length_mla", latent.head_dim, false)
-    INLAY_DETAIL_KEY("attention.value_length_mla", latent.value_dim, false)
-    INLAY_DETAIL_KEY("shortconv.l_cache", state.kernel, false)
-    INLAY_DETAIL_KEY("ssm.conv_kernel", state.kernel, false)
-    INLAY_DETAIL_KEY("ssm.inner_size", state.inner_dim, false)
-    INLAY_DETAIL_KEY("ssm.time_step_rank", state.heads, false)
-    INLAY_DETAIL_KEY("ssm.group_count", state.groups, false)
-    INLAY_DETAIL_KEY("ssm.state_size", state.key_dim, false)
-    INLAY_DETAIL_KEY("rope.dimension_count", rope_dim, false)
-    INLAY_DETAIL_KEY("rope.freq_base", rope_base, false)
-    INLAY_DETAIL_KEY("rope.freq_base_swa", rope.local_base, false)
-    INLAY_DETAIL_KEY("rope.scaling.original_context_length", rope.original_context, false)
-    INLAY_DETAIL_KEY("rope.scaling.attn_factor", rope.attention_factor, false)
-    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_fast", rope.beta_fast, false)
-    INLAY_DETAIL_KEY("rope.scaling.yarn_beta_slow", rope.beta_slow, false)
-    INLAY_DETAIL_KEY("rope.scaling.yarn_log_multiplier", rope.log_multiplier, false)
-    INLAY_DETAIL_KEY("attention.scale", attention.scale, false)
-    INLAY_DETAIL_KEY("attention.temperature_scale", attention.temperature, false)
-    INLAY_DETAIL_KEY("attention.causal", attention.causal, false)
-    INLAY_DETAIL_KEY("attn_logit_softcapping", attention.softcap, false)
-    INLAY_DETAIL_KEY("final_logit_softcapping", logit_softcap, false)
-    INLAY_DETAIL_KEY("logit_scale", logit_divisor, false)
-    INLAY_DETAIL_KEY("residual_scale", residual_scale, false)
-    INLAY_DETAIL_KEY("embedding_scale", embedding_scale, false)
-    INLAY_DETAIL_KEY("use_parallel_residual", parallel_residual, false)
-    INLAY_DETAIL_KEY("pooling_type", pooling, false)
-};
-#undef INLAY_DETAIL_KEY
-
-inline constexpr std::string_view kEpsilonKeys[] = {"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"};
-inline constexpr std::string_view EpsilonKey(NormKind kind) { return kEpsilonKeys[static_cast<std::size_t>(kind)]; }
-
-// Values of "rope.scaling.type", by RopeScaling; the factors of kFactors are found by their tensor instead.
-inline constexpr std::string_view kScalingNames[] = {"none", "linear", "none", "yarn", "longrope"};
-
-// An integer, or an array of as many as there are layers, all equal; with skip_zeros, all but those that are 0.
-inline Result<std::uint32_t> UniformUnsigned(const GgufValue& value, bool skip_zeros = false) {
-  std::uint64_t number = 0;
-  if (value.type == GgufType::kArray) {
-    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
-    if (array.count == 0 || (array.element != GgufType::kU32 && array.element != GgufType::kI32)) {
-      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
-    }
-    std::uint32_t first = LoadAs<std::uint32_t>(array.bytes.data());
-    for (std::uint64_t i = 1; i < array.count; ++i) {
-      const std::uint32_t next = LoadAs<std::uint32_t>(array.bytes.data() + i * 4);
-      if (skip_zeros && first == 0) first = next;
-      if (next != first && !(skip_zeros && next == 0)) {
-        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", first, " in layer 0 and ", next, " in layer ", i,
-                      "; this family is run with the same in all layers");
-      }
-    }
-    number = first;
-  } else {
-    INLAY_ASSIGN_OR_RETURN(number, value.AsUnsigned());
-  }
-  if (number > 0xFFFFFFFFu) {
-    return FailAt(ErrorCode::kTooLarge, value.offset, value.key, number, " is beyond any model's size");
-  }
-  return static_cast<std::uint32_t>(number);
-}
-
-inline Result<void> ReadField(const GgufValue& value, const ConfigField& field, ModelConfig& config) {
-  switch (field.kind) {
-    case ConfigFieldKind::kUnsigned: {
-      INLAY_ASSIGN_OR_RETURN(const std::uint32_t number, UniformUnsigned(value));
-      SetField(config, field, number);
-      return {};
-    }
-    case ConfigFieldKind::kFloat: {
-      INLAY_ASSIGN_OR_RETURN(const float number, value.AsFloat());
-      SetField(config, field, number);
-      return {};
-    }
-    case ConfigFieldKind::kBool: {
-      INLAY_ASSIGN_OR_RETURN(const bool flag, value.AsBool());
-      SetField(config, field, flag);
-      return {};
-    }
-    case ConfigFieldKind::kEnum: {
-      INLAY_ASSIGN_OR_RETURN(const std::uint64_t number, value.AsUnsigned());
-      const std::size_t known = field.enumeration->enumerators.size();
-      if (number >= known) {
-        return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, ", this version knows 0 .. ",
-                      known - 1);
-      }
-      SetField(config, field, static_cast<std::uint8_t>(number));
-      return {};
-    }
-    case ConfigFieldKind::kPattern: break;  // no key is one
-  }
-  return {};
-}
-
-// The layers that `has` names of `layers`, as the shortest pattern; nothing when it does not repeat soon enough.
-template <class Has>
-constexpr std::optional<LayerPattern> PatternOf(std::uint32_t layers, Has&& has) {
-  for (std::uint32_t period = 1; period <= LayerPattern::kMaxPeriod; ++period) {
-    LayerPattern pattern{period};
-    bool any = false;
-    for (std::uint32_t l = 0; l < period && l < layers; ++l) {
-      if (has(l)) pattern.Add(l), any = true;
-    }
-    bool fits = true;
-    for (std::uint32_t l = period; l < layers && fits; ++l) fits = pattern.Has(l) == has(l);
-    if (fits) return any ? pattern : LayerPattern{};
-    if (period >= layers) break;
-  }
-  return {};
-}
-
-// An array with an entry per layer, whose entries a function of bytes tells apart.
-inline Result<LayerPattern> ReadPatternOf(const GgufValue& value, std::uint32_t layers, bool zeros) {
-  INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
-  const std::size_t width = array.element == GgufType::kBool ? 1 : 4;
-  if (array.element != GgufType::kBool && array.element != GgufType::kI32 && array.element != GgufType::kU32) {
-    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an array of bool or of 32-bit integers");
-  }
-  if (array.count < layers) {
-    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", array.count, " entries for ", layers, " layers");
-  }
-  const auto has = [&](std::size_t layer) {
-    bool zero = true;
-    for (std::size_t i = 0; i < width; ++i) zero &= array.bytes[layer * width + i] == std::byte{0};
-    return zero == zeros;
-  };
-  const std::optional<LayerPattern> pattern = PatternOf(layers, has);
-  if (!pattern) {
-    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
-                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
-  }
-  return *pattern;
-}
-
-// Layers at the end of a file that predict further tokens. The library does not run them.
-inline std::uint32_t PredictingLayers(const GgufFile& file, std::string_view architecture) {
-  const auto value = file.Find(TextBuffer<96>(architecture, ".nextn_predict_layers").view());
-  if (!value) return 0;
-  const Result<std::uint64_t> count = value->AsUnsigned();
-  return count && *count < kMaxLayers ? static_cast<std::uint32_t>(*count) : 0;
-}
-
-// One architecture's keys of a file.
-class KeyReader {
- public:
-  KeyReader(const GgufFile& file, std::string_view architecture) : file_(file), architecture_(architecture) {}
-
-  TextBuffer<96> Key(std::string_view name) const { return TextBuffer<96>(architecture_, ".", name); }
-  std::optional<GgufValue> Find(std::string_view name) const { return file_.Find(Key(name).view()); }
-  bool HasTensor(std::string_view name) const { return file_.FindTensor(name).has_value(); }
-
-  Result<void> ReadKeys(ModelConfig& config) const {
-    for (const ConfigKey& key : kConfigKeys) {
-      const std::optional<GgufValue> value = Find(key.name);
-      if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
-        // Layers that keep a state have no such heads.
-        INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
-      } else if (value) {
-        INLAY_CHECK_OK(ReadField(*value, key.field, config));
-      } else if (key.required) {
-        return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
-      }
-    }
-    if (const std::uint32_t more = PredictingLayers(file_, architecture_); more < config.layers) config.layers -= more;
-    if (const auto epsilon = Find(EpsilonKey(config.norm.kind))) {
-      INLAY_ASSIGN_OR_RETURN(config.norm_epsilon, epsilon->AsFloat());
-    }
-    if (!Find("attention.head_count_kv")) config.kv_heads = config.heads;
-    if (!Find("attention.key_length")) config.head_dim = config.heads == 0 ? 0 : config.dim / config.heads;
-    if (config.value_dim == config.head_dim) config.value_dim = 0;
-    if (!Find("rope.dimension_count")) config.rope_dim = config.head_dim;
-    if (const auto shared = Find("expert_shared_count")) {
-      INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, shared->AsUnsigned());
-      if (count > kMaxExperts || config.expert_ffn_dim() > kMaxDimension) {
-        return FailAt(ErrorCode::kTooLarge, shared->offset, shared->key, count, " is beyond any model's size");
-      }
-      const std::uint64_t width = count * config.expert_ffn_dim();
-      config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
-    }
-    // A switch of the Granite family: false where a model has no positions at all.
-    const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
-                         config.architecture == Architecture::kGraniteHybrid;
-    if (const auto finetuned = Find("rope.scaling.finetuned"); finetuned && granite) {
-      INLAY_ASSIGN_OR_RETURN(const bool rotated, finetuned->AsBool());
-      if (!rotated) config.rope_dim = 0;
-    }
-    // Zero means "none" where files have it.
-    if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
-    if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
-    if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
-    return {};
-  }
-
-  // Some ModernBERT files have another activation than the family's own.
-  Result<void> ReadActivation(ModelConfig& config) const {
-    const auto value = Find("hidden_activation");
-    if (!value) return {};
-    INLAY_ASSIGN_OR_RETURN(const std::string_view name, value->AsString());
-    if (name == "silu") {
-      config.activation = Activation::kSilu;
-    } else if (name == "gelu" || name == "gelu_new" || name == "gelu_pytorch_tanh") {
-      config.activation = Activation::kGelu;
-    } else {
-      return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "\"", name, "\" is not one of: gelu, silu");
-    }
-    return {};
-  }
-
-  Result<void> ReadRouter(ModelConfig& config) const {
-    const auto gating = Find("expert_gating_func");
-    if (!gating) return {};
-    INLAY_ASSIGN_OR_RETURN(const std::uint64_t function, gating->AsUnsigned());
-    bool normalized = config.expert.normalized;
-    if (const auto flag = Find("expert_weights_norm")) {
-      INLAY_ASSIGN_OR_RETURN(normalized, flag->AsBool());
-    }
-    switch (function) {
-      case 0: return {};  // not said
-      // Softmax over all, divided by the sum of the chosen, is softmax over the chosen.
-      case 1: config.expert.router = normalized ? Router::kSoftmaxOfChosen : Router::kSoftmaxOfAll; return {};
-      case 2:
-        config.expert.router = Router::kSigmoid;
-        config.expert.normalized = normalized;
-        return {};
-      case 3: config.expert.router = Router::kSoftmaxOfChosen; return {};
-      default:
-        return FailAt(ErrorCode::kUnsupported, gating->offset, gating->key, "is ", function,
-                      ", this version knows 1 (softmax), 2 (sigmoid) and 3 (softmax of the chosen)");
-    }
-  }
-
-  Result<void> ReadRopeScaling(ModelConfig& config) const {
-    const bool has_factors = HasTensor("rope_freqs.weight"), has_long = HasTensor("rope_factors_long.weight");
-    if (const auto factor = Find(Find("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear")) {
-      INLAY_ASSIGN_OR_RETURN(config.rope_scale, factor->AsFloat());
-      if (config.rope_scale == 0.0f) config.rope_scale = 1.0f;
-      config.rope_scaling = config.rope_scale == 1.0f ? RopeScaling::kNone : RopeScaling::kLinear;
-    }
-    if (const auto type = Find("rope.scaling.type")) {
-      INLAY_ASSIGN_OR_RETURN(const std::string_view name, type->AsString());
-      if (name == "none") {
-        config.rope_scaling = RopeScaling::kNone;
-        config.rope_scale = 1.0f;
-      } else if (name == "linear") {
-        config.rope_scaling = RopeScaling::kLinear;
-      } else if (name == "yarn") {
-        config.rope_scaling = RopeScaling::kYarn;
-      } else if (name == "longrope") {
-        if (!has_long) return Fail(ErrorCode::kMissing, "rope_factors_long.weight", "the file has no such tensor");
-      } else {
-        return FailAt(ErrorCode::kUnsupported, type->offset, type->key, "\"", name,
-                      "\" is not one of: none, linear, yarn, longrope");
-      }
-    }
-    if (has_factors || has_long) {
-      if (config.rope_scaling != RopeScaling::kNone) {
-        return Fail(ErrorCode::kUnsupported, Key("rope.scaling.type").view(),
-                    kScalingNames[static_cast<std::size_t>(config.rope_scaling)], " together with ",
-                    has_factors ? "rope_freqs.weight" : "rope_factors_long.weight");
-      }
-      config.rope_scaling = has_factors ? RopeScaling::kFactors : RopeScaling::kLongRope;
-    }
-    if (!Find("rope.scaling.original_context_length")) config.rope.original_context = config.context;
-    return {};
-  }
-
-  // Which layers have a window: every n-th has none, or a list.
-  Result<void> ReadWindowPattern(ModelConfig& config) const {
-    const auto value = Find("attention.sliding_window_pattern");
-    if (!value) return {};
-    if (value->type != GgufType::kArray) {
-      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, value->AsUnsigned());
-      if (n > LayerPattern::kMaxPeriod) {
-        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "is ", n, ", this version knows patterns of at most ",
-                      std::uint32_t{LayerPattern::kMaxPeriod});
-      }
-      const bool first = config.attention.global == LayerPattern::FirstOf(config.attention.global.period);
-      const std::uint32_t period = static_cast<std::uint32_t>(n);
-      config.attention.global = n == 0 ? LayerPattern{} : first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period);
-      return {};
-    }
-    INLAY_ASSIGN_OR_RETURN(config.attention.global, ReadPatternOf(*value, config.layers, true));
-    return {};
-  }
-
-  // Which layers keep a state: those without key/value heads, every one but each n-th, or a list.
-  Result<void> ReadStateLayers(ModelConfig& config) const {
-    if (config.state.kind == StateKind::kNone) return {};
-    const auto heads = Find("attention.head_count_kv");
-    if (heads && heads->type == GgufType::kArray) {
-      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*heads, config.layers, true));
-    }
-    if (const auto interval = Find("full_attention_interval")) {
-      INLAY_ASSIGN_OR_RETURN(const std::uint64_t n, interval->AsUnsigned());
-      if (n > LayerPattern::kMaxPeriod) {
-        return FailAt(ErrorCode::kUnsupported, interval->offset, interval->key, "is ", n,
-                      ", this version knows patterns of at most ", std::uint32_t{LayerPattern::kMaxPeriod});
-      }
-      config.state.layers = LayerPattern::AllButLastOf(static_cast<std::uint32_t>(n));
-    }
-    if (const auto list = Find("attention.recurrent_layers")) {
-      INLAY_ASSIGN_OR_RETURN(config.state.layers, ReadPatternOf(*list, config.layers, false));
-    }
-    return {};
-  }
-
-  // What a configuration takes from the presence and shape of tensors instead of keys.
-  Result<void> ReadTensors(ModelConfig& config) const {
-    const std::optional<GgufTensor> embedding = file_.FindTensor("token_embd.weight");
-    if (!embedding) return Fail(ErrorCode::kMissing, "token_embd.weight", "the file has no such tensor");
-    if (embedding->n_dims != 2 || embedding->dims[1] > kMaxDimension) {
-      return Fail(ErrorCode::kMismatch, "token_embd.weight", "must have two dimensions, [dim, vocab]");
-    }
-    config.vocab = static_cast<std::uint32_t>(embedding->dims[1]);
-    config.tied_embeddings = config.logits && !HasTensor("output.weight");
-    config.output_bias |= config.logits && HasTensor("output.bias");
-    if (const std::optional<GgufTensor> types = file_.FindTensor("token_types.weight")) {
-      config.token_types = static_cast<std::uint32_t>(types->dims[1] > kMaxDimension ? kMaxDimension : types->dims[1]);
-    }
-    // Families differ in which biases all of their files have; any may have more.
-    config.attention.qkv_bias |= HasTensor("blk.0.attn_q.bias") || HasTensor("blk.0.attn_qkv.bias");
-    config.attention.output_bias |= HasTensor("blk.0.attn_output.bias");
-    config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
-    config.expert.selection_bias |=
-        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
-    config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
-    config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
-    return {};
-  }
-
- private:
-  const GgufFile& file_;
-  std::string_view architecture_;
-};
-
-// One way to say each thing: fields that have no effect get their default, so that equal models have equal configurations.
-inline void Canonicalize(ModelConfig& c) {
-  const ModelConfig defaults;
-  const bool extended = c.rope_scaling == RopeScaling::kYarn || c.rope_scaling == RopeScaling::kLongRope;
-  if (!extended) c.rope.original_context = 0;
-  if (c.rope_scaling != RopeScaling::kYarn) {
-    c.rope.beta_fast = defaults.rope.beta_fast;
-    c.rope.beta_slow = defaults.rope.beta_slow;
-    c.rope.log_multiplier = 0.0f;
-  }
-  if (c.window == 0) {
-    c.attention.global = {};
-    c.rope.local_base = 0.0f;
-    c.attention.window_kind = WindowKind::kSliding;
-  }
-  if (c.attention.temperature == 0.0f) {
-    c.attention.temperature_length = 0;
-    c.attention.temperature_offset = 0.0f;
-    c.attention.temperature_unrotated = false;
-  }
-  if (c.experts == 0) c.expert = {};
-  if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
-  if (c.latent.rank == 0) c.latent = {};
-  if (!c.HasStates()) c.state = {};
-}
-
-}  // namespace detail
-
-// Reads and validates the hyperparameters of a GGUF file whose tensors are stored one by one. Errors name the key.
-// kUnsupported: another architecture, or a feature of a known one that the library does not run (named), so that no file
-// is run wrongly.
-inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
-  INLAY_ASSIGN_OR_RETURN(const std::string_view architecture, file.GetString("general.architecture"));
-  const Family* family = FindFamily(architecture);
-  if (family == nullptr) {
-    return Fail(ErrorCode::kUnsupported, "general.architecture", "\"", architecture, "\" is not one of the ", kFamilies.size(),
-                " architectures that this version runs (README.md lists them)");
-  }
-  const detail::KeyReader reader(file, architecture);
-  ModelConfig config = family->features;
-  INLAY_CHECK_OK(reader.ReadKeys(config));
-  INLAY_CHECK_OK(reader.ReadActivation(config));
-  INLAY_CHECK_OK(reader.ReadRouter(config));
-  INLAY_CHECK_OK(reader.ReadRopeScaling(config));
-  INLAY_CHECK_OK(reader.ReadWindowPattern(config));
-  INLAY_CHECK_OK(reader.ReadStateLayers(config));
-  INLAY_CHECK_OK(reader.ReadTensors(config));
-  if (family->derive != nullptr) family->derive(config);
-  detail::Canonicalize(config);
-  INLAY_CHECK_OK(Validate(config));
-  return config;
-}
-
-// Calls put(key, value) for the metadata that makes ReadConfig return this configuration, given its tensors.
-template <class Put>
-Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
-  const Family& family = FamilyOf(c.architecture);
-  const auto key = [&](std::string_view name) { return TextBuffer<96>(family.name(), ".", name); };
-  INLAY_CHECK_OK(put("general.architecture", family.name()));
-  INLAY_CHECK_OK(put(key("vocab_size").view(), c.vocab));
-  INLAY_CHECK_OK(put(key(detail::EpsilonKey(c.norm.kind)).view(), c.norm_epsilon));
-  // What a file without the keys would be read as.
-  ModelConfig unsaid = family.features;
-  unsaid.rope.original_context = 0;
-  if (family.derive != nullptr) {
-    ModelConfig derived = c;
-    derived.embedding_scale = 1.0f;
-    derived.attention.scale = 0.0f;
-    derived.expert.shared_ffn_dim = 0;
-    family.derive(derived);
-    unsaid.embedding_scale = derived.embedding_scale;
-    unsaid.attention.scale = derived.attention.scale;
-    unsaid.expert.shared_ffn_dim = derived.expert.shared_ffn_dim;
-  }
-  ModelConfig said = c;
-  if (said.value_dim == 0) said.value_dim = said.head_dim;
-  const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
-  for (const detail::ConfigKey& entry : detail::kConfigKeys) {
-    const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
-                           entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
-    if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
-    if (entry.name == other_kernel) continue;
-    const TextBuffer<96> name = key(entry.name);
-    switch (entry.field.kind) {
-      case ConfigFieldKind::kUnsigned:
-        INLAY_CHECK_OK(put(name.view(), GetField<std::uint32_t>(said, entry.field)));
-        break;
-      case ConfigFieldKind::kFloat: INLAY_CHECK_OK(put(name.view(), GetField<float>(said, entry.field))); break;
-      case ConfigFieldKind::kBool: INLAY_CHECK_OK(put(name.view(), GetField<bool>(said, entry.field))); break;
-      case ConfigFieldKind::kEnum:
-        INLAY_CHECK_OK(put(name.view(), std::uint32_t{GetField<std::uint8_t>(said, entry.field)}));
-        break;
-      case ConfigFieldKind::kPattern: break;
-    }
-  }
-  if (c.rope_scaling == RopeScaling::kLinear || c.rope_scaling == RopeScaling::kYarn) {
-    INLAY_CHECK_OK(put(key("rope.scaling.type").view(), detail::kScalingNames[static_cast<std::size_t>(c.rope_scaling)]));
-    INLAY_CHECK_OK(put(key("rope.scaling.factor").view(), c.rope_scale));
-  }
-  if (c.window != 0 && c.attention.global != family.features.attention.global) {
-    const std::uint32_t period = c.attention.global.period;
-    const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
-    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
-      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
-    }
-    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
-  }
-  if (c.activation != family.features.activation) {
-    if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
-      return Fail(ErrorCode::kUnsupported, "activation", "is none that a ", family.name(), " file can name");
-    }
-    INLAY_CHECK_OK(put(key("hidden_activation").view(), std::string_view(c.activation == Activation::kSilu ? "silu" : "gelu")));
-  }
-  if (c.HasStates() && c.state.layers != family.features.state.layers && c.architecture != Architecture::kMamba2) {
-    std::array<bool, kMaxLayers> keeps{};
-    for (std::size_t l = 0; l < c.layers && l < keeps.size(); ++l) keeps[l] = c.KeepsState(l);
-    INLAY_CHECK_OK(put(key("attention.recurrent_layers").view(), std::span<const bool>(keeps.data(), c.layers)));
-  }
-  const ExpertConfig& usual = family.features.expert;
-  if (c.experts != 0 && (c.expert.router != usual.router || c.expert.normalized != usual.normalized)) {
-    const bool sigmoid = c.expert.router == Router::kSigmoid;
-    INLAY_CHECK_OK(put(key("expert_gating_func").view(), std::uint32_t{sigmoid ? 2u : 1u}));
-    INLAY_CHECK_OK(put(key("expert_weights_norm").view(),
-                       sigmoid ? c.expert.normalized : c.expert.router == Router::kSoftmaxOfChosen));
-  }
-  return {};
-}
-
-// The hyperparameters as GGUF metadata, for files made from something else than GGUF: ConfigMetadataCount values, the
-// model's name among them.
-inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
-  std::size_t count = 1;
-  const Result<void> counted = ForConfigMetadata(config, [&](std::string_view, auto) -> Result<void> {
-    ++count;
-    return {};
-  });
-  return counted ? count : 0;
-}
-inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
-  INLAY_CHECK_OK(writer.Put("general.name", name));
-  return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
-    if constexpr (std::is_same_v<T, std::span<const bool>>) {
-      return writer.PutArray(key, value);
-    } else {
-      return writer.Put(key, value);
-    }
-  });
-}
-
-INLAY_END_NAMESPACE
-
-#endif  // INLAY_WEIGHTS_CONFIG_KEYS_HPP_
-
-// --- inlay/weights/weight_source.hpp
-
-// Finds a model's tensors in a file: GGUF or llama2.c (and the configuration of the latter; for GGUF see config_keys.hpp).
-// After it, there are roles instead of names.
-#ifndef INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
-#define INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
-
-#include <algorithm>
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <span>
-#include <string_view>
-
-INLAY_BEGIN_NAMESPACE
-
-// One tensor as the file stores it: rows of whole blocks, row after row, or `run` rows out of every `period` (0: all). Points
-// into the file.
-struct SourceTensor {
-  const std::byte* data = nullptr;
-  WeightType type = WeightType::kF32;
-  std::size_t run = 0;
-  std::size_t period = 0;
-
-  // The number of a row among those that `data` points to.
-  std::size_t RowAt(std::size_t row) const { return run == 0 ? row : row / run * period + row % run; }
-  // How many rows follow each other from `row` on, at most `rows`.
-  std::size_t RowsTogether(std::size_t row, std::size_t rows) const {
-    return run == 0 ? rows : std::min(rows, run - row % run);
-  }
-};
-
-namespace detail {
-
-// A tensor of a file that holds several of the model's, one after the other: which, by their usual names.
-struct FusedTensor {
-  std::string_view name;
-  std::array<TensorRole, 3> parts;
-  std::size_t count;
-  bool alternating = false;  // RunOf rows of each in turn, instead of all rows of one and then those of the next
-  StateKind state = StateKind::kNone;  // only in models of this kind; kNone: in all
-};
-inline constexpr FusedTensor kFusedTensors[] = {
-    {"attn_qkv.weight", {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, 3},
-    {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
-    // Also the name of the up projection alone: told apart by the number of rows.
-    {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
-    {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
-    {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
-    {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
-    {"ssm_in.weight", {TensorRole::kStateGate, TensorRole::kStateInput, TensorRole::kStateStep}, 3, false,
-     StateKind::kSpace},
-    {"ssm_ba.weight", {TensorRole::kStateStrength, TensorRole::kStateStep}, 2, true},
-};
-
-// Rows of one head, or of one group of heads, in a tensor whose parts alternate.
-constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
-  switch (role) {
-    case TensorRole::kQuery:
-    case TensorRole::kQueryGate: return c.head_dim;
-    case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
-    case TensorRole::kLatentValues: return c.latent.value_dim;
-    case TensorRole::kStateStrength:
-    case TensorRole::kStateStep: return c.state.groups == 0 ? 1 : c.state.heads / c.state.groups;
-    default: return 1;
-  }
-}
-
-// The name of a tensor that may hold the given one and others; empty when there is none.
-constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
-  for (const FusedTensor& fused : kFusedTensors) {
-    bool holds = false, has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
-    for (std::size_t i = 0; i < fused.count; ++i) {
-      holds |= fused.parts[i] == id.role;
-      has_all &= HasRole(config, {fused.parts[i], id.layer});
-    }
-    if (holds && has_all) return fused.name;
-  }
-  return {};
-}
-
-}  // namespace detail
-
-// What a file's tensor is: one tensor of the model, or several in one, or none (count 0).
-struct TensorParts {
-  std::array<TensorId, 3> ids;
-  std::size_t count = 0;
-  bool alternating = false;
-};
-inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) {
-  TensorParts parts;
-  const std::optional<ParsedTensorName> name = SplitTensorName(tensor.name, config.layers);
-  if (!name) return parts;
-  for (const detail::FusedTensor& fused : detail::kFusedTensors) {
-    if (!name->in_layer || fused.name != name->rest) continue;
-    bool has_all = fused.state == StateKind::kNone || fused.state == config.state.kind;
-    std::size_t rows = 0;
-    for (std::size_t i = 0; i < fused.count; ++i) {
-      parts.ids[i] = {fused.parts[i], name->layer};
-      has_all &= HasRole(config, parts.ids[i]);
-      const TensorShape shape = ShapeOf(config, parts.ids[i]);
-      rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
-    }
-    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
-    // Where the name means a single tensor too, only the exact number of rows is the fused one.
-    if (has_all && (fused.count == 3 || found == rows)) {
-      parts.count = fused.count;
-      parts.alternating = fused.alternating;
-      return parts;
-    }
-  }
-  if (const std::optional<TensorId> id = ParseTensorName(config, tensor.name)) {
-    parts.ids[0] = *id;
-    parts.count = 1;
-  }
-  return parts;
-}
-
-// Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
-// has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
-// one (queries, keys and values; gate and up) are entered one by one.
-inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, std::span<SourceTensor> table) {
-  for (SourceTensor& tensor : table) tensor = {};
-  // Behind the model's own layers a file may have some that predict further tokens; they are left out.
-  const std::uint32_t blocks = config.layers + detail::PredictingLayers(file, Name(config.architecture));
-  for (std::size_t i = 0; i < file.tensor_count(); ++i) {
-    const GgufTensor tensor = file.tensor(i);
-    const TextBuffer<96> field("tensor ", tensor.name);
-    const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
-    if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
-    const TensorParts parts = PartsOf(config, tensor);
-    if (parts.count == 0) {
-      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
-                    " model with ", config.layers, " layers");
-    }
-    if (tensor.type == nullptr || !tensor.type->multiplies) {
-      const std::string_view name = tensor.type == nullptr ? NameOfUnreadType(tensor.type_id) : tensor.type->name;
-      return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
-                    name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
-    }
-    // Vectors lie in rows where a model has one per expert, matrices in planes.
-    const bool vector = IsVector(parts.ids[0].role);
-    TensorShape whole = ShapeOf(config, parts.ids[0]);
-    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
-    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
-    for (std::size_t part = 1; part < parts.count; ++part) {
-      const TensorShape shape = ShapeOf(config, parts.ids[part]);
-      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
-      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
-    }
-    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
-    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
-      return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
-                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
-    }
-    const std::byte* data = tensor.data.data();
-    for (std::size_t part = 0; part < parts.count; ++part) {
-      const TensorShape shape = ShapeOf(config, parts.ids[part]);
-      SourceTensor& entry = table[TensorIndex(parts.ids[part])];
-      if (entry.data != nullptr) {
-        return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
-                      TensorName(config, parts.ids[part]).view(), ", which the file has twice");
-      }
-      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
-      entry = {data, tensor.type->type, run, period};
-      if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
-        return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
-      }
-      data += (parts.alternating ? run : shape.rows) * RowBytes(tensor.type->type, shape.cols);
-    }
-  }
-  for (std::size_t i = 0; i < table.size(); ++i) {
-    const TensorId id = TensorAt(i);
-    if (HasRole(config, id) && table[i].data == nullptr) {
-      const TensorShape shape = ShapeOf(config, id);
-      const std::string_view fused = detail::FusedNameOf(config, id);
-      return Fail(ErrorCode::kMissing, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "the file has no such tensor", fused.empty() ? "" : ", nor one named ", fused,
-                  fused.empty() ? "" : " that would hold it", "; a ", Name(config.architecture), " model with ", config.layers,
-                  " layers has it, of [", shape.cols, ", ", shape.rows, shape.count == 1 ? "" : ", more", "]");
-    }
-  }
-  return {};
-}
-
-// The configuration of a llama2.c checkpoint (adjacent rotary pairs, base 10000, epsilon 1e-5).
-inline Result<ModelConfig> ReadConfig(const Llama2cCheckpoint& file) {
-  const Llama2cDims& dims = file.dims();
-  ModelConfig config;
-  config.dim = dims.dim;
-  config.layers = dims.layers;
-  config.heads = dims.heads;
-  config.kv_heads = dims.kv_heads;
-  config.head_dim = dims.head_dim();
-  config.ffn_dim = dims.ffn_dim;
-  config.vocab = dims.vocab;
-  config.context = dims.context;
-  config.rope_dim = config.head_dim;
-  config.tied_embeddings = dims.tied_embeddings;
-  INLAY_CHECK_OK(Validate(config));
-  return config;
-}
-
-// A quantised checkpoint's matrices are written to `converted` as Q8_0 (file.q8_0_bytes() bytes, which the table then refers
-// to). Errors: those of EncodeQ8_0, naming the tensor.
-inline Result<void> BindSource(const ModelConfig& config, const Llama2cCheckpoint& file, std::span<SourceTensor> table,
-                               std::span<std::byte> converted = {}) {
-  if (converted.size() < file.q8_0_bytes()) {
-    return Fail(ErrorCode::kOutOfMemory, "checkpoint", "its matrices take ", file.q8_0_bytes(), " bytes as Q8_0, the buffer has ",
-                converted.size());
-  }
-  for (std::size_t i = 0; i < table.size(); ++i) {
-    const TensorId id = TensorAt(i);
-    table[i] = {};
-    if (!HasRole(config, id)) continue;
-    Llama2cMatrix matrix;
-    switch (id.role) {
-      case TensorRole::kTokenEmbedding: matrix = file.token_embedding(); break;
-      case TensorRole::kOutputNorm: matrix.values = file.final_norm(); break;
-      case TensorRole::kOutput: matrix = file.classifier(); break;
-      case TensorRole::kAttentionNorm: matrix.values = file.attention_norm(id.layer); break;
-      case TensorRole::kQuery: matrix = file.wq(id.layer); break;
-      case TensorRole::kKey: matrix = file.wk(id.layer); break;
-      case TensorRole::kValue: matrix = file.wv(id.layer); break;
-      case TensorRole::kAttentionOutput: matrix = file.wo(id.layer); break;
-      case TensorRole::kFfnNorm: matrix.values = file.ffn_norm(id.layer); break;
-      case TensorRole::kGate: matrix = file.w1(id.layer); break;
-      case TensorRole::kUp: matrix = file.w3(id.layer); break;
-      case TensorRole::kDown: matrix = file.w2(id.layer); break;
-      default: break;  // a checkpoint has no other
-    }
-    if (matrix.levels.empty()) {
-      table[i].data = reinterpret_cast<const std::byte*>(matrix.values.data());
-      continue;
-    }
-    const std::size_t blocks = matrix.levels.size() / kQ8_0Values;
-    if (const Result<void> encoded = EncodeQ8_0(matrix, {reinterpret_cast<BlockQ8_0*>(converted.data()), blocks}); !encoded) {
-      Error error = encoded.error();
-      error.field = TextBuffer<96>("tensor ", TensorName(config, id).view());
-      return error;
-    }
-    table[i] = {converted.data(), WeightType::kQ8_0};
-    converted = converted.subspan(blocks * sizeof(BlockQ8_0));
-  }
-  return {};
-}
-
-INLAY_END_NAMESPACE
-
-#endif  // INLAY_WEIGHTS_WEIGHT_SOURCE_HPP_
-
 // --- inlay/weights/pack.hpp
 
 // Rewrites the tensors of a file into the packed weights buffer, once, in parallel, into memory of the caller.
@@ -20732,6 +21322,65 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_LOADED_MODEL_HPP_
 
+// --- inlay/host/owned_adapter.hpp
+
+// Low-rank adapters and control vectors from files, owning their memory, on a machine with files and a heap.
+#ifndef INLAY_HOST_OWNED_ADAPTER_HPP_
+#define INLAY_HOST_OWNED_ADAPTER_HPP_
+
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+INLAY_BEGIN_NAMESPACE
+
+// Movable; a LoraUse points to lora(), so the object stays where it is while there are any.
+class OwnedLora {
+ public:
+  // Errors: those of MappedGguf::Open and LoraAdapter::Create, kOutOfMemory.
+  static Result<OwnedLora> Open(const char* path, const ModelConfig& config) {
+    INLAY_ASSIGN_OR_RETURN(const MappedGguf file, MappedGguf::Open(path));
+    OwnedLora owned;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, LoraAdapter::MemoryBytes(config, *file.file()));
+    INLAY_ASSIGN_OR_RETURN(owned.memory_, OwnedBuffer::Create(bytes, "adapter"));
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(owned.memory_.bytes()));
+    INLAY_ASSIGN_OR_RETURN(owned.lora_, LoraAdapter::Create(config, *file.file(), arena));
+    return owned;
+  }
+
+  const LoraAdapter& lora() const { return *lora_; }
+
+ private:
+  OwnedLora() = default;
+
+  OwnedBuffer memory_;
+  std::optional<LoraAdapter> lora_;
+};
+
+// The same for a control vector.
+class OwnedControlVector {
+ public:
+  // Errors: those of MappedGguf::Open and ControlVector::Open.
+  static Result<OwnedControlVector> Open(const char* path, const ModelConfig& config) {
+    OwnedControlVector owned;
+    INLAY_ASSIGN_OR_RETURN(owned.file_, MappedGguf::Open(path));
+    INLAY_ASSIGN_OR_RETURN(owned.vector_, ControlVector::Open(config, *owned.file_.file()));
+    return owned;
+  }
+
+  const ControlVector& vector() const { return *vector_; }
+
+ private:
+  OwnedControlVector() = default;
+
+  MappedGguf file_;
+  std::optional<ControlVector> vector_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_OWNED_ADAPTER_HPP_
+
 // --- inlay/host/packed_model_writer.hpp
 
 // Writes an opened model file as a packed one, whatever it came from. A llama2.c tokenizer becomes GGUF metadata on the
@@ -20816,6 +21465,44 @@ inline Result<void> WritePackedModel(const ModelFile& file, std::string_view nam
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_PACKED_MODEL_WRITER_HPP_
+
+// --- inlay/host/similarity.hpp
+
+// How alike two embeddings are. Plain loops in double: a few thousand values, summed in one order, so that the same vectors
+// compare the same everywhere. For many vectors at once see eigen_views.hpp.
+#ifndef INLAY_HOST_SIMILARITY_HPP_
+#define INLAY_HOST_SIMILARITY_HPP_
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+// The scalar product of two vectors of one size.
+inline double ScalarProduct(std::span<const float> a, std::span<const float> b) {
+  INLAY_ASSERT(a.size() == b.size());
+  double sum = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return sum;
+}
+
+// -1 (opposite) .. 1 (same direction); 0 where a vector is zero.
+inline double CosineSimilarity(std::span<const float> a, std::span<const float> b) {
+  const double lengths = std::sqrt(ScalarProduct(a, a)) * std::sqrt(ScalarProduct(b, b));
+  return lengths == 0.0 ? 0.0 : ScalarProduct(a, b) / lengths;
+}
+
+// Scales to length 1, so that a scalar product is the cosine. A zero vector stays.
+inline void NormalizeLength(std::span<float> vector) {
+  const double length = std::sqrt(ScalarProduct(vector, vector));
+  if (length == 0.0) return;
+  for (float& value : vector) value = static_cast<float>(static_cast<double>(value) / length);
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_SIMILARITY_HPP_
 
 // --- inlay/host/text_generator.hpp
 
@@ -20972,10 +21659,12 @@ INLAY_BEGIN_NAMESPACE
 // Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states to `out` [dim], not
 // normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
 // all see each other needs a workspace for all of them. Pooling::kNone: the mean.
+// `adapters`: what the sequence runs with, if anything.
 // Errors: kInvalidArgument (no tokens, the size of `out`), and those of Embed. Afterwards the cache holds the tokens.
 template <class ModelType>
 Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor) {
+                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
+                           const Adapters* adapters = nullptr) {
   const std::size_t dim = model.config().dim;
   if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
   if (out.size() != dim) {
@@ -20996,7 +21685,7 @@ Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspa
     const Outputs outputs = !wanted                       ? Outputs::kNone
                             : pooling == Pooling::kLast   ? Outputs::kLast
                                                           : Outputs::kAll;
-    const SequenceInput input{&cache, tokens.subspan(done, count), outputs};
+    const SequenceInput input{&cache, tokens.subspan(done, count), outputs, adapters};
     INLAY_ASSIGN_OR_RETURN(const HiddenView hidden, model.Embed({&input, 1}, workspace, executor));
     if (mean) {
       for (std::size_t row = 0; row < hidden.rows; ++row) {
