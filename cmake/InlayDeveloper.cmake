@@ -16,6 +16,11 @@ if(INLAY_NATIVE)
 endif()
 target_compile_options(inlay_developer INTERFACE ${INLAY_CPU_FLAGS})
 
+# For programs that choose their code when they run. Link it behind inlay_developer: the last -march counts, and a target's
+# own options come before those of what it links.
+add_library(inlay_any_x86_64 INTERFACE)
+target_compile_options(inlay_any_x86_64 INTERFACE -march=x86-64)
+
 set(INLAY_SANITIZERS "" CACHE STRING "Sanitizers for tests and programs, as -fsanitize= takes them")
 if(INLAY_SANITIZERS)
   target_compile_options(inlay_developer INTERFACE -fsanitize=${INLAY_SANITIZERS} -fno-sanitize-recover=all

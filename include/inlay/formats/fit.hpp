@@ -272,11 +272,11 @@ void GridLevels(const float* x, int count, float scale, const Grid& grid, std::u
 // Scales, mins and levels of a block of 256 values = d * scale * level - dmin * min.
 template <int kGroups>
 struct GroupedLevels {
-  std::uint16_t d;
-  std::uint16_t dmin;
-  std::uint8_t scale[kGroups];
-  std::uint8_t min[kGroups];
-  std::uint8_t levels[256];
+  std::uint16_t d = 0;
+  std::uint16_t dmin = 0;
+  std::uint8_t scale[kGroups] = {};
+  std::uint8_t min[kGroups] = {};
+  std::uint8_t levels[256] = {};
 };
 
 // Levels 0 .. top; scales and mins 0 .. most. Each group is fitted alone, then integers for scale and min are chosen near
