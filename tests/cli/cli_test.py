@@ -343,7 +343,7 @@ class Quantize(Case):
                 self.assertEqual(self.types(out)["blk.0.attn_norm.weight"], "F32")
                 logits = self.json("logits", out, "--tokens", self.TOKENS)["logits"][0]
                 errors = [tensor["relative_error"] for tensor in summary["tensors"] if tensor["to"] == name.upper()]
-                self.assertEqual(len(errors), 31 + 5 * (name == "bf16"))
+                self.assertEqual(len(errors), 31 + 5 * (name in ("f16", "bf16")))
                 self.assertLess(max(errors), most)
                 self.assertGreater(min(errors), most / 2)
                 # 36 matrices in a row, each with an error of its own.
