@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_SUITE(kernels_float_matmul)
 BOOST_AUTO_TEST_CASE(EqualsDoubleSumsWithinRounding) {
   for (const WeightType type : kTypes) {
     for (const std::size_t rows : {1u, 15u, 16u, 17u, 48u, 64u, 100u, 172u, 257u}) {
-      for (const std::size_t cols : {1u, 3u, 8u, 64u, 172u}) {
+      for (const std::size_t cols : {1u, 3u, 8u, 33u, 64u, 172u, 400u}) {
         for (const std::size_t tokens : {1u, 2u, 3u, 5u, 7u, 13u, 30u}) {
           Case c(type, rows, cols, tokens, static_cast<unsigned>(rows * 31 + cols * 7 + tokens));
           CheckAgainstDouble(c, Whole(c, rows + 5, false), rows + 5, 0.0f);
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(SplitsOfTokensAndRowsGiveTheSameBits) {
   std::mt19937 random(9);
   for (const WeightType type : kTypes) {
     for (const std::size_t rows : {16u, 43u, 160u, 301u}) {
-      for (const std::size_t cols : {5u, 64u, 288u}) {
+      for (const std::size_t cols : {5u, 33u, 64u, 288u}) {
         const std::size_t tokens = 29;
         Case c(type, rows, cols, tokens, static_cast<unsigned>(rows + cols));
         const std::size_t stride = rows + 3;
