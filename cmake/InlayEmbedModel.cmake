@@ -1,4 +1,4 @@
-# inlay_embed_model(target file.gguf [NAME name] [AS_IS])
+# inlay_embed_model(target file.gguf [NAME name] [KV type...] [AS_IS])
 #
 # Links a model into a target's program as read-only data, used where it is. The target can then include <name.hpp>
 # (name: the file's, in letters of C++), which declares
@@ -6,6 +6,10 @@
 #   name::File()                  the packed file, for TextGenerator::Open and its like
 #   name::kConfig, ModelFormats   the dimensions and weight types, known to the compiler
 #   name::DescribedModel          the model's type
+#   name::TextGenerator           what generates text with it: TextGenerator::Open(File(), executor)
+#
+# KV: the types of key/value caches that are compiled in (f32, f16, bf16, q8); without it those of inlay::Model. Each takes
+# some 20 KiB of code.
 #
 # The weights are in a section of their own, "inlay_weights". Packing and description are made when the target is built,
 # by the "inlay" program: the one of this build, else an installed one, else the one that INLAY_PROGRAM names (needed when
@@ -15,9 +19,9 @@
 set(INLAY_EMBED_DIR "${CMAKE_CURRENT_LIST_DIR}")
 
 function(inlay_embed_model target file)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "AS_IS" "NAME" "")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "AS_IS" "NAME" "KV")
   if(arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
-    message(FATAL_ERROR "inlay_embed_model(target file.gguf [NAME name] [AS_IS]): what is ${arg_UNPARSED_ARGUMENTS}?")
+    message(FATAL_ERROR "inlay_embed_model(target file.gguf [NAME name] [KV type...] [AS_IS]): what is ${arg_UNPARSED_ARGUMENTS}?")
   endif()
   cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" NORMALIZE)
   if(NOT EXISTS "${file}")
@@ -49,9 +53,13 @@ function(inlay_embed_model target file)
     endif()
     set(INLAY_EMBED_FILE "${directory}/${INLAY_EMBED_NAME}.packed.gguf")
     set(INLAY_EMBED_INCLUDE "#include \"${INLAY_EMBED_NAME}_described.hpp\"\n")
+    list(JOIN arg_KV "," kv)
+    if(kv)
+      set(kv --kv "${kv}")
+    endif()
     set(described "${directory}/${INLAY_EMBED_NAME}_described.hpp")
     add_custom_command(OUTPUT "${described}" "${INLAY_EMBED_FILE}"
-      COMMAND ${program} describe "${file}" --namespace "${INLAY_EMBED_NAME}" --output "${described}"
+      COMMAND ${program} describe "${file}" --namespace "${INLAY_EMBED_NAME}" ${kv} --output "${described}"
       COMMAND ${program} pack "${file}" "${INLAY_EMBED_FILE}"
       DEPENDS "${file}" ${program} COMMENT "Packing ${INLAY_EMBED_NAME}" VERBATIM)
     target_sources(${target} PRIVATE "${described}")

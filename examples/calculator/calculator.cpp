@@ -11,8 +11,6 @@
 
 #include "arithmetic.hpp"
 
-using Model = inlay_tiny::DescribedModel;
-
 // What the model has read and written so far, as tokens.
 class Dialog {
  public:
@@ -25,7 +23,7 @@ class Dialog {
     return Append("<|end|>", true);
   }
   // Lets the model answer. `tool`: whether it is a call, which it opens with the control token of that name.
-  inlay::Result<std::string> Answer(inlay::TextGenerator<Model>& generator, bool& tool) {
+  inlay::Result<std::string> Answer(inlay_tiny::TextGenerator& generator, bool& tool) {
     INLAY_CHECK_OK(Append("<|assistant|>", true));
     INLAY_ASSIGN_OR_RETURN(auto generation, generator.Generate(tokens_));
     std::string answer;
@@ -53,7 +51,7 @@ class Dialog {
 
 inlay::Result<void> Run(std::string_view question) {
   inlay::SerialExecutor executor;
-  INLAY_ASSIGN_OR_RETURN(auto generator, inlay::TextGenerator<Model>::Open(inlay_tiny::File(), executor));
+  INLAY_ASSIGN_OR_RETURN(auto generator, inlay_tiny::TextGenerator::Open(inlay_tiny::File(), executor));
   Dialog dialog(generator.tokenizer());
   INLAY_CHECK_OK(dialog.Add("<|system|>", "You are a helpful assistant. You can use a calculator."));
   INLAY_CHECK_OK(dialog.Add("<|user|>", question));

@@ -92,6 +92,7 @@ inlay::Result<void> Inspect(const InspectOptions& options);
 struct DescribeOptions {
   std::string path;
   std::string name_space;
+  std::vector<inlay::KvType> kv;  // empty: the library's choice
   std::string output;  // empty: standard output
 };
 inlay::Result<void> Describe(const DescribeOptions& options);

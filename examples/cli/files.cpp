@@ -1,6 +1,7 @@
 // Commands about files: dequant, pack, inspect, describe.
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -455,6 +456,17 @@ std::string RecipeCases(const ModelFile& file, WeightType usual) {
   return text + "      default: return Type::" + TypeIdentifier(usual) + ";\n";
 }
 
+// The class that reads a vocabulary.
+std::string_view AlgorithmOf(inlay::TokenizerModel model) {
+  switch (model) {
+    case inlay::TokenizerModel::kSentencePieceBpe: return "SentencePieceBpe";
+    case inlay::TokenizerModel::kBytePairEncoding: return "BytePairEncoding";
+    case inlay::TokenizerModel::kWordPiece: return "WordPiece";
+    case inlay::TokenizerModel::kUnigram: return "Unigram";
+  }
+  return {};
+}
+
 // A plain list for a file with one type; else a list that also says which tensor has which, so that the size of the model
 // is known to the compiler, exactly.
 std::string FormatsOf(const ModelFile& file) {
@@ -469,6 +481,26 @@ std::string FormatsOf(const ModelFile& file) {
          RecipeCases(file, types.front()) + "    }\n  }\n};\n";
 }
 
+// ", inlay::KvTypes<...>" where the library's choice is not taken.
+std::string CachesOf(const std::vector<inlay::KvType>& types) {
+  std::string list;
+  for (const inlay::KvType type : types) {
+    std::string name(inlay::Name(type));
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    list += (list.empty() ? ", inlay::KvTypes<inlay::KvType::k" : ", inlay::KvType::k") + name;
+  }
+  return list.empty() ? list : list + ">";
+}
+
+// What opens the file once it is packed, and generates text from it. Nothing for a file without a vocabulary.
+std::string GeneratorOf(const ModelFile& file) {
+  if (file.tokenizer() == nullptr) return {};
+  return "\n// What \"inlay pack\" makes of the model is opened with this, and with no more code than it needs.\n"
+         "using DescribedFile = inlay::PackedModelFile<inlay::" +
+         std::string(AlgorithmOf(file.tokenizer()->model())) +
+         ">;\nusing TextGenerator = inlay::TextGenerator<DescribedModel, DescribedFile>;\n";
+}
+
 }  // namespace
 
 Result<void> Describe(const DescribeOptions& options) {
@@ -481,7 +513,8 @@ Result<void> Describe(const DescribeOptions& options) {
   const std::string text =
       "// A model as a type, made by \"inlay describe\".\n#pragma once\n\n#include <inlay/inlay.hpp>\n\n" +
       (named ? "namespace " + options.name_space + " {\n\n" : "") + known + "inline constexpr inlay::ModelConfig kConfig{\n" +
-      Initializer(file.config()) + "};\n\n" + FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats>;\n" +
+      Initializer(file.config()) + "};\n\n" + FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats" +
+      CachesOf(options.kv) + ">;\n" + GeneratorOf(file) +
       (named ? "\n}  // namespace " + options.name_space + "\n" : "");
   if (options.output.empty()) return WriteOut(text);
   INLAY_ASSIGN_OR_RETURN(OutputFile out, OutputFile::Create(options.output));

@@ -211,6 +211,9 @@ class CommandLine {
     CLI::App& describe = Add("describe", "A C++ header with the model as a type", describe_, cli::Describe);
     describe.add_option("model", describe_.path, "GGUF file, packed file or llama2.c checkpoint")->required();
     describe.add_option("--namespace", describe_.name_space, "Namespace of what is declared; default: none");
+    describe.add_option("--kv", describe_.kv, "Types of key/value caches that are compiled in; default: f16,q8")
+        ->delimiter(',')
+        ->transform(CLI::CheckedTransformer(kKvTypes, CLI::ignore_case));
     describe.add_option("-o,--output", describe_.output, "File to write instead of standard output");
   }
 

@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   inlay::SerialExecutor executor;
-  auto generator = inlay::TextGenerator<inlay_tiny::DescribedModel>::Open(inlay_tiny::File(), executor);
+  auto generator = inlay_tiny::TextGenerator::Open(inlay_tiny::File(), executor);
   if (!generator) return Complain(generator.error());
   auto story = generator->Generate(argv[1], {.max_tokens = 200});
   if (!story) return Complain(story.error());

@@ -475,6 +475,40 @@ int main(int, char** argv) {
         dynamic = self.json("logits", model, "--tokens", "1,5,77,300", "--kv", "f16")["logits"][0]
         self.assertEqual(static, dynamic)
 
+    GENERATOR = """
+#include "described.hpp"
+#include <cstdio>
+static_assert(!DescribedModel::KvList::Contains(inlay::KvType::kQ8));
+int main(int, char** argv) {
+  inlay::SerialExecutor executor;
+  auto generator = TextGenerator::Open(argv[1], executor);
+  if (!generator) return std::puts(generator.error().Message().c_str()), 1;
+  auto text = generator->Generate("Once upon a time", {.max_tokens = 24});
+  for (const std::string_view piece : *text) std::fwrite(piece.data(), 1, piece.size(), stdout);
+}
+"""
+
+    def test_generator_of_the_packed_file(self):
+        if not OPTIONS.compile:
+            self.skipTest("no compiler")
+        model, packed = TinyCase.model, self.directory / "packed.gguf"
+        self.ok("pack", model, packed)
+        (self.directory / "described.hpp").write_bytes(self.ok("describe", model, "--kv", "f16"))
+        (self.directory / "main.cpp").write_text(self.GENERATOR)
+        program = self.directory / "program"
+        built = subprocess.run([*OPTIONS.compile, str(self.directory / "main.cpp"), "-o", str(program), "-pthread"],
+                               capture_output=True, timeout=600)
+        self.assertEqual(built.returncode, 0, built.stderr.decode()[-3000:])
+        done = subprocess.run([str(program), str(packed)], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        told = self.ok("run", "--prompt", "Once upon a time", "-n", "24", "--quiet", "--kv", "f16", "--temperature", "0")
+        self.assertEqual(done.stdout.strip(), told.removeprefix(b"Once upon a time").strip())
+        # The file as it was is not one for this program.
+        done = subprocess.run([str(program), str(model)], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"inlay.layout", done.stdout)
+        self.fails(2, "describe", model, "--kv", "f17", words=["f17"])
+
     def test_packed_and_plain_say_the_same(self):
         model, packed = self.synth("q4_k_m"), self.directory / "packed.gguf"
         self.ok("pack", model, packed)

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -177,6 +178,50 @@ BOOST_AUTO_TEST_CASE(in_memory) {
   const auto cut = ModelFile::Open(std::span<const std::byte>(packed).first(100), {}, g_serial);
   BOOST_REQUIRE(!cut);
   BOOST_TEST((cut.error().code == ErrorCode::kTruncated));
+}
+
+// A program for packed files alone: the same model and text, and errors for everything else.
+BOOST_AUTO_TEST_CASE(packed_only) {
+  using PackedFile = inlay::PackedModelFile<inlay::WordPiece, inlay::SentencePieceBpe>;
+  const AlignedBytes plain = WriteGguf(RandomModel(WithTokenizer()));
+  const TemporaryFile plain_path("packed_only", plain);
+  const ModelFile file = Value(ModelFile::Open(plain_path.path(), {}, g_serial));
+  const AlignedBytes packed = Packed(file);
+  const TemporaryFile packed_path("packed_only", packed);
+  const PackedFile opened = Value(PackedFile::Open(std::span<const std::byte>(packed), {.verify = true}, g_serial));
+  BOOST_TEST((opened.config() == file.config()));
+  BOOST_TEST(std::ranges::equal(opened.types(), file.types()));
+  BOOST_TEST(std::ranges::equal(opened.packed_weights(), file.packed_weights()));
+  BOOST_TEST(opened.was_packed());
+  BOOST_REQUIRE(opened.tokenizer() != nullptr);
+  BOOST_TEST(opened.tokenizer()->size() == file.config().vocab);
+
+  const auto story = []<class Generator>(std::type_identity<Generator>, const char* path) {
+    Generator generator = Value(Generator::Open(path, g_serial));
+    auto generation = Value(generator.Generate("hey you", {.max_tokens = 30, .stop_at_end_of_text = false}));
+    std::string text;
+    for (const std::string_view piece : generation) text += piece;
+    return text;
+  };
+  const std::string text = story(std::type_identity<TestGenerator>(), plain_path.path());
+  BOOST_TEST(!text.empty());
+  using PackedGenerator = inlay::TextGenerator<AnyTestModel, PackedFile>;
+  BOOST_TEST(story(std::type_identity<PackedGenerator>(), packed_path.path()) == text);
+
+  const auto refused = [](std::span<const std::byte> bytes) {
+    const auto result = PackedFile::Open(bytes, {}, g_serial);
+    BOOST_REQUIRE(!result);
+    return result.error();
+  };
+  BOOST_TEST((refused(plain).code == ErrorCode::kUnsupported));
+  BOOST_TEST(refused(plain).field.view() == "inlay.layout");
+  const AlignedBytes checkpoint(1000);
+  BOOST_TEST((refused(checkpoint).code == ErrorCode::kBadFile));
+  // A list without the algorithm of the file: token ids still run.
+  const auto other = Value(inlay::PackedModelFile<inlay::BytePairEncoding>::Open(packed_path.path(), {}, g_serial));
+  BOOST_TEST(other.tokenizer() == nullptr);
+  BOOST_TEST((other.tokenizer_error().code == ErrorCode::kUnsupported));
+  BOOST_TEST((other.config() == file.config()));
 }
 
 BOOST_AUTO_TEST_CASE(moves) {

@@ -18,35 +18,36 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// ModelType: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly that model. Movable;
-// sessions refer to model(), so it stays where it is while there are any.
-template <class ModelType>
+// ModelType: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly that model. FileType:
+// ModelFile, or a PackedModelFile, which makes a smaller program. Movable; sessions refer to model(), so it stays where it is
+// while there are any.
+template <class ModelType, class FileType = ModelFile>
 class LoadedModel {
  public:
-  // Errors: those of ModelFile::Open and of ModelType::Create.
+  // Errors: those of FileType::Open and of ModelType::Create.
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
                                   PackProgress progress) {
-    return Bind(ModelFile::Open(path, options, executor, progress));
+    return Bind(FileType::Open(path, options, executor, progress));
   }
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Bind(ModelFile::Open(path, options, executor));
+    return Bind(FileType::Open(path, options, executor));
   }
   static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
   // A file in memory, which outlives the model: see ModelFile::Open.
   static Result<LoadedModel> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
-    return Bind(ModelFile::Open(file, options, executor));
+    return Bind(FileType::Open(file, options, executor));
   }
 
   const ModelType& model() const { return *model_; }
   ModelType& model() { return *model_; }
-  const ModelFile& file() const { return file_; }
+  const FileType& file() const { return file_; }
   // nullptr where the file has none.
   const Tokenizer* tokenizer() const { return file_.tokenizer(); }
 
  private:
   LoadedModel() = default;
 
-  static Result<LoadedModel> Bind(Result<ModelFile> file) {
+  static Result<LoadedModel> Bind(Result<FileType> file) {
     LoadedModel loaded;
     INLAY_ASSIGN_OR_RETURN(loaded.file_, std::move(file));
     const ModelConfig& config = loaded.file_.config();
@@ -57,7 +58,7 @@ class LoadedModel {
     return loaded;
   }
 
-  ModelFile file_;
+  FileType file_;
   OwnedBuffer table_;
   std::optional<ModelType> model_;
 };

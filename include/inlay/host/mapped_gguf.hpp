@@ -82,11 +82,17 @@ class MappedGguf {
   }
   // The same for a file that is mapped already.
   static Result<MappedGguf> Open(MappedFile mapping, const char* path) {
+    INLAY_ASSIGN_OR_RETURN(MappedGguf opened, OpenOne(std::move(mapping)));
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit split, opened.file_->split());
+    if (split.count > 1) INLAY_CHECK_OK(opened.OpenOthers(path, split));
+    return opened;
+  }
+
+  // One file; where it is of a split model, that part of it.
+  static Result<MappedGguf> OpenOne(MappedFile mapping) {
     MappedGguf opened;
     opened.first_.mapping = std::move(mapping);
     INLAY_ASSIGN_OR_RETURN(opened.file_, opened.first_.Index());
-    INLAY_ASSIGN_OR_RETURN(const GgufSplit split, opened.file_->split());
-    if (split.count > 1) INLAY_CHECK_OK(opened.OpenOthers(path, split));
     return opened;
   }
 

@@ -34,34 +34,50 @@ struct LoadOptions {
   bool weights = true;
 };
 
-// A GGUF file (plain or packed) or a llama2.c checkpoint, ready to be bound to a model. Owns the mapping and, for files
-// that are not packed, the packed copy. Movable; what it hands out stays valid as long as it, or what it was moved to, lives.
-class ModelFile {
+// The kinds of files that a program opens.
+enum class FileKinds {
+  kAll,     // GGUF, packed or not and split or not, and llama2.c checkpoints
+  kPacked,  // packed GGUF only: nothing that packs weights or reads the keys of other files is part of the program
+};
+
+// A model file, ready to be bound to a model. Owns the mapping and, for files that are not packed, the packed copy. Movable;
+// what it hands out stays valid as long as it, or what it was moved to, lives.
+//
+// ModelFile below opens everything there is. PackedModelFile<SentencePieceBpe> is for a program that knows what it opens,
+// as one that has its model linked in, and carries only the code for that.
+template <FileKinds kKinds, class... Algorithms>
+class BasicModelFile {
  public:
-  // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  // Errors: those of the readers, of ReadConfig and PackWeights, kSystem; kUnsupported for a file of another kind than
+  // kKinds has. Packing runs on `executor` and tells `progress`.
+  static Result<BasicModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
+                                     PackProgress progress) {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
     return Open(std::move(mapping), path, options, executor, progress);
   }
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+  static Result<BasicModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
     return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
   }
   // A file that is mapped already; `path` is where the other files of a split model are looked for.
-  static Result<ModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
-                                PackProgress progress) {
-    ModelFile file;
-    if (StartsLikeGguf(mapping.bytes())) {
+  static Result<BasicModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
+                                     PackProgress progress) {
+    BasicModelFile file;
+    if constexpr (kKinds == FileKinds::kAll) {
+      if (!StartsLikeGguf(mapping.bytes())) {
+        file.mapping_ = std::move(mapping);
+        INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
+        return file;
+      }
       INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping), path));
-      INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
-      file.mapping_ = std::move(mapping);
-      INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::OpenOne(std::move(mapping)));
     }
+    INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     return file;
   }
   // A file in memory, as one linked into the program (inlay_embed_model in CMake). It outlives the model. A packed one
   // whose weights are at a multiple of kAlignment is used where it is.
-  static Result<ModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+  static Result<BasicModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
     return Open(MappedFile::Borrow(file), "", options, executor, [](std::size_t, std::size_t) { return true; });
   }
 
@@ -78,11 +94,16 @@ class ModelFile {
   bool was_packed() const { return was_packed_; }
 
  private:
-  Result<void> OpenGguf(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  Result<void> OpenGguf(const LoadOptions& options, [[maybe_unused]] ExecutorRef executor,
+                        [[maybe_unused]] PackProgress progress) {
     INLAY_CHECK_OK(ReadTokenizer());
     if (!PackedFile::IsPacked(*gguf())) {
-      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
-      return Pack(*gguf(), gguf_, options, executor, progress);
+      if constexpr (kKinds == FileKinds::kAll) {
+        INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
+        return Pack(*gguf(), gguf_, options, executor, progress);
+      } else {
+        return Fail(ErrorCode::kUnsupported, "inlay.layout", "is not there: this program reads packed files only");
+      }
     }
     INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
@@ -115,7 +136,7 @@ class ModelFile {
   // says why there is no text.
   Result<void> ReadTokenizer() {
     if (OwnedTokenizer::IsAbsent(*gguf())) return {};
-    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf(*gguf());
+    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf<Algorithms...>(*gguf());
     if (tokenizer) {
       tokenizer_ = *std::move(tokenizer);
     } else if (tokenizer.error().code == ErrorCode::kUnsupported) {
@@ -160,6 +181,13 @@ class ModelFile {
   std::span<const std::byte> packed_;
   bool was_packed_ = false;
 };
+
+// Any file, with any tokenizer.
+using ModelFile = BasicModelFile<FileKinds::kAll>;
+
+// Packed files, whose vocabularies one of the Algorithms reads (none given: all that the library has).
+template <class... Algorithms>
+using PackedModelFile = BasicModelFile<FileKinds::kPacked, Algorithms...>;
 
 INLAY_END_NAMESPACE
 

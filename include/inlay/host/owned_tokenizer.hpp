@@ -21,13 +21,15 @@ class OwnedTokenizer {
  public:
   OwnedTokenizer() = default;  // of nothing, to be assigned to
 
-  // Errors: those of Tokenizer::FromGguf. The file outlives the tokenizer.
+  // By whichever of the Algorithms reads the vocabulary (none given: all that the library has). Errors: those of
+  // Tokenizer::FromGguf. The file outlives the tokenizer.
+  template <class... Algorithms>
   static Result<OwnedTokenizer> FromGguf(const GgufFile& file) {
     OwnedTokenizer owned;
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor(file));
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor<Algorithms...>(file));
     INLAY_ASSIGN_OR_RETURN(owned.memory_, OwnedBuffer::Create(bytes, "tokenizer"));
     INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(owned.memory_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromGguf(file, arena));
+    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromGguf<Algorithms...>(file, arena));
     return owned;
   }
 

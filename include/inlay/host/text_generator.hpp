@@ -65,8 +65,8 @@ class EncodedText {
 //   auto story = generator->Generate("Once upon a time");
 //   for (std::string_view text : *story) std::cout << text;
 //
-// Movable. The executor outlives it.
-template <class ModelType>
+// FileType: what a file may be, see LoadedModel. Movable. The executor outlives it.
+template <class ModelType, class FileType = ModelFile>
 class TextGenerator {
  public:
   struct Options {
@@ -77,12 +77,12 @@ class TextGenerator {
   // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
   // this library reads.
   static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
-    return Start(LoadedModel<ModelType>::Open(path, options.load, executor), options, executor);
+    return Start(LoadedModel<ModelType, FileType>::Open(path, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
   // A file in memory, which outlives the generator: see ModelFile::Open.
   static Result<TextGenerator> Open(std::span<const std::byte> file, const Options& options, ExecutorRef executor) {
-    return Start(LoadedModel<ModelType>::Open(file, options.load, executor), options, executor);
+    return Start(LoadedModel<ModelType, FileType>::Open(file, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(std::span<const std::byte> file, ExecutorRef executor) {
     return Open(file, Options{}, executor);
@@ -90,7 +90,7 @@ class TextGenerator {
 
   const ModelType& model() const { return state_->loaded.model(); }
   const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
-  const ModelFile& file() const { return state_->loaded.file(); }
+  const FileType& file() const { return state_->loaded.file(); }
 
   // Reads the prompt from the beginning of the context and returns what follows it, to be run through with range-for; see
   // Generation. The text generated before is forgotten, and its Generation must not be used any more.
@@ -115,7 +115,7 @@ class TextGenerator {
  private:
   // On the heap, because a session points to its model.
   struct State {
-    LoadedModel<ModelType> loaded;
+    LoadedModel<ModelType, FileType> loaded;
     OwnedBuffer session_memory;
     OwnedBuffer generation_memory;
     std::optional<Session<ModelType>> session;
@@ -124,8 +124,9 @@ class TextGenerator {
 
   explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
 
-  static Result<TextGenerator> Start(Result<LoadedModel<ModelType>> opened, const Options& options, ExecutorRef executor) {
-    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, std::move(opened));
+  static Result<TextGenerator> Start(Result<LoadedModel<ModelType, FileType>> opened, const Options& options,
+                                     ExecutorRef executor) {
+    INLAY_ASSIGN_OR_RETURN(auto loaded, std::move(opened));
     if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
     TextGenerator generator(executor);
     generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
