@@ -44,6 +44,7 @@
 #include "inlay/model/embedding.hpp"
 #include "inlay/model/memory_plan.hpp"
 #include "inlay/model/model.hpp"
+#include "inlay/model/saved_sequence.hpp"
 #include "inlay/model/workspace.hpp"
 #include "inlay/text/clean_spaces.hpp"
 #include "inlay/text/detokenizer.hpp"

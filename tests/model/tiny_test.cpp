@@ -246,6 +246,31 @@ BOOST_AUTO_TEST_CASE(batch_equals_single) {
   }
 }
 
+// A story that is put away in the middle, in every type of cache, goes on as if it had not been.
+BOOST_AUTO_TEST_CASE(saved_and_restored) {
+  const OpenedModel model = OpenModel(ModelBytes());
+  const std::vector<TokenId> tokens = Tokens();
+  constexpr std::size_t kBefore = 37;
+  inlay::SerialExecutor serial;
+  for (const inlay::KvType kv : {inlay::KvType::kF32, inlay::KvType::kF16, inlay::KvType::kBF16, inlay::KvType::kQ8}) {
+    const inlay::SessionOptions whole{.kv = kv}, less{.context = 100, .batch = 5, .kv = kv};
+    AlignedBytes memory(Value(inlay::Session<TestModel>::MemoryBytes(*model, whole)));
+    AlignedBytes less_memory(Value(inlay::Session<TestModel>::MemoryBytes(*model, less)));
+    auto first = Value(inlay::Session<TestModel>::Create(*model, whole, memory));
+    auto second = Value(inlay::Session<TestModel>::Create(*model, less, less_memory));
+    Value(first.Append(std::span(tokens).first(kBefore), serial));
+    std::vector<std::byte> saved(first.SavedBytes());
+    Value(first.Save(saved));
+    Value(second.Restore(saved));
+    BOOST_TEST(SameBits(second.logits(), first.logits()));
+    for (std::size_t t = kBefore; t < tokens.size() && t < 90; ++t) {
+      Value(first.Append({&tokens[t], 1}, serial));
+      Value(second.Append({&tokens[t], 1}, serial));
+      BOOST_TEST_REQUIRE(SameBits(second.logits(), first.logits()));
+    }
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace

@@ -33,6 +33,7 @@ class TestModel {
   virtual inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const = 0;
   virtual inlay::Result<inlay::LogitsView> Forward(std::span<const inlay::SequenceInput> sequences,
                                                    inlay::Workspace& workspace, inlay::ExecutorRef executor) const = 0;
+  virtual inlay::ModelIdentity identity() const { return inlay::IdentityOf(config(), {}); }
   virtual inlay::Result<inlay::HiddenView> Embed(std::span<const inlay::SequenceInput>, inlay::Workspace&,
                                                  inlay::ExecutorRef) const {
     return inlay::Fail(inlay::ErrorCode::kUnsupported, "embed", "this test model has no hidden states");
@@ -65,6 +66,7 @@ class TestModelOf final : public TestModel {
   inlay::Result<inlay::Workspace> NewWorkspace(const inlay::SessionOptions& options, inlay::Arena& arena) const override {
     return model_.NewWorkspace(options, arena);
   }
+  inlay::ModelIdentity identity() const override { return model_.identity(); }
   inlay::Result<inlay::HiddenView> Embed(std::span<const inlay::SequenceInput> sequences, inlay::Workspace& workspace,
                                          inlay::ExecutorRef executor) const override {
     return model_.Embed(sequences, workspace, executor);

@@ -94,6 +94,30 @@ class Session {
     return cache_.Truncate(length);
   }
 
+  // --- saving ---
+
+  // What Save writes now.
+  std::size_t SavedBytes() const {
+    return SavedSequenceBytes(model_->config(), cache_.type(), length(), logits().size());
+  }
+  // Writes what has been read so far, and the logits, to the beginning of `out`, and returns the number of bytes (format:
+  // model/saved_sequence.hpp). Not part of it: adapters. kTooLarge: `out` has less than SavedBytes() bytes. No allocation.
+  Result<std::size_t> Save(std::span<std::byte> out) const {
+    return SaveSequence(model_->config(), model_->identity(), cache_, logits(), out);
+  }
+  // Takes up what another session of the same model and cache type has saved; the context may have another size. What
+  // follows is the same to the last bit as if that session had gone on. On an error the session is as it was. kBadFile,
+  // kTruncated (every changed or missing byte is found), kUnsupported (version), kMismatch (model, cache type),
+  // kContextFull.
+  Result<void> Restore(std::span<const std::byte> saved) {
+    const std::size_t vocab = model_->config().logits ? model_->config().vocab : 0;
+    float* const to = workspace_.scratch().logits;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t count, RestoreSequence(model_->config(), model_->identity(), saved, cache_,
+                                                                    std::span(to, vocab)));
+    logits_ = {to, count == 0 ? std::size_t{0} : std::size_t{1}, model_->config().vocab};
+    return {};
+  }
+
  private:
   explicit Session(const ModelType& model) : model_(&model) {}
 

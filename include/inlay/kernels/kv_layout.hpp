@@ -32,6 +32,16 @@ constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, 
 // Elements from one position's value to the next. Sixteen lanes hold whole positions (two of a head of 8) or a part of one.
 constexpr std::size_t KvValueStride(std::size_t head_dim) { return head_dim <= 8 ? 8 : RoundUp(head_dim, 16); }
 
+// Bytes of one element.
+constexpr std::size_t KvElementBytes(KvType type) { return type == KvType::kF32 ? 4 : type == KvType::kQ8 ? 1 : 2; }
+
+// Keys, in groups of kKvLanes positions: rows of a group, and bytes of one position in a row.
+inline constexpr std::size_t kKvLanes = 16;
+constexpr std::size_t KvKeyRows(KvType type, std::size_t head_dim) {
+  return type == KvType::kQ8 ? RoundUp(head_dim, 4) / 4 : head_dim;
+}
+constexpr std::size_t KvKeyLaneBytes(KvType type) { return type == KvType::kQ8 ? 4 : KvElementBytes(type); }
+
 // Q8: bytes before the scales.
 constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) {
   return capacity * KvValueStride(head_dim);

@@ -24,6 +24,7 @@
 #include "inlay/model/forward-inl.hpp"
 #include "inlay/model/memory_plan.hpp"
 #include "inlay/model/outputs.hpp"
+#include "inlay/model/saved_sequence.hpp"
 #include "inlay/model/workspace.hpp"
 #include "inlay/weights/packed_weights.hpp"
 #include "inlay/weights/recipes.hpp"
@@ -98,7 +99,7 @@ class BasicModel {
     INLAY_CHECK_OK(CheckFormats<FormatList>(config, types));
     INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
     model.weights_.layers = {};  // the table moves with the model: see weights()
-    model.weights_bytes_ = packed.size();
+    model.packed_ = packed;
     return model;
   }
 
@@ -121,9 +122,12 @@ class BasicModel {
   // The same for the weights that were opened.
   Result<MemoryPlan> PlanFor(const SessionOptions& options) const {
     INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options));
-    plan.weights = weights_bytes_;
+    plan.weights = packed_.size();
     return plan;
   }
+
+  // What saved sequences of this model carry (saved_sequence.hpp). Cost: a hash of 64 KiB.
+  ModelIdentity identity() const { return IdentityOf(config(), packed_); }
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
@@ -314,7 +318,7 @@ class BasicModel {
   [[no_unique_address]] ForwardType forward_;
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
-  std::size_t weights_bytes_ = 0;
+  std::span<const std::byte> packed_;
 };
 
 // A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types
