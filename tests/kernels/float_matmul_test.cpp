@@ -26,7 +26,11 @@ struct Case {
   std::vector<float> x;           // [tokens, stride], padding NaN
 
   Case(WeightType weight_type, std::size_t row_count, std::size_t col_count, std::size_t token_count, unsigned seed)
-      : rows(row_count), cols(col_count), tokens(token_count), stride(inlay::RoundUp(col_count, 16)), type(weight_type) {
+      : rows(row_count),
+        cols(col_count),
+        tokens(token_count),
+        stride(inlay::RoundUp(col_count, 16)),
+        type(weight_type) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     weights.resize(rows * cols);
@@ -61,8 +65,8 @@ struct Case {
 };
 
 template <class Cols>
-void Multiply(Case& c, Cols cols, std::size_t t0, std::size_t t1, std::size_t r0, std::size_t r1, std::vector<float>& out,
-              std::size_t out_stride, bool accumulate) {
+void Multiply(Case& c, Cols cols, std::size_t t0, std::size_t t1, std::size_t r0, std::size_t r1,
+              std::vector<float>& out, std::size_t out_stride, bool accumulate) {
   const inlay::Output output{out.data(), out_stride, accumulate};
   const auto x = c.activations();
   switch (c.type) {
@@ -75,14 +79,17 @@ void Multiply(Case& c, Cols cols, std::size_t t0, std::size_t t1, std::size_t r0
 }
 
 // The chain of cols rounded sums: each step loses at most half a unit of the partial sum, which is bounded by the sum of
-// magnitudes. cols * 2^-24 * sum |w x| (plus the product's own rounding where there is no fused multiply-add).
+// magnitudes (with activations rounded to BF16 where the kernel rounds them). cols * 2^-24 * sum |w x| (plus the product's own rounding where there is no fused multiply-add).
 void CheckAgainstDouble(const Case& c, const std::vector<float>& out, std::size_t out_stride, float before) {
+  const bool rounds = c.type == WeightType::kBF16 && target::detail::kStepColumns<WeightType::kBF16> == 2;
   std::size_t wrong = 0;
   for (std::size_t t = 0; t < c.tokens; ++t) {
     for (std::size_t r = 0; r < c.rows; ++r) {
       double sum = 0, magnitude = 0;
       for (std::size_t k = 0; k < c.cols; ++k) {
-        const double product = static_cast<double>(c.weights[r * c.cols + k]) * static_cast<double>(c.x[t * c.stride + k]);
+        const float x = c.x[t * c.stride + k];
+        const double value = static_cast<double>(rounds ? inlay::BF16ToF32(inlay::F32ToBF16(x)) : x);
+        const double product = static_cast<double>(c.weights[r * c.cols + k]) * value;
         sum += product;
         magnitude += std::fabs(product);
       }
@@ -98,7 +105,8 @@ void CheckAgainstDouble(const Case& c, const std::vector<float>& out, std::size_
 std::vector<float> Whole(Case& c, std::size_t out_stride, bool accumulate) {
   std::vector<float> out(c.tokens * out_stride, kUntouched);
   if (accumulate) {
-    for (std::size_t t = 0; t < c.tokens; ++t) std::fill_n(out.begin() + static_cast<long>(t * out_stride), c.rows, 3.0f);
+    for (std::size_t t = 0; t < c.tokens; ++t)
+      std::fill_n(out.begin() + static_cast<long>(t * out_stride), c.rows, 3.0f);
   }
   Multiply(c, inlay::DynamicExtent{c.cols}, 0, c.tokens, 0, c.rows, out, out_stride, accumulate);
   return out;
