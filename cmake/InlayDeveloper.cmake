@@ -28,11 +28,14 @@ if(INLAY_SANITIZERS)
   target_link_options(inlay_developer INTERFACE -fsanitize=${INLAY_SANITIZERS})
 endif()
 
-# What firmware and many games build with. Programs whose own dependencies throw (the CLI, Boost.Test) are left out.
+# What firmware and many games build with.
 option(INLAY_EXCEPTIONS "Compile with exceptions and run-time type information" ON)
 if(NOT INLAY_EXCEPTIONS)
   target_compile_options(inlay_developer INTERFACE -fno-exceptions -fno-rtti)
 endif()
+# For programs whose own dependencies throw. Linked behind inlay_developer too.
+add_library(inlay_throws INTERFACE)
+target_compile_options(inlay_throws INTERFACE -fexceptions -frtti)
 
 find_package(Threads REQUIRED)
 target_link_libraries(inlay_developer INTERFACE Threads::Threads)
