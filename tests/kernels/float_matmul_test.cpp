@@ -126,7 +126,7 @@ BOOST_AUTO_TEST_CASE(EqualsDoubleSumsWithinRounding) {
   for (const WeightType type : kTypes) {
     for (const std::size_t rows : {1u, 15u, 16u, 17u, 48u, 64u, 100u, 172u, 257u}) {
       for (const std::size_t cols : {1u, 3u, 8u, 33u, 64u, 172u, 400u}) {
-        for (const std::size_t tokens : {1u, 2u, 3u, 5u, 7u, 13u, 30u}) {
+        for (const std::size_t tokens : {1u, 2u, 3u, 5u, 7u, 13u, 30u, 40u}) {
           Case c(type, rows, cols, tokens, static_cast<unsigned>(rows * 31 + cols * 7 + tokens));
           CheckAgainstDouble(c, Whole(c, rows + 5, false), rows + 5, 0.0f);
         }
