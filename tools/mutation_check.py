@@ -2,8 +2,9 @@
 """Shows that the tests test: changes one constant at a time in a copy of the library and expects a test to fail.
 
 Each entry of tests/mutation/mutations.json names a header, the text to replace (which must occur exactly once), its
-replacement and the test files that must notice ("flags": for another CPU than this one). Those files are compiled against the changed copy and run; a change that
-survives is an error, and so is a control run (nothing changed) that fails. Takes about half a minute per entry: for people,
+replacement and the test files that must notice ("flags": for another CPU than this one). Those files are compiled against
+the changed copy and run; a change that survives is an error, and so is a control run (nothing changed) that fails. A change
+that a static_assert of a test notices is caught; one that otherwise does not compile says nothing. Takes about half a minute per entry: for people,
 not for every change. That the entries still fit the headers is a test (--only-fit), which takes no time.
 
   tools/mutation_check.py                 all entries
@@ -36,6 +37,9 @@ def misfits(entries):
                 yield f"{entry['name']}: there is no tests/{test}"
 
 
+ASSERTED = pathlib.Path("static_assert")  # what is compiled instead of an object when a test's static_assert fails
+
+
 class Builder:
     """Compiles test files against an include directory; what does not see the library is compiled once."""
 
@@ -48,14 +52,19 @@ class Builder:
         out = self.directory / (test.replace("/", "_") + ".o")
         command = [*self.command, *flags, f"-I{include}", f"-I{ROOT}", "-c", str(ROOT / "tests" / test), "-o", str(out)]
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
+        if done.returncode == 0:
+            return out
+        asserted = f"tests/{test}:" in done.stderr and "static assertion failed" in done.stderr
+        if not asserted:
             print(done.stderr[-2000:], file=sys.stderr)
-        return out if done.returncode == 0 else None
+        return ASSERTED if asserted else None
 
     def passes(self, include, tests, flags, environment):
         """None when the program could not be built, else whether its tests passed."""
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             objects = list(pool.map(lambda test: self.compile(include, test, flags), tests))
+        if ASSERTED in objects and None not in objects:
+            return False
         program = self.directory / "tests"
         if None in objects or subprocess.run([*self.command, str(self.main), *map(str, objects), "-pthread", "-o",
                                               str(program)]).returncode != 0:
