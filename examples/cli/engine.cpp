@@ -208,7 +208,13 @@ Result<void> Engine::Evaluate(std::span<const TokenId> tokens,
 
 Result<std::vector<float>> Engine::Embed(std::span<const TokenId> tokens, inlay::Pooling pooling) {
   State& state = *state_;
-  std::vector<float> embedding(config().dim);
+  if (pooling == inlay::Pooling::kRank) {
+    std::vector<float> scores(config().score_count());
+    INLAY_CHECK_OK(inlay::ScoreSequence(state.loaded->model(), *state.cache, *state.workspace, tokens, scores, state.threads,
+                                        &state.adapters));
+    return scores;
+  }
+  std::vector<float> embedding(config().embedding_dim());
   INLAY_CHECK_OK(inlay::EmbedSequence(state.loaded->model(), *state.cache, *state.workspace, tokens, pooling, embedding,
                                       state.threads, &state.adapters));
   return embedding;

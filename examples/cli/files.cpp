@@ -215,6 +215,15 @@ Json ConfigJson(const ModelConfig& c) {
   return json;
 }
 
+// In a cache of 16-bit floats, whose other bytes do not depend on its length.
+std::size_t KvBytesPerPosition(const ModelConfig& config) {
+  constexpr std::size_t kFrom = 4096, kTo = 8192;
+  inlay::MemoryCounter from, to;
+  const bool counted = inlay::SequenceCache::Create(from, config, inlay::KvType::kF16, kFrom).has_value() &&
+                       inlay::SequenceCache::Create(to, config, inlay::KvType::kF16, kTo).has_value();
+  return counted ? (to.used() - from.used()) / (kTo - kFrom) : 0;
+}
+
 Json ModelJson(const ModelFile& file) {
   const ModelConfig& config = file.config();
   std::size_t parameters = 0;
@@ -229,7 +238,7 @@ Json ModelJson(const ModelFile& file) {
   json["parameters"] = parameters;
   json["packed_bytes"] = inlay::PackedWeightsBytes(config, file.types());
   // Of a float16 cache.
-  json["kv_bytes_per_position"] = config.layers * (config.k_dim() + config.v_dim()) * sizeof(std::uint16_t);
+  json["kv_bytes_per_position"] = KvBytesPerPosition(config);
   json["tokenizer"] = file.tokenizer() != nullptr ? Json{{"tokens", file.tokenizer()->size()}} : Json(nullptr);
   if (file.tokenizer() == nullptr) json["tokenizer_error"] = file.tokenizer_error().Message().c_str();
   return json;

@@ -164,7 +164,8 @@ class CommandLine {
     CLI::App& embed = Add("embed", "Embedding of a sequence, as JSON", embed_, cli::Embed);
     AddSession(embed, embed_.model, KvType::kF32);
     embed.add_option("--tokens", embed_.tokens, "Token ids, as 1,2,3")->required();
-    embed.add_option("--pooling", embed_.pooling, "mean, cls or last; default: the model's own, else mean")->check(CLI::IsMember({"mean", "cls", "last"}));
+    embed.add_option("--pooling", embed_.pooling, "mean, cls, last, or rank for the scores of a reranker; default: the model's own, else mean")
+        ->check(CLI::IsMember({"mean", "cls", "last", "rank"}));
 
     CLI::App& perplexity = Add("perplexity", "How well the model predicts a text, as JSON", perplexity_, cli::Perplexity);
     AddSession(perplexity, perplexity_.model, KvType::kF32);

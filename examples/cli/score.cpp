@@ -66,9 +66,10 @@ Result<void> Embed(const EmbedOptions& options) {
   if (options.pooling == "mean") pooling = inlay::Pooling::kMean;
   if (options.pooling == "cls") pooling = inlay::Pooling::kCls;
   if (options.pooling == "last") pooling = inlay::Pooling::kLast;
+  if (options.pooling == "rank") pooling = inlay::Pooling::kRank;
   INLAY_CHECK_OK(engine.StartEvaluation(session));
   INLAY_ASSIGN_OR_RETURN(const std::vector<float> embedding, engine.Embed(tokens, pooling));
-  std::string out = "{\"embedding\":";
+  std::string out = pooling == inlay::Pooling::kRank ? "{\"scores\":" : "{\"embedding\":";
   AppendNumbers(out, embedding);
   return WriteOut(out + "}\n");
 }

@@ -217,9 +217,15 @@ void MakeRow(RowRandom& random, WeightType type, std::size_t cols, float deviati
 
 // Llama 3.1's factors: frequencies that turn less than once in the 8192 positions of the original training are divided
 // by 8 (Llama 3.2: 32), those that turn more than four times stay, with a ramp between. Source: the models' config.json.
+// Gemma 4: a quarter of the pairs turns, the others stand still.
 std::vector<float> RopeFactors(const ModelConfig& config, std::string_view name) {
   const double most = name.starts_with("llama-3.2") ? 32.0 : 8.0;
   std::vector<float> factors(config.rope_dim / 2);
+  if (config.architecture == inlay::Architecture::kGemma4) {
+    std::fill(factors.begin() + static_cast<std::ptrdiff_t>(factors.size() / 4), factors.end(), 1e30f);
+    std::fill_n(factors.begin(), factors.size() / 4, 1.0f);
+    return factors;
+  }
   for (std::size_t i = 0; i < factors.size(); ++i) {
     const double exponent = 2.0 * static_cast<double>(i) / config.rope_dim;
     const double turns = 8192.0 / (2.0 * std::numbers::pi * std::pow(static_cast<double>(config.rope_base), exponent));
@@ -242,6 +248,13 @@ Result<const inlay::KnownModel*> FindShape(const std::string& name) {
   return Fail(ErrorCode::kInvalidArgument, "--like", "\"", name, "\" is not known; inlay synth --help lists all");
 }
 
+// A tensor's sequences are found by its name (FNV-1a), so that the file stays the same when models get new kinds of tensors.
+std::uint64_t NumberOf(std::string_view name) {
+  std::uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return hash;
+}
+
 // Rows [begin, end) of a tensor, each [cols].
 void MakeRows(const ModelConfig& config, const SynthTensor& tensor, std::string_view model, std::uint64_t seed,
               std::size_t begin, std::size_t end, std::byte* out) {
@@ -252,7 +265,7 @@ void MakeRows(const ModelConfig& config, const SynthTensor& tensor, std::string_
     return;
   }
   for (std::size_t row = begin; row < end; ++row, out += row_bytes) {
-    RowRandom random(seed, inlay::TensorIndex(tensor.id), row);
+    RowRandom random(seed, NumberOf(tensor.name.view()), row);
     if (inlay::IsVector(tensor.id.role)) {
       // Gains of norms, around 1. What makes a state decay is below 0.
       float* gains = reinterpret_cast<float*>(out);

@@ -315,6 +315,28 @@ BOOST_AUTO_TEST_CASE(SoftCapScaleAndSums) {
 }
 
 // YaRN keeps what turns often, divides what turns seldom, and grows queries and keys.
+BOOST_AUTO_TEST_CASE(KeepLargestEqualsDouble) {
+  for (std::size_t n = 2; n < 70; ++n) {
+    std::vector<float> x = Random(n, static_cast<unsigned>(n), 3.0f);
+    for (float& value : x) value += 100.0f;  // far from 0: the mean matters
+    const std::vector<float> before = x;
+    double mean = 0, squares = 0;
+    for (const float value : x) mean += static_cast<double>(value) / static_cast<double>(n);
+    for (const float value : x) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
+    const double cutoff = mean + 0.5 * std::sqrt(squares / static_cast<double>(n - 1));
+    x.push_back(kUntouched);
+    target::KeepLargest(0.5f, n, x.data());
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      BOOST_TEST(std::fabs(static_cast<double>(x[i]) - std::max(0.0, static_cast<double>(before[i]) - cutoff)) < 5e-5);
+      kept += x[i] > 0.0f ? 1 : 0;
+    }
+    BOOST_TEST(kept > 0u);
+    BOOST_TEST(kept < n);
+    BOOST_TEST(x[n] == kUntouched);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(YarnFrequencies) {
   constexpr std::size_t kDim = 64;
   const inlay::YarnRamp yarn{4096, 32.0, 1.0};

@@ -95,6 +95,36 @@ BOOST_AUTO_TEST_CASE(values_in_the_keys) {
   BOOST_TEST(cache.layer(2).keys(0) + cache.layer(2).key_bytes == memory.data() + memory.size());
 }
 
+// Layers with a window have other heads, and the last two layers read the keys and values of the last ones of their kind:
+// layer 4 (with a window) those of layer 2, layer 5 those of layer 3.
+BOOST_AUTO_TEST_CASE(two_kinds_of_layers) {
+  inlay::ModelConfig config{.layers = 6, .heads = 4, .kv_heads = 1, .head_dim = 24, .window = 8};
+  config.attention.global = inlay::LayerPattern{6}.Add(3).Add(5);
+  config.attention.shared_layers = 2;
+  config.local = {.head_dim = 12, .kv_heads = 2, .rope_dim = 12};
+  const std::size_t wide = 2 * inlay::KvHeadBytes(KvType::kF16, 24, 64), narrow = 2 * 2 * inlay::KvHeadBytes(KvType::kF16, 12, 64);
+  inlay::MemoryCounter counter;
+  BOOST_REQUIRE(inlay::SequenceCache::Create(counter, config, KvType::kF16, 64));
+  BOOST_TEST(counter.used() == 3 * narrow + wide);
+  inlay_test::AlignedBytes memory(counter.used());
+  inlay::Arena arena = *inlay::Arena::Create(memory);
+  const inlay::SequenceCache cache = *inlay::SequenceCache::Create(arena, config, KvType::kF16, 64);
+  for (const std::size_t l : {0, 1, 2}) {
+    BOOST_TEST(cache.layer(l).data == memory.data() + l * narrow);
+    BOOST_TEST(cache.layer(l).kv_heads == 2u);
+    BOOST_TEST(cache.layer(l).key_bytes == inlay::KvHeadBytes(KvType::kF16, 12, 64));
+  }
+  BOOST_TEST(cache.layer(3).data == memory.data() + 3 * narrow);
+  BOOST_TEST(cache.layer(3).kv_heads == 1u);
+  BOOST_TEST(cache.layer(3).values(0) + cache.layer(3).value_bytes == memory.data() + memory.size());
+  BOOST_TEST(cache.layer(4).data == cache.layer(2).data);
+  BOOST_TEST(cache.layer(5).data == cache.layer(3).data);
+  BOOST_TEST(cache.layer(5).key_bytes == cache.layer(3).key_bytes);
+  BOOST_TEST(cache.IsFor(config));
+  config.attention.shared_layers = 1;
+  BOOST_TEST(!cache.IsFor(config));
+}
+
 // --- layers that keep a state ---
 
 constexpr inlay::CacheShape kStates{.layers = 5, .kv_heads = 2, .head_dim = 6, .value_dim = 6,

@@ -125,14 +125,8 @@ BOOST_AUTO_TEST_CASE(keys_round_trip) {
     BOOST_TEST_CONTEXT(inlay::Name(family.config->architecture)) {
       FileContents contents = FileOf(*family.config);
       contents.metadata.clear();
-      Value(inlay::ForConfigMetadata(*family.config, [&]<class T>(std::string_view key, T value) -> inlay::Result<void> {
-        if constexpr (std::is_same_v<T, std::string_view>) {
-          contents.Set(key, std::string(value));
-        } else if constexpr (std::is_same_v<T, std::span<const bool>>) {
-          contents.Set(key, std::vector<std::int32_t>(value.begin(), value.end()));
-        } else {
-          contents.Set(key, value);
-        }
+      Value(inlay::ForConfigMetadata(*family.config, [&](std::string_view key, auto value) -> inlay::Result<void> {
+        SetAsWritten(contents, key, value);
         return {};
       }));
       BOOST_TEST(contents.metadata.size() + 1 == inlay::ConfigMetadataCount(*family.config));
@@ -152,7 +146,8 @@ BOOST_AUTO_TEST_CASE(missing_and_extra_tensors) {
       const std::string& name = tensor.name;
       // Where these are missing, the file is one of another model: without its own output matrix, biases, or segments.
       const bool optional = name == "output.weight" || name == "token_types.weight" || name.starts_with("rope_f") ||
-                            name == "blk.0.attn_norm.weight" || (name.starts_with("blk.0.") && name.ends_with(".bias"));
+                            name == "blk.0.attn_norm.weight" ||
+                            (name.ends_with("attn_v.weight") && family.config->attention.value_norm) || (name.starts_with("blk.0.") && name.ends_with(".bias"));
       if (optional || name.starts_with("blk.1.") == false) continue;
       FileContents less = whole;
       less.Erase(name);
@@ -311,6 +306,72 @@ BOOST_AUTO_TEST_CASE(pooled_embeddings) {
       BOOST_TEST(place.cache.length() == kTokens);
     }
   }
+}
+
+// Heads of classifiers and rerankers, and the projections of embeddings, each in another family.
+BOOST_AUTO_TEST_CASE(heads) {
+  inlay::SerialExecutor serial;
+  struct Case {
+    ModelConfig config;
+    Pooling pooling;
+  };
+  const auto with = [](ModelConfig config, inlay::HeadConfig head, Pooling pooling) {
+    config.head = head;
+    return Case{config, pooling};
+  };
+  const std::vector<Case> cases = {
+      with(family::kBertSmall, {.labels = 3, .label_bias = true, .dense = true, .dense_bias = true}, Pooling::kCls),
+      with(family::kBertSmall, {.labels = 1}, Pooling::kCls),
+      with(family::kBertSmall, {.dense = true}, Pooling::kCls),
+      with(family::kModern, {.labels = 1, .label_bias = true, .dense = true, .gelu = true, .norm = true, .pooling = Pooling::kMean},
+           Pooling::kMean),
+      with(family::kQwen3Dense, {.labels = 2, .softmax = true, .pooling = Pooling::kLast}, Pooling::kLast),
+      with(family::kGemmaEncoder, {.first_dim = 96, .last_dim = 40}, Pooling::kMean),
+      with(family::kGemmaEncoder, {.first_dim = 20}, Pooling::kMean),
+      with(family::kGemmaEncoder, {.last_dim = 20}, Pooling::kCls),
+  };
+  std::uint64_t seed = 30;
+  for (const Case& test : cases) {
+    const FileContents file = FileOf(test.config, ++seed);
+    const OpenedModel model = OpenModel(file);
+    BOOST_TEST_CONTEXT(seed) {
+      BOOST_TEST((model->config() == test.config));
+      const auto tokens = RandomTokens(kTokens, test.config.vocab, 14);
+      const ReferenceModel reference(test.config, file);
+      const auto hidden = reference.Hidden(tokens);
+      ReferenceModel::Vector pooled = ReferenceModel::Vector::Zero(test.config.dim);
+      for (const auto& row : hidden) pooled += row / static_cast<double>(kTokens);
+      if (test.pooling == Pooling::kCls) pooled = hidden.front();
+      if (test.pooling == Pooling::kLast) pooled = hidden.back();
+      const auto expected = reference.Head(pooled);
+      const bool scores = test.config.HasScores();
+      std::vector<float> out(static_cast<std::size_t>(expected.size()));
+      Place place(*model, kTokens);
+      const auto run = [&](std::span<float> to) {
+        return scores ? inlay::ScoreSequence(*model, place.cache, place.workspace, tokens, to, serial)
+                      : inlay::EmbedSequence(*model, place.cache, place.workspace, tokens, test.pooling, to, serial);
+      };
+      Value(run(out));
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        BOOST_TEST(std::abs(static_cast<double>(out[i]) - expected(static_cast<Eigen::Index>(i))) < 3e-5 * (1.0 + expected.norm()));
+      }
+      out.push_back(0.0f);
+      const auto wide = run(out);
+      BOOST_REQUIRE(!wide);
+      BOOST_TEST((wide.error().code == inlay::ErrorCode::kInvalidArgument));
+    }
+  }
+  // No head, no scores; and scores are no embedding.
+  const OpenedModel plain = OpenModel(FileOf(family::kBertSmall));
+  Place place(*plain, 4);
+  std::vector<float> out(family::kBertSmall.dim);
+  const std::vector<inlay::TokenId> tokens = {1, 2, 3};
+  const auto none = inlay::ScoreSequence(*plain, place.cache, place.workspace, tokens, out, serial);
+  BOOST_REQUIRE(!none);
+  BOOST_TEST((none.error().code == inlay::ErrorCode::kUnsupported));
+  const auto rank = inlay::EmbedSequence(*plain, place.cache, place.workspace, tokens, Pooling::kRank, out, serial);
+  BOOST_REQUIRE(!rank);
+  BOOST_TEST((rank.error().code == inlay::ErrorCode::kInvalidArgument));
 }
 
 BOOST_AUTO_TEST_CASE(what_encoders_refuse) {

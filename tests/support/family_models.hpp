@@ -77,6 +77,43 @@ inline constexpr ModelConfig kGemmaThree{.architecture = kGemma3, .dim = 64, .la
                                          .norm = {.placement = NormPlacement::kSandwich},
                                          .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead},
                                          .activation = Activation::kGelu, .embedding_scale = 8.0f};
+// The last layer, which has a window, shares the keys of layer 3; the first two cut off their gates.
+inline constexpr ModelConfig kGemmaThreeN{.architecture = kGemma3n, .dim = 64, .layers = 6, .heads = 4, .kv_heads = 2,
+                                          .head_dim = 16, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 16,
+                                          .rope_base = 1000000.0f, .norm_epsilon = 1e-6f, .tied_embeddings = true,
+                                          .window = 10, .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                                          .norm = {.placement = NormPlacement::kSandwich},
+                                          .attention = {.global = LayerPattern::LastOf(5), .scale = 1.0f, .shared_layers = 1,
+                                                        .qk_norm = QkNorm::kHead, .value_norm = true},
+                                          .streams = {.count = 4, .bypass_rank = 12}, .layer_input_dim = 20,
+                                          .sparse_layers = LayerPattern{6}.Add(0).Add(1), .sparsity = 0.75f,
+                                          .activation = Activation::kGelu, .embedding_scale = 8.0f, .logit_softcap = 3.0f};
+// The small ones: two kinds of heads, the last two layers wider and with the keys of layers 2 and 3.
+inline constexpr ModelConfig kGemmaFour{.architecture = kGemma4, .dim = 64, .layers = 6, .heads = 4, .kv_heads = 1,
+                                        .head_dim = 28, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 28,
+                                        .rope_base = 1000000.0f, .rope_scaling = RopeScaling::kFactors, .norm_epsilon = 1e-6f,
+                                        .tied_embeddings = true, .window = 10,
+                                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                                        .norm = {.placement = NormPlacement::kSandwich},
+                                        .attention = {.global = LayerPattern{6}.Add(3).Add(5), .scale = 1.0f, .shared_layers = 2,
+                                                      .qk_norm = QkNorm::kHead, .value_norm = true},
+                                        .local = {.head_dim = 12, .kv_heads = 2, .rope_dim = 8}, .layer_input_dim = 20,
+                                        .wide_layers = LayerPattern{6}.Add(4).Add(5), .wide_ffn_dim = 96, .layer_scale = true,
+                                        .activation = Activation::kGelu, .embedding_scale = 8.0f, .logit_softcap = 3.0f};
+// The large one: experts beside the dense network, and layers without a window whose values are their keys.
+inline constexpr ModelConfig kGemmaFourExperts{.architecture = kGemma4, .dim = 64, .layers = 4, .heads = 4, .kv_heads = 2,
+                                               .head_dim = 24, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 24,
+                                               .rope_base = 1000000.0f, .rope_scaling = RopeScaling::kFactors,
+                                               .norm_epsilon = 1e-6f, .window = 10, .experts = 6, .experts_per_token = 2,
+                                               .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                                               .norm = {.placement = NormPlacement::kSandwich},
+                                               .attention = {.global = LayerPattern::LastOf(4), .scale = 1.0f,
+                                                             .keys_as_values = LayerPattern::LastOf(4),
+                                                             .qk_norm = QkNorm::kHead, .value_norm = true},
+                                               .expert = {.ffn_dim = 24, .beside_dense = true, .output_scale = true},
+                                               .local = {.head_dim = 16, .kv_heads = 4, .rope_dim = 16},
+                                               .activation = Activation::kGelu, .embedding_scale = 8.0f,
+                                               .logit_softcap = 30.0f};
 inline constexpr ModelConfig kSmol{.architecture = kSmolLm3, .dim = 48, .layers = 5, .heads = 4, .kv_heads = 2,
                                    .head_dim = 12, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 12,
                                    .tied_embeddings = true, .rope = {.unrotated = LayerPattern::LastOf(4)}};
@@ -131,6 +168,16 @@ inline constexpr ModelConfig kNomic{.architecture = kNomicBert, .dim = 48, .laye
                                              .embedding = true},
                                     .attention = {.causal = false}, .token_types = 2, .logits = false,
                                     .pooling = Pooling::kMean};
+inline constexpr ModelConfig kNomicExperts{.architecture = kNomicBertMoe, .dim = 48, .layers = 4, .heads = 4, .kv_heads = 4,
+                                           .head_dim = 12, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 12,
+                                           .norm_epsilon = 1e-12f, .experts = 4, .experts_per_token = 2,
+                                           .rope = {.style = RopeStyle::kHalves},
+                                           .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual,
+                                                    .bias = true, .embedding = true},
+                                           .attention = {.qkv_bias = true, .output_bias = true, .causal = false},
+                                           .expert = {.step = 2, .router = Router::kSoftmaxOfAll},
+                                           .activation = Activation::kGelu, .gated = false, .ffn_bias = true,
+                                           .token_types = 2, .logits = false, .pooling = Pooling::kMean};
 inline constexpr ModelConfig kModern{.architecture = kModernBert, .dim = 48, .layers = 4, .heads = 4, .kv_heads = 4,
                                      .head_dim = 12, .ffn_dim = 80, .vocab = 64, .context = 128, .rope_dim = 12,
                                      .rope_base = 160000.0f, .window = 10,
@@ -161,10 +208,11 @@ std::vector<FamilyModel> FamilyModels1();
 std::vector<FamilyModel> FamilyModels2();
 std::vector<FamilyModel> FamilyModels3();
 std::vector<FamilyModel> FamilyModels4();
+std::vector<FamilyModel> FamilyModels5();
 
 inline std::vector<FamilyModel> FamilyModels() {
   std::vector<FamilyModel> all;
-  for (const auto& models : {FamilyModels1(), FamilyModels2(), FamilyModels3(), FamilyModels4()}) {
+  for (const auto& models : {FamilyModels1(), FamilyModels2(), FamilyModels3(), FamilyModels4(), FamilyModels5()}) {
     all.insert(all.end(), models.begin(), models.end());
   }
   return all;

@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -112,7 +113,21 @@ struct FileContents {
   }
 };
 
-inline AlignedBytes WriteGguf(const FileContents& contents) {
+// Sets what the library's writer would put into a file.
+template <class T>
+void SetAsWritten(FileContents& contents, std::string_view key, T value) {
+  if constexpr (std::is_convertible_v<T, std::string_view>) {
+    contents.Set(key, std::string(value));
+  } else if constexpr (std::is_same_v<T, std::span<const float>>) {
+    contents.Set(key, std::vector<float>(value.begin(), value.end()));
+  } else if constexpr (requires { value.begin(); }) {
+    contents.Set(key, std::vector<std::int32_t>(value.begin(), value.end()));
+  } else {
+    contents.Set(key, value);
+  }
+}
+
+inline AlignedBytes WriteGguf(const FileContents& contents, std::size_t alignment = 32) {
   const auto check = [](const inlay::Result<void>& result) {
     if (!result) SetUpFailed(result.error().Message().view());
   };
@@ -131,7 +146,7 @@ inline AlignedBytes WriteGguf(const FileContents& contents) {
     entry.bytes = tensor.data.size();
     entries.push_back(entry);
   }
-  auto writer = inlay::GgufWriter::Begin(sink, contents.metadata.size(), entries);
+  auto writer = inlay::GgufWriter::Begin(sink, contents.metadata.size(), entries, alignment);
   if (!writer) SetUpFailed(writer.error().Message().view());
   for (const FileValue& entry : contents.metadata) {
     std::visit(
@@ -219,7 +234,7 @@ inline bool IsOneOf(inlay::Architecture architecture, std::initializer_list<inla
 // How a family's files store what others store apart.
 inline bool FusesQueryKeyValue(inlay::Architecture a) {
   using enum inlay::Architecture;
-  return IsOneOf(a, {kPhi3, kGpt2, kGptNeoX, kNomicBert, kModernBert});
+  return IsOneOf(a, {kPhi3, kGpt2, kGptNeoX, kNomicBert, kNomicBertMoe, kModernBert});
 }
 inline bool FusesGateUp(inlay::Architecture a) {
   return IsOneOf(a, {inlay::Architecture::kPhi3, inlay::Architecture::kModernBert});
@@ -260,13 +275,42 @@ inline void AddKeys(const inlay::ModelConfig& c, FileContents& contents) {
   if (c.rope.attention_factor != 1.0f) set("rope.scaling.attn_factor", c.rope.attention_factor);
   if (c.rope.local_base != 0.0f) set("rope.freq_base_swa", c.rope.local_base);
   if (c.window != 0) set("attention.sliding_window", c.window);
+  // An array with a number per layer.
+  const auto set_each = [&](const char* name, auto number) {
+    std::vector<std::int32_t> numbers;
+    for (std::uint32_t l = 0; l < c.layers; ++l) numbers.push_back(static_cast<std::int32_t>(number(l)));
+    contents.Set(architecture + "." + name, std::move(numbers));
+  };
+  if (c.architecture == inlay::Architecture::kGemma4) {
+    set_each("attention.sliding_window_pattern", [&](std::uint32_t l) { return !c.attention.global.Has(l); });
+  }
+  if (c.local.head_dim != 0) {
+    set("attention.key_length_swa", c.local.head_dim);
+    set("attention.value_length_swa", c.local.head_dim);
+    set("rope.dimension_count_swa", c.local.rope_dim);
+    set_each("attention.head_count_kv",
+             [&](std::uint32_t l) { return c.attention.global.Has(l) ? c.kv_heads : c.local.kv_heads; });
+  }
+  if (c.wide_ffn_dim != 0) {
+    set_each("feed_forward_length", [&](std::uint32_t l) { return c.wide_layers.Has(l) ? c.wide_ffn_dim : c.ffn_dim; });
+  }
+  if (c.attention.shared_layers != 0) set("attention.shared_kv_layers", c.attention.shared_layers);
+  if (c.layer_input_dim != 0) set("embedding_length_per_layer_input", c.layer_input_dim);
+  if (c.streams.count != 0) {
+    set("altup.num_inputs", c.streams.count);
+    set("altup.active_idx", 0u);
+    std::vector<float> deviations;
+    for (std::uint32_t l = 0; l < c.layers; ++l) deviations.push_back(c.sparse_layers.Has(l) ? c.sparsity : -INFINITY);
+    contents.Set(architecture + ".activation_sparsity_scale", std::move(deviations));
+  }
   if (c.experts != 0) {
     set("expert_count", c.experts);
     set("expert_used_count", c.experts_per_token);
     if (c.expert.ffn_dim != 0) set("expert_feed_forward_length", c.expert.ffn_dim);
     if (c.expert.shared_ffn_dim != 0) set("expert_shared_feed_forward_length", c.expert.shared_ffn_dim);
     if (c.expert.leading_dense != 0) set("leading_dense_block_count", c.expert.leading_dense);
-    if (c.expert.step != 1) set("interleave_moe_layer_step", c.expert.step);
+    const bool nomic = c.architecture == inlay::Architecture::kNomicBertMoe;
+    if (c.expert.step != 1) set(nomic ? "moe_every_n_layers" : "interleave_moe_layer_step", c.expert.step);
   }
   if (c.attention.softcap != 0.0f) set("attn_logit_softcapping", c.attention.softcap);
   if (c.logit_softcap != 0.0f) set("final_logit_softcapping", c.logit_softcap);
@@ -329,9 +373,12 @@ class TensorMaker {
   Random random_;
 };
 
-inline void AddAttention(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
-  const std::size_t value_dim = c.value_dim == 0 ? c.head_dim : c.value_dim;
-  const std::size_t q = c.heads * c.head_dim, k = c.kv_heads * c.head_dim, v = c.kv_heads * value_dim;
+inline void AddAttention(const inlay::ModelConfig& c, std::uint32_t layer, const std::string& block, TensorMaker& make) {
+  const bool narrow = c.local.head_dim != 0 && !c.attention.global.Has(layer);
+  const std::size_t head_dim = narrow ? c.local.head_dim : c.head_dim, kv_heads = narrow ? c.local.kv_heads : c.kv_heads;
+  const std::size_t value_dim = narrow || c.value_dim == 0 ? head_dim : c.value_dim;
+  const std::size_t q = c.heads * head_dim, k = kv_heads * head_dim, v = kv_heads * value_dim;
+  const bool has_keys = layer + c.attention.shared_layers < c.layers;
   const auto biased = [&](const char* name, std::size_t rows, float gain) {
     make.Matrix(block + name + ".weight", rows, c.dim, gain);
     if (c.attention.qkv_bias) make.Bias(block + name, rows);
@@ -340,31 +387,34 @@ inline void AddAttention(const inlay::ModelConfig& c, const std::string& block, 
     biased("attn_qkv", q + k + v, 1.5f);
   } else {
     biased("attn_q", q, 1.5f);
-    biased("attn_k", k, 1.5f);
-    biased("attn_v", v, 1.0f);
+    if (has_keys) biased("attn_k", k, 1.5f);
+    if (has_keys && !c.attention.keys_as_values.Has(layer)) biased("attn_v", v, 1.0f);
   }
   if (c.attention.qk_norm == inlay::QkNorm::kHead || c.attention.qk_norm == inlay::QkNorm::kWidth) {
     const bool heads = c.attention.qk_norm == inlay::QkNorm::kHead;
-    make.Vector(block + "attn_q_norm.weight", heads ? c.head_dim : q, 1.0f, 0.3f);
-    make.Vector(block + "attn_k_norm.weight", heads ? c.head_dim : k, 1.0f, 0.3f);
+    // Where no scale does it, these keep scores in a range that is not all or nothing.
+    const float center = c.attention.scale == 1.0f ? 0.5f : 1.0f;
+    make.Vector(block + "attn_q_norm.weight", heads ? head_dim : q, center, 0.3f * center);
+    if (has_keys) make.Vector(block + "attn_k_norm.weight", heads ? head_dim : k, center, 0.3f * center);
   }
   if (c.attention.sinks) make.Vector(block + "attn_sinks.weight", c.heads, 1.0f, 1.0f);
   make.Matrix(block + "attn_output.weight", c.dim, c.heads * value_dim, 1.0f);
   if (c.attention.output_bias) make.Bias(block + "attn_output", c.dim);
 }
 
-inline void AddDenseNetwork(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
+inline void AddDenseNetwork(const inlay::ModelConfig& c, std::uint32_t layer, const std::string& block, TensorMaker& make) {
+  const std::size_t ffn = c.wide_layers.Has(layer) ? c.wide_ffn_dim : c.ffn_dim;
   const auto biased = [&](const char* name, std::size_t rows, std::size_t cols, float gain) {
     make.Matrix(block + name + ".weight", rows, cols, gain);
     if (c.ffn_bias) make.Bias(block + name, rows);
   };
   if (FusesGateUp(c.architecture)) {
-    biased("ffn_up", 2 * std::size_t{c.ffn_dim}, c.dim, 1.5f);
+    biased("ffn_up", 2 * ffn, c.dim, 1.5f);
   } else {
-    if (c.gated) biased("ffn_gate", c.ffn_dim, c.dim, 1.5f);
-    biased("ffn_up", c.ffn_dim, c.dim, 1.5f);
+    if (c.gated) biased("ffn_gate", ffn, c.dim, 1.5f);
+    biased("ffn_up", ffn, c.dim, 1.5f);
   }
-  biased("ffn_down", c.dim, c.ffn_dim, 1.0f);
+  biased("ffn_down", c.dim, ffn, 1.0f);
 }
 
 inline void AddExperts(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
@@ -376,14 +426,62 @@ inline void AddExperts(const inlay::ModelConfig& c, const std::string& block, Te
     make.Matrix(block + name + ".weight", rows, cols, gain, c.experts);
     if (c.expert.bias) make.Bias(block + name, rows, c.experts);
   };
-  biased("ffn_gate_exps", ffn, c.dim, 1.5f);
-  biased("ffn_up_exps", ffn, c.dim, 1.5f);
+  if (c.expert.beside_dense) {
+    biased("ffn_gate_up_exps", 2 * ffn, c.dim, 1.5f);
+    make.Vector(block + "ffn_gate_inp.scale", c.dim, 4.0f, 1.0f);
+    for (const char* name : {"pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"}) make.Norm(block + name, c.dim);
+  } else {
+    if (c.gated) biased("ffn_gate_exps", ffn, c.dim, 1.5f);
+    biased("ffn_up_exps", ffn, c.dim, 1.5f);
+  }
   biased("ffn_down_exps", c.dim, ffn, 1.0f);
+  if (c.expert.output_scale) make.Vector(block + "ffn_down_exps.scale", c.experts, 1.0f, 0.3f);
   if (c.expert.shared_ffn_dim == 0) return;
   make.Matrix(block + "ffn_gate_shexp.weight", c.expert.shared_ffn_dim, c.dim, 1.5f);
   make.Matrix(block + "ffn_up_shexp.weight", c.expert.shared_ffn_dim, c.dim, 1.5f);
   make.Matrix(block + "ffn_down_shexp.weight", c.dim, c.expert.shared_ffn_dim, 1.0f);
   if (c.expert.shared_gate) make.Vector(block + "ffn_gate_inp_shexp.weight", c.dim, 0.0f, 0.3f);
+}
+
+// What Gemma 3n and Gemma 4 have besides: inputs of each layer's own, and several streams.
+inline void AddLayerInputs(const inlay::ModelConfig& c, TensorMaker& make) {
+  if (c.layer_input_dim == 0) return;
+  const std::size_t all = c.layers * std::size_t{c.layer_input_dim};
+  make.Matrix("per_layer_token_embd.weight", c.vocab, all, std::sqrt(static_cast<float>(all) / static_cast<float>(c.layer_input_dim)));
+  make.Matrix("per_layer_model_proj.weight", all, c.dim, std::sqrt(static_cast<float>(c.dim)));
+  make.Norm("per_layer_proj_norm", c.layer_input_dim);
+  if (c.streams.count == 0) return;
+  make.Matrix("altup_proj.weight", c.dim, c.dim, 1.0f, c.streams.count - 1);
+  make.Matrix("altup_unembd_proj.weight", c.dim, c.dim, 1.0f, c.streams.count - 1);
+}
+// Behind the pooled vector.
+inline void AddHead(const inlay::ModelConfig& c, TensorMaker& make) {
+  const inlay::HeadConfig& head = c.head;
+  if (head.dense) make.Matrix("cls.weight", c.dim, c.dim, 1.0f);
+  if (head.dense_bias) make.Bias("cls", c.dim);
+  if (head.norm) make.Vector("cls.norm.weight", c.dim, 1.0f, 0.3f);
+  if (head.labels != 0) make.Matrix("cls.output.weight", head.labels, c.dim, 1.0f);
+  if (head.label_bias) make.Bias("cls.output", head.labels);
+  if (head.first_dim != 0) make.Matrix("dense_2.weight", head.first_dim, c.dim, 1.0f);
+  if (head.last_dim != 0) make.Matrix("dense_3.weight", head.last_dim, head.first_dim != 0 ? head.first_dim : c.dim, 1.0f);
+}
+inline void AddLayerEnd(const inlay::ModelConfig& c, const std::string& block, TensorMaker& make) {
+  if (c.layer_input_dim != 0) {
+    make.Matrix(block + "inp_gate.weight", c.layer_input_dim, c.dim, 1.0f);
+    make.Matrix(block + "proj.weight", c.dim, c.layer_input_dim, 1.0f);
+    make.Norm(block + "post_norm", c.dim);
+  }
+  if (c.layer_scale) make.Vector(block + "layer_output_scale.weight", 1, 0.8f, 0.1f);
+  if (c.streams.count == 0) return;
+  const std::size_t count = c.streams.count, rank = c.streams.bypass_rank;
+  make.Norm(block + "altup_router_norm", c.dim);
+  make.Vector(block + "altup_router.weight", c.dim, 0.0f, std::sqrt(static_cast<float>(c.dim)), count);
+  make.Vector(block + "altup_predict_coef.weight", count, 0.0f, 0.3f, count * count);
+  make.Vector(block + "altup_correct_coef.weight", count, 0.0f, 0.3f, count);
+  make.Vector(block + "altup_correct_scale.weight", c.dim, 1.0f, 0.3f);
+  make.Matrix(block + "laurel_l.weight", rank, c.dim, 1.0f);
+  make.Matrix(block + "laurel_r.weight", c.dim, rank, 1.0f);
+  make.Norm(block + "laurel_post_norm", c.dim);
 }
 
 }  // namespace detail
@@ -410,17 +508,17 @@ inline FileContents RandomModel(const RandomModelOptions& options) {
   for (std::uint32_t l = 0; l < c.layers; ++l) {
     const std::string block = "blk." + std::to_string(l) + ".";
     if (pre && !(c.norm.first_identity && l == 0)) make.Norm(block + "attn_norm", c.dim);
-    detail::AddAttention(c, block, make);
+    detail::AddAttention(c, l, block, make);
     if (c.norm.placement != Placement::kPre) make.Norm(block + (sums ? "attn_output_norm" : "post_attention_norm"), c.dim);
     const bool renamed = c.architecture == inlay::Architecture::kGptOss;
     if (pre) make.Norm(block + (renamed ? "post_attention_norm" : "ffn_norm"), c.dim);
-    if (LayerHasExperts(c, l)) {
-      detail::AddExperts(c, block, make);
-    } else {
-      detail::AddDenseNetwork(c, block, make);
-    }
+    if (LayerHasExperts(c, l)) detail::AddExperts(c, block, make);
+    if (!LayerHasExperts(c, l) || c.expert.beside_dense) detail::AddDenseNetwork(c, l, block, make);
     if (c.norm.placement != Placement::kPre) make.Norm(block + (sums ? "layer_output_norm" : "post_ffw_norm"), c.dim);
+    detail::AddLayerEnd(c, block, make);
   }
+  detail::AddLayerInputs(c, make);
+  detail::AddHead(c, make);
   if (!sums) make.Norm("output_norm", c.dim);
   if (c.logits && !c.tied_embeddings) {
     make.Matrix("output.weight", c.vocab, c.dim, options.output_gain);

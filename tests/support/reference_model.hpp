@@ -58,11 +58,36 @@ class ReferenceModel {
     return logits;
   }
 
+  // What the head makes of a pooled vector: scores where it has labels or a square layer (BERT's, ModernBERT's and Qwen 3's
+  // classifiers), else the projections of EmbeddingGemma.
+  Vector Head(Vector x) const {
+    if (tensors_.contains("dense_2.weight")) x = Mat("dense_2.weight") * x;
+    if (tensors_.contains("dense_3.weight")) x = Mat("dense_3.weight") * x;
+    if (tensors_.contains("cls.weight")) {
+      x = AddBias(Mat("cls.weight") * x, "cls");
+      x = c_.head.gelu ? Activate(inlay::Activation::kGelu, x) : Vector(x.array().tanh().matrix());
+      if (tensors_.contains("cls.norm.weight")) {
+        x = (x.array() - x.mean()).matrix().eval();
+        x = Rms(x).cwiseProduct(Row("cls.norm.weight"));
+      }
+    }
+    if (tensors_.contains("cls.output.weight")) x = AddBias(Mat("cls.output.weight") * x, "cls.output");
+    return c_.head.softmax ? Softmax(x) : x;
+  }
+
   // Hidden states after the last norm: [tokens][dim].
   std::vector<Vector> Hidden(std::span<const inlay::TokenId> tokens) const {
     std::vector<Vector> x;
     for (std::size_t t = 0; t < tokens.size(); ++t) x.push_back(Embedding(tokens[t], t));
-    for (std::size_t l = 0; l < c_.layers; ++l) Layer(l, x);
+    Pass pass;
+    pass.keys.resize(c_.layers);
+    pass.values.resize(c_.layers);
+    for (std::size_t t = 0; c_.layer_input_dim != 0 && t < tokens.size(); ++t) pass.inputs.push_back(LayerInputs(tokens[t], x[t]));
+    if (c_.streams.count != 0) {
+      ThroughStreams(pass, x);
+    } else {
+      for (std::size_t l = 0; l < c_.layers; ++l) Layer(l, pass, x);
+    }
     for (Vector& row : x) {
       if (tensors_.contains("output_norm.weight")) row = Norm(row, "output_norm");
     }
@@ -70,6 +95,12 @@ class ReferenceModel {
   }
 
  private:
+  // What layers leave for later ones, and what each gets besides the residual stream: [layers][tokens], [tokens].
+  struct Pass {
+    std::vector<std::vector<Vector>> keys, values;
+    std::vector<Vector> inputs;
+  };
+
   struct Tensor {
     std::vector<Matrix> matrices;  // one, or one per expert
     std::size_t block = 1;         // values per block of the weight type
@@ -137,8 +168,67 @@ class ReferenceModel {
     return c_.norm.embedding ? Norm(x, "token_embd_norm") : x;
   }
 
+  // Gemma 3n's and Gemma 4's reference code: what a token gives to each layer, one after the other.
+  Vector LayerInputs(inlay::TokenId token, const Vector& x) const {
+    const Eigen::Index width = c_.layer_input_dim;
+    Vector all = Multiply("per_layer_model_proj.weight", x) / std::sqrt(static_cast<double>(c_.dim));
+    for (Eigen::Index at = 0; at < all.size(); at += width) {
+      all.segment(at, width) = Norm(all.segment(at, width), "per_layer_proj_norm").eval();
+    }
+    return (all + std::sqrt(static_cast<double>(width)) * Row("per_layer_token_embd.weight", token)) / std::sqrt(2.0);
+  }
+  Vector OfLayerInput(const std::string& block, std::size_t l, const Vector& inputs, const Vector& x) const {
+    const Vector gate = Activate(c_.activation, Multiply(block + "inp_gate.weight", x));
+    const Eigen::Index width = c_.layer_input_dim;
+    return Norm(Multiply(block + "proj.weight", gate.cwiseProduct(inputs.segment(static_cast<Eigen::Index>(l) * width, width))),
+                block + "post_norm");
+  }
+
+  // AltUp (Baykal et al. 2023) as in Gemma 3n's reference code, token by token but for the layer itself.
+  void ThroughStreams(Pass& pass, std::vector<Vector>& x) const {
+    const std::size_t count = c_.streams.count;
+    const auto project = [&](const std::string& name, std::size_t i, const Vector& from, const Vector& like) -> Vector {
+      const Vector y = Multiply(name, from, i - 1);
+      return y * (like.norm() / y.norm());
+    };
+    const auto kinds = [&](const std::string& block, const Vector& from) -> Vector {
+      const Vector scores = Mat(block + "altup_router.weight") * Norm(from, block + "altup_router_norm");
+      return (scores / static_cast<double>(c_.dim)).array().tanh().matrix();
+    };
+    std::vector<std::vector<Vector>> streams(x.size());  // [tokens][count]
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      streams[t] = {x[t]};
+      for (std::size_t i = 1; i < count; ++i) streams[t].push_back(project("altup_proj.weight", i, x[t], x[t]));
+    }
+    for (std::size_t l = 0; l < c_.layers; ++l) {
+      const std::string block = "blk." + std::to_string(l) + ".";
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        const Vector mix = Mat(block + "altup_predict_coef.weight") * kinds(block, streams[t][0]);
+        std::vector<Vector> predicted = streams[t];
+        for (std::size_t i = 0; i < count; ++i) {
+          for (std::size_t k = 0; k < count; ++k) predicted[i] += mix(static_cast<Eigen::Index>(i * count + k)) * streams[t][k];
+        }
+        streams[t] = predicted;
+        x[t] = predicted[0];
+      }
+      Layer(l, pass, x);
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        const Vector more = Mat(block + "altup_correct_coef.weight") * kinds(block, x[t]), change = x[t] - streams[t][0];
+        for (std::size_t i = 0; i < count; ++i) streams[t][i] += (1.0 + more(static_cast<Eigen::Index>(i))) * change;
+        const Vector first = streams[t][0].cwiseProduct(Row(block + "altup_correct_scale.weight"));
+        const Vector input = OfLayerInput(block, l, pass.inputs[t], first);
+        for (std::size_t i = 1; i < count; ++i) streams[t][i] += input;
+      }
+    }
+    for (std::size_t t = 0; t < x.size(); ++t) {
+      x[t] = streams[t][0];
+      for (std::size_t i = 1; i < count; ++i) x[t] += project("altup_unembd_proj.weight", i, streams[t][i], streams[t][0]);
+      x[t] /= static_cast<double>(count);
+    }
+  }
+
   // One layer, for all tokens: x [tokens][dim] becomes the next layer's input.
-  void Layer(std::size_t l, std::vector<Vector>& x) const {
+  void Layer(std::size_t l, Pass& pass, std::vector<Vector>& x) const {
     using Placement = inlay::NormPlacement;
     const std::string block = "blk." + std::to_string(l) + ".";
     const bool sums = c_.norm.placement == Placement::kResidual;
@@ -152,21 +242,47 @@ class ReferenceModel {
     };
     const bool pre = c_.norm.placement == Placement::kPre || c_.norm.placement == Placement::kSandwich;
     const std::string ffn_norm = c_.architecture == inlay::Architecture::kGptOss ? "post_attention_norm" : "ffn_norm";
-    std::vector<Vector> queries, keys, values;
+    // Layers at the end use the keys and values of the last layer of their kind that has some.
+    std::size_t source = l;
+    if (l + c_.attention.shared_layers >= c_.layers) {
+      source = c_.layers - c_.attention.shared_layers - 1;
+      while (IsGlobal(source) != IsGlobal(l)) --source;
+    }
+    std::vector<Vector> queries, bypass;
     for (std::size_t t = 0; t < x.size(); ++t) {
       const Vector h = pre ? before(x[t], "attn_norm") : x[t];
       queries.push_back(Finish(Part(block, 'q', h), block + "attn_q_norm.weight", c_.heads, t, l));
       if (HasTemperature(l)) queries.back() *= Temperature(t);
-      keys.push_back(Finish(Part(block, 'k', h), block + "attn_k_norm.weight", c_.kv_heads, t, l));
-      values.push_back(Part(block, 'v', h));
+      if (c_.streams.count != 0) {  // LAuReL (Menghani et al. 2024)
+        const Vector low = Multiply(block + "laurel_l.weight", h);
+        bypass.push_back(h + Norm(Multiply(block + "laurel_r.weight", low), block + "laurel_post_norm"));
+      }
+      if (source != l) continue;
+      const Vector keys = Part(block, 'k', h);
+      pass.keys[l].push_back(Finish(keys, block + "attn_k_norm.weight", KvHeads(l), t, l));
+      pass.values[l].push_back(tensors_.contains(block + "attn_v.weight") || !c_.attention.value_norm ? Part(block, 'v', h) : keys);
+      for (Eigen::Index at = 0; c_.attention.value_norm && at < pass.values[l][t].size(); at += HeadDim(l)) {
+        pass.values[l][t].segment(at, HeadDim(l)) = Rms(pass.values[l][t].segment(at, HeadDim(l))).eval();
+      }
     }
     for (std::size_t t = 0; t < x.size(); ++t) {
-      const Vector attended = AddBias(Multiply(block + "attn_output.weight", Attention(block, queries[t], keys, values, t, l)),
-                                      block + "attn_output");
+      const Vector mixed = Attention(block, queries[t], pass.keys[source], pass.values[source], t, l);
+      const Vector attended = AddBias(Multiply(block + "attn_output.weight", mixed), block + "attn_output");
       const Vector parallel = x[t];
       x[t] = add(x[t], attended, sums ? "attn_output_norm" : "post_attention_norm");
-      const Vector h = pre ? before(c_.parallel_residual ? parallel : x[t], ffn_norm) : x[t];
-      x[t] = add(x[t], FeedForward(block, h, l), sums ? "layer_output_norm" : "post_ffw_norm");
+      if (c_.streams.count != 0) x[t] = (x[t] + bypass[t]) / std::sqrt(2.0);
+      Vector branch;
+      if (c_.expert.beside_dense && LayerHasExperts(c_, l)) {
+        const Vector scaled = Rms(x[t]).cwiseProduct(Row(block + "ffn_gate_inp.scale")) / std::sqrt(static_cast<double>(c_.dim));
+        branch = Norm(Network(block, "", Norm(x[t], block + "ffn_norm"), 0), block + "post_ffw_norm_1") +
+                 Norm(Experts(block, Norm(x[t], block + "pre_ffw_norm_2"), scaled), block + "post_ffw_norm_2");
+      } else {
+        branch = FeedForward(block, pre ? before(c_.parallel_residual ? parallel : x[t], ffn_norm) : x[t], l);
+      }
+      x[t] = add(x[t], branch, sums ? "layer_output_norm" : "post_ffw_norm");
+      if (c_.streams.count != 0) continue;
+      if (c_.layer_input_dim != 0) x[t] += OfLayerInput(block, l, pass.inputs[t], x[t]);
+      if (c_.layer_scale) x[t] *= Row(block + "layer_output_scale.weight")(0);
     }
   }
 
@@ -182,6 +298,11 @@ class ReferenceModel {
   }
 
   std::uint32_t ValueDim() const { return c_.value_dim == 0 ? c_.head_dim : c_.value_dim; }
+  bool IsNarrow(std::size_t l) const { return c_.local.head_dim != 0 && !IsGlobal(l); }
+  std::uint32_t HeadDim(std::size_t l) const { return IsNarrow(l) ? c_.local.head_dim : c_.head_dim; }
+  std::uint32_t ValueDim(std::size_t l) const { return IsNarrow(l) ? c_.local.head_dim : ValueDim(); }
+  std::uint32_t KvHeads(std::size_t l) const { return IsNarrow(l) ? c_.local.kv_heads : c_.kv_heads; }
+  std::uint32_t RopeDim(bool global) const { return c_.local.head_dim != 0 && !global ? c_.local.rope_dim : c_.rope_dim; }
   bool IsGlobal(std::size_t l) const { return c_.window == 0 || c_.attention.global.Has(l); }
   bool IsRotated(std::size_t l) const { return !c_.rope.unrotated.Has(l); }
   bool HasTemperature(std::size_t l) const {
@@ -195,12 +316,12 @@ class ReferenceModel {
 
   // What is done to queries and keys before they are compared: norms and rotation.
   Vector Finish(Vector x, const std::string& norm, std::size_t heads, std::size_t position, std::size_t l) const {
-    const auto head = [&](std::size_t h) { return x.segment(static_cast<Eigen::Index>(h * c_.head_dim), c_.head_dim); };
+    const auto head = [&](std::size_t h) { return x.segment(static_cast<Eigen::Index>(h * HeadDim(l)), HeadDim(l)); };
     if (c_.attention.qk_norm == inlay::QkNorm::kWidth) x = Rms(x).cwiseProduct(Row(norm));
     for (std::size_t h = 0; h < heads; ++h) {
       if (c_.attention.qk_norm == inlay::QkNorm::kHead) head(h) = Rms(head(h)).cwiseProduct(Row(norm)).eval();
     }
-    if (IsRotated(l)) Rotate(x, heads, position, IsGlobal(l));
+    if (IsRotated(l)) Rotate(x, heads, HeadDim(l), position, IsGlobal(l));
     for (std::size_t h = 0; h < heads; ++h) {
       if (c_.attention.qk_norm == inlay::QkNorm::kUnweighted && IsRotated(l)) head(h) = Rms(head(h)).eval();
     }
@@ -209,7 +330,7 @@ class ReferenceModel {
 
   // Radians per position of pair i, and the factor on both of its elements.
   std::pair<double, double> Frequency(std::size_t i, bool global) const {
-    const double index = static_cast<double>(i), dim = c_.rope_dim;
+    const double index = static_cast<double>(i), dim = RopeDim(global);
     if (!global && c_.rope.local_base != 0.0f) {
       return {std::pow(static_cast<double>(c_.rope.local_base), -2.0 * index / dim), 1.0};
     }
@@ -243,15 +364,16 @@ class ReferenceModel {
   }
 
   // Su et al. 2021: each head turns in pairs, of neighbours or of elements half the rotated width apart.
-  void Rotate(Vector& x, std::size_t heads, std::size_t position, bool global) const {
+  void Rotate(Vector& x, std::size_t heads, std::size_t head_dim, std::size_t position, bool global) const {
+    const std::size_t rope_dim = RopeDim(global);
     const bool neighbours = c_.rope.style == inlay::RopeStyle::kPairs;
     for (std::size_t h = 0; h < heads; ++h) {
-      for (std::size_t i = 0; i < c_.rope_dim / 2; ++i) {
+      for (std::size_t i = 0; i < rope_dim / 2; ++i) {
         const auto [frequency, factor] = Frequency(i, global);
         const double angle = static_cast<double>(position) * frequency;
-        const std::size_t start = h * c_.head_dim;
+        const std::size_t start = h * head_dim;
         double& a = x(static_cast<Eigen::Index>(start + (neighbours ? 2 * i : i)));
-        double& b = x(static_cast<Eigen::Index>(start + (neighbours ? 2 * i + 1 : i + c_.rope_dim / 2)));
+        double& b = x(static_cast<Eigen::Index>(start + (neighbours ? 2 * i + 1 : i + rope_dim / 2)));
         const double turned = factor * (a * std::cos(angle) - b * std::sin(angle));
         b = factor * (a * std::sin(angle) + b * std::cos(angle));
         a = turned;
@@ -274,10 +396,10 @@ class ReferenceModel {
   // Grouped queries (Ainslie et al. 2023): neighbouring query heads share a key/value head.
   Vector Attention(const std::string& block, const Vector& q, const std::vector<Vector>& keys,
                    const std::vector<Vector>& values, std::size_t position, std::size_t l) const {
-    const auto d = static_cast<Eigen::Index>(c_.head_dim), dv = static_cast<Eigen::Index>(ValueDim());
-    const std::size_t group = c_.heads / c_.kv_heads;
+    const auto d = static_cast<Eigen::Index>(HeadDim(l)), dv = static_cast<Eigen::Index>(ValueDim(l));
+    const std::size_t group = c_.heads / KvHeads(l);
     const double scale = c_.attention.scale != 0.0f ? static_cast<double>(c_.attention.scale)
-                                                    : 1.0 / std::sqrt(static_cast<double>(c_.head_dim));
+                                                    : 1.0 / std::sqrt(static_cast<double>(HeadDim(l)));
     std::vector<std::size_t> seen;
     for (std::size_t p = 0; p < keys.size(); ++p) {
       if (Sees(position, p, l)) seen.push_back(p);
@@ -306,8 +428,8 @@ class ReferenceModel {
   static Vector Sigmoid(const Vector& x) { return (1.0 / (1.0 + (-x.array()).exp())).matrix(); }
 
   Vector FeedForward(const std::string& block, const Vector& h, std::size_t l) const {
-    if (!LayerHasExperts(c_, l)) return Network(block, "", h, 0);
-    Vector out = Experts(block, h);
+    if (!LayerHasExperts(c_, l)) return Network(block, "", h, 0, c_.sparse_layers.Has(l));
+    Vector out = Experts(block, h, h);
     if (c_.expert.shared_ffn_dim != 0) {
       double weight = 1.0;
       if (c_.expert.shared_gate) weight = 1.0 / (1.0 + std::exp(-Row(block + "ffn_gate_inp_shexp.weight").dot(h)));
@@ -317,8 +439,8 @@ class ReferenceModel {
   }
 
   // Mixtral (Jiang et al. 2024) and what came after: which experts, and with which weights.
-  Vector Experts(const std::string& block, const Vector& h) const {
-    const Vector scores = AddBias(Multiply(block + "ffn_gate_inp.weight", h), block + "ffn_gate_inp");
+  Vector Experts(const std::string& block, const Vector& h, const Vector& router_input) const {
+    const Vector scores = AddBias(Multiply(block + "ffn_gate_inp.weight", router_input), block + "ffn_gate_inp");
     Vector weights = scores;
     if (c_.expert.router == inlay::Router::kSoftmaxOfAll) weights = Softmax(scores);
     if (c_.expert.router == inlay::Router::kSigmoid) weights = Sigmoid(scores);
@@ -338,7 +460,8 @@ class ReferenceModel {
     chosen *= static_cast<double>(c_.expert.scale);
     Vector out = Vector::Zero(c_.dim);
     for (std::size_t i = 0; i < order.size(); ++i) {
-      const double weight = chosen(static_cast<Eigen::Index>(i));
+      double weight = chosen(static_cast<Eigen::Index>(i));
+      if (c_.expert.output_scale) weight *= Row(block + "ffn_down_exps.scale")(static_cast<Eigen::Index>(order[i]));
       if (c_.expert.scales_input) {
         out += Network(block, "_exps", weight * h, order[i]);
       } else {
@@ -363,12 +486,14 @@ class ReferenceModel {
   }
 
   // GLU variants (Shazeer 2020), or a plain network without a gate. `kind` is what the names of the tensors end with.
-  Vector Network(const std::string& block, const std::string& kind, const Vector& h, std::size_t expert) const {
+  Vector Network(const std::string& block, const std::string& kind, const Vector& h, std::size_t expert,
+                 bool sparse = false) const {
     const auto product = [&](const char* name, const Vector& x) {
       const std::string full = block + name + kind;
       return AddBias(Multiply(full + ".weight", x, expert), full, expert);
     };
-    Vector up = product("ffn_up", h);
+    Vector up;
+    if (tensors_.contains(block + "ffn_up" + kind + ".weight")) up = product("ffn_up", h);
     Vector hidden;
     if (!c_.gated) {
       hidden = Activate(c_.activation, up);
@@ -376,6 +501,15 @@ class ReferenceModel {
       Vector gate;
       if (tensors_.contains(block + "ffn_gate" + kind + ".weight")) {
         gate = product("ffn_gate", h);
+        if (sparse) {
+          const double n = static_cast<double>(gate.size()), mean = gate.mean();
+          const double deviation = std::sqrt((gate.array() - mean).square().sum() / (n - 1.0));
+          gate = (gate.array() - mean - static_cast<double>(c_.sparsity) * deviation).max(0.0).matrix().eval();
+        }
+      } else if (tensors_.contains(block + "ffn_gate_up" + kind + ".weight")) {
+        const Vector both = product("ffn_gate_up", h);
+        gate = both.head(both.size() / 2);
+        up = both.tail(both.size() / 2);
       } else {
         const Eigen::Index half = up.size() / 2;
         gate = up.head(half);

@@ -26,6 +26,7 @@ namespace inlay_test {
 
 class TestModel {
  public:
+  using FormatList = inlay::AllFormats;  // more than some have: for code that asks a tensor for its type
   virtual ~TestModel() = default;
   virtual const inlay::ModelConfig& config() const = 0;
   virtual inlay::Result<inlay::MemoryPlan> PlanFor(const inlay::SessionOptions& options) const = 0;
@@ -38,6 +39,7 @@ class TestModel {
                                                  inlay::ExecutorRef) const {
     return inlay::Fail(inlay::ErrorCode::kUnsupported, "embed", "this test model has no hidden states");
   }
+  virtual inlay::ModelWeights weights() const { return {}; }
 };
 
 // What BasicModel::Create takes.
@@ -75,6 +77,7 @@ class TestModelOf final : public TestModel {
                                            inlay::ExecutorRef executor) const override {
     return model_.Forward(sequences, workspace, executor);
   }
+  inlay::ModelWeights weights() const override { return model_.weights(); }
   ModelType& model() { return model_; }
 
  private:

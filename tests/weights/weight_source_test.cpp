@@ -13,6 +13,7 @@
 #include "inlay/files/gguf.hpp"
 #include "inlay/files/llama2c.hpp"
 #include "inlay/weights/weight_source.hpp"
+#include "tests/support/packed_model.hpp"
 #include "tests/support/random_model.hpp"
 
 namespace {
@@ -128,7 +129,9 @@ BOOST_AUTO_TEST_CASE(missing_and_strange_keys) {
       continue;
     }
     // Another number for each layer: some families have that, this one is not run so.
-    ExpectError(contents, ErrorCode::kUnsupported, key, "is 1 in layer 0 and 2 in layer 1");
+    if (std::string_view(key) != "llama.feed_forward_length") {
+      ExpectError(contents, ErrorCode::kUnsupported, key, "is 1 in layer 0 and 2 in layer 1");
+    }
     contents.Set(key, std::vector<float>{1.0f, 2.0f});
     ExpectError(contents, ErrorCode::kMismatch, key);
     contents.Set(key, std::vector<std::int32_t>{});
@@ -150,7 +153,7 @@ BOOST_AUTO_TEST_CASE(missing_and_strange_keys) {
   ExpectError(WithKey("llama.rope.scaling.type", std::string("ntk")), ErrorCode::kUnsupported, "llama.rope.scaling.type",
               "ntk");
   ExpectError(WithKey("llama.rope.scaling.type", std::string("longrope")), ErrorCode::kMissing, "rope_factors_long.weight");
-  ExpectError(WithKey("llama.pooling_type", 4u), ErrorCode::kUnsupported, "llama.pooling_type", "is 4");
+  ExpectError(WithKey("llama.pooling_type", 5u), ErrorCode::kUnsupported, "llama.pooling_type", "is 5");
 }
 
 BOOST_AUTO_TEST_CASE(hyperparameters_out_of_range) {
@@ -326,8 +329,70 @@ BOOST_AUTO_TEST_CASE(uniform_arrays) {
   FileContents contents = WithKey("llama.attention.head_count_kv", std::vector<std::int32_t>{2, 2});
   contents.Set("llama.feed_forward_length", std::vector<std::int32_t>{64, 64});
   BOOST_TEST((Bound(contents).config() == kConfig));
+  // Heads of keys and values may differ between layers with a window and others only.
+  contents.Set("llama.attention.head_count_kv", std::vector<std::int32_t>{2, 1});
+  ExpectError(contents, ErrorCode::kUnsupported, "llama.attention.head_count_kv", "is 2 in layer 0 and 1");
+}
+
+// Networks of two widths, but not of three.
+BOOST_AUTO_TEST_CASE(two_widths_of_networks) {
+  ModelConfig config = kConfig;
+  config.layers = 3;
+  config.wide_layers = inlay::LayerPattern{3}.Add(1).Add(2);
+  config.wide_ffn_dim = 32;
+  FileContents contents = RandomModel({.config = config});
+  BOOST_TEST((Bound(contents).config() == config));
+  contents.Set("llama.feed_forward_length", std::vector<std::int32_t>{64, 32, 16});
+  ExpectError(contents, ErrorCode::kUnsupported, "llama.feed_forward_length", "is 16 in layer 2 and 64");
   contents.Set("llama.feed_forward_length", std::vector<std::int32_t>{64, 32});
-  ExpectError(contents, ErrorCode::kUnsupported, "llama.feed_forward_length", "64 in layer 0 and 32 in layer 1");
+  ExpectError(contents, ErrorCode::kMismatch, "llama.feed_forward_length", "2 entries for 3 layers");
+}
+
+// Keys and values that nobody reads, as their layer shares another's, are left out, whether a file has them or not.
+BOOST_AUTO_TEST_CASE(keys_of_layers_that_share) {
+  ModelConfig config = kConfig;
+  config.layers = 3;
+  config.attention.shared_layers = 1;
+  FileContents contents = RandomModel({.config = config});
+  BOOST_TEST((Bound(contents).config() == config));
+  contents.tensors.push_back(contents.tensor("blk.1.attn_k.weight"));
+  contents.tensors.back().name = "blk.2.attn_k.weight";
+  const Bound bound(contents);
+  BOOST_REQUIRE(bound.result());
+  BOOST_TEST((bound.config() == config));
+  contents.tensors.back().name = "blk.2.attn_k.bias";
+  ExpectError(contents, ErrorCode::kMismatch, "tensor blk.2.attn_k.bias", "is not part");
+  // None are left for the last layer.
+  contents.tensors.pop_back();
+  contents.Set("llama.attention.shared_kv_layers", 3u);
+  ExpectError(contents, ErrorCode::kMismatch, "attention.shared_layers");
+}
+
+// Gate and up of all experts in one tensor: the rows of one expert's gate, then of its up, expert by expert.
+BOOST_AUTO_TEST_CASE(fused_experts) {
+  ModelConfig config = kConfig;
+  config.experts = 3;
+  config.experts_per_token = 2;
+  config.expert.ffn_dim = 24;
+  FileContents contents = RandomModel({.config = config});
+  for (std::uint32_t l = 0; l < config.layers; ++l) {
+    const std::string block = "blk." + std::to_string(l) + ".";
+    const FileTensor gate = contents.tensor(block + "ffn_gate_exps.weight"), up = contents.tensor(block + "ffn_up_exps.weight");
+    FileTensor both = gate;
+    both.name = block + "ffn_gate_up_exps.weight";
+    both.dims[1] *= 2;
+    both.data.clear();
+    const std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(gate.data.size() / config.experts);
+    for (std::ptrdiff_t e = 0; e < static_cast<std::ptrdiff_t>(config.experts); ++e) {
+      for (const FileTensor* part : {&gate, &up}) {
+        both.data.insert(both.data.end(), part->data.begin() + e * bytes, part->data.begin() + (e + 1) * bytes);
+      }
+    }
+    contents.Erase(gate.name);
+    contents.Erase(up.name);
+    contents.tensors.push_back(both);
+  }
+  BOOST_TEST((PackFile(WriteGguf(contents)) == PackFile(WriteGguf(RandomModel({.config = config})))));
 }
 
 BOOST_AUTO_TEST_CASE(rope_scaling_keys) {

@@ -51,7 +51,7 @@ INLAY_DETAIL_ENUM(WindowKind, "kSliding", "kChunked", "kSymmetric")
 INLAY_DETAIL_ENUM(Activation, "kSilu", "kGelu", "kGeluErf", "kReluSquared", "kClampedSilu")
 INLAY_DETAIL_ENUM(Router, "kSoftmaxOfChosen", "kSoftmaxOfAll", "kSigmoid")
 INLAY_DETAIL_ENUM(StateKind, "kNone", "kConvolution", "kDelta", "kSpace")
-INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast")
+INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast", "kRank")
 #undef INLAY_DETAIL_ENUM
 
 template <class T>

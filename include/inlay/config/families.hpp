@@ -101,6 +101,23 @@ inline void GemmaScales(ModelConfig& c, std::uint32_t layers_of_27b) {
   if (c.layers == layers_of_27b && c.heads != 0) c.attention.scale = 1.0f / std::sqrt(static_cast<float>(c.dim / c.heads));
 }
 
+
+// A number of layers that a file need not say.
+inline constexpr std::uint32_t kUnsaid = 0xFFFFFFFFu;
+
+// Where a file does not say otherwise, the first ten layers cut off their gates and all from the twentieth on share keys.
+inline void Gemma3nLayers(ModelConfig& c) {
+  GemmaScale(c);
+  if (c.attention.shared_layers == kUnsaid) c.attention.shared_layers = c.layers > 20 ? c.layers - 20 : 0;
+  if (c.sparse_layers.period != 0 || c.sparsity == 0.0f || c.layers > LayerPattern::kMaxPeriod) return;
+  if (c.layers <= 10) {
+    c.sparse_layers = LayerPattern::All();
+    return;
+  }
+  c.sparse_layers.period = c.layers;
+  for (std::uint32_t l = 0; l < 10; ++l) c.sparse_layers.Add(l);
+}
+
 }  // namespace detail
 
 inline constexpr std::array kFamilies = {
@@ -130,7 +147,8 @@ inline constexpr std::array kFamilies = {
                         .attention = {.qkv_bias = true}}},
     Family{.features = {.architecture = Architecture::kQwen3,
                         .rope = {.style = RopeStyle::kHalves},
-                        .attention = {.qk_norm = QkNorm::kHead}}},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .head = {.softmax = true, .pooling = Pooling::kLast}}},
     Family{.features = {.architecture = Architecture::kQwen3Moe,
                         .rope = {.style = RopeStyle::kHalves},
                         .attention = {.qk_norm = QkNorm::kHead}}},
@@ -156,6 +174,31 @@ inline constexpr std::array kFamilies = {
                         .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead},
                         .activation = Activation::kGelu},
            .derive = [](ModelConfig& c) { detail::GemmaScales(c, 62); }},
+    // Gemma 3n: four residual streams, inputs of each layer's own, and no keys and values in the last layers.
+    Family{.features = {.architecture = Architecture::kGemma3n,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(5),
+                                      .scale = 1.0f,
+                                      .shared_layers = detail::kUnsaid,
+                                      .qk_norm = QkNorm::kHead,
+                                      .value_norm = true},
+                        .streams = {.count = 4},
+                        .layer_input_dim = 256,
+                        .sparsity = 1.6448533535f,  // of a normal distribution, one value in 20 is beyond that
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = detail::Gemma3nLayers},
+    Family{.features = {.architecture = Architecture::kGemma4,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.scale = 1.0f, .qk_norm = QkNorm::kHead, .value_norm = true},
+                        .expert = {.beside_dense = true},
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = detail::GemmaScale},
     Family{.features = {.architecture = Architecture::kSmolLm3, .rope = {.unrotated = LayerPattern::LastOf(4)}}},
     // OLMo 3 is OLMo 2 with windows; only layers without one have their positions scaled.
     Family{.features = {.architecture = Architecture::kOlmo2,
@@ -211,6 +254,16 @@ inline constexpr std::array kFamilies = {
                         .attention = {.causal = false},
                         .logits = false},
            .renames = detail::kBertNames},
+    Family{.features = {.architecture = Architecture::kNomicBertMoe,
+                        .norm_epsilon = 1e-12f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .expert = {.router = Router::kSoftmaxOfAll},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .logits = false},
+           .renames = detail::kBertNames},
     Family{.features = {.architecture = Architecture::kModernBert,
                         .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
                         .norm = {.kind = NormKind::kLayer, .embedding = true},
@@ -218,7 +271,8 @@ inline constexpr std::array kFamilies = {
                                       .window_kind = WindowKind::kSymmetric,
                                       .causal = false},
                         .activation = Activation::kGelu,
-                        .logits = false}},
+                        .logits = false,
+                        .head = {.gelu = true, .pooling = Pooling::kMean}}},
     Family{.features = {.architecture = Architecture::kGemmaEmbedding,
                         .norm_epsilon = 1e-6f,
                         .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},

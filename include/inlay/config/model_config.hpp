@@ -28,6 +28,8 @@ INLAY_BEGIN_NAMESPACE
   FAMILY(kGemma, "gemma")                                                                                          \
   FAMILY(kGemma2, "gemma2")                                                                                        \
   FAMILY(kGemma3, "gemma3")                                                                                        \
+  FAMILY(kGemma3n, "gemma3n")                                                                                      \
+  FAMILY(kGemma4, "gemma4")                                                                                        \
   FAMILY(kSmolLm3, "smollm3")                                                                                      \
   FAMILY(kOlmo2, "olmo2")       /* OLMo 2, 3 */                                                                    \
   FAMILY(kGranite, "granite")   /* Granite 3, 4 dense */                                                           \
@@ -37,6 +39,7 @@ INLAY_BEGIN_NAMESPACE
   FAMILY(kGptOss, "gpt-oss")                                                                                       \
   FAMILY(kBert, "bert")         /* BERT, MiniLM, BGE, E5 */                                                        \
   FAMILY(kNomicBert, "nomic-bert")                                                                                 \
+  FAMILY(kNomicBertMoe, "nomic-bert-moe")                                                                          \
   FAMILY(kModernBert, "modern-bert")                                                                               \
   FAMILY(kGemmaEmbedding, "gemma-embedding")                                                                       \
   FAMILY(kLfm2, "lfm2")                                                                                            \
@@ -175,16 +178,37 @@ struct AttentionConfig {
   float temperature = 0.0f;
   float temperature_offset = 0.0f;
   std::uint32_t temperature_length = 0;
+  LayerPattern keys_as_values{};       // layers whose values are their keys, before norm and rotation
+  std::uint32_t shared_layers = 0;     // so many layers at the end have no keys and values: see KeysFrom
   bool temperature_unrotated = false;  // only in layers without rotary positions
   QkNorm qk_norm = QkNorm::kNone;
   WindowKind window_kind = WindowKind::kSliding;
   bool qkv_bias = false;
   bool output_bias = false;
   bool output_gate = false;  // each element of a head's result is multiplied by sigmoid(w x)
+  bool value_norm = false;   // each head's values are normalised (RMS, without a weight)
   bool sinks = false;   // one more score per head, which takes part in the softmax and has no value (arXiv:2309.17453)
   bool causal = true;   // false: every token of a sequence sees all of them; a sequence is read in one pass
 
   constexpr bool operator==(const AttentionConfig&) const = default;
+};
+
+// Layers with a window whose heads have other widths than those of layers that see everything (Gemma 4).
+struct LocalConfig {
+  std::uint32_t head_dim = 0;  // 0: all layers are alike, and so are the other fields
+  std::uint32_t kv_heads = 0;
+  std::uint32_t rope_dim = 0;
+
+  constexpr bool operator==(const LocalConfig&) const = default;
+};
+
+// Several residual streams (AltUp, arXiv:2301.13310, as in Gemma 3n). A layer predicts all of them as mixtures of each other,
+// runs on the first, and corrects all by what its result differs from the prediction.
+struct StreamConfig {
+  std::uint32_t count = 0;        // 0: there is one stream, without all this
+  std::uint32_t bypass_rank = 0;  // width of the low-rank bypass of attention (LAuReL, arXiv:2411.07501)
+
+  constexpr bool operator==(const StreamConfig&) const = default;
 };
 
 enum class Activation : std::uint8_t {
@@ -218,6 +242,8 @@ struct ExpertConfig {
   bool bias = false;                 // of gate, up and down of each expert
   bool scales_input = false;         // the weight multiplies an expert's input instead of its output
   bool shared_gate = false;          // the shared network's output is multiplied by sigmoid(w x)
+  bool beside_dense = false;         // the layer's dense network runs too; it, the experts and the router have norms of their own
+  bool output_scale = false;         // each expert has a factor on its output
 
   constexpr bool operator==(const ExpertConfig&) const = default;
 };
@@ -271,6 +297,24 @@ enum class Pooling : std::uint8_t {
   kMean,
   kCls,   // the first token
   kLast,  // the last token
+  kRank,  // not an embedding but scores, as HeadConfig says
+};
+
+// What is behind the pooled vector of a sequence: the head of a classifier or reranker, which makes scores, or projections of
+// an embedding.
+struct HeadConfig {
+  std::uint32_t labels = 0;  // scores; 0: the model has none
+  bool label_bias = false;
+  bool dense = false;        // a square layer before that, with tanh (or GELU)
+  bool dense_bias = false;
+  bool gelu = false;
+  bool norm = false;         // LayerNorm without a bias behind the square layer
+  bool softmax = false;      // scores become probabilities
+  Pooling pooling = Pooling::kCls;    // what the scores are made of
+  std::uint32_t first_dim = 0;        // embeddings are projected to this width; 0: they are not
+  std::uint32_t last_dim = 0;         // and then to this one
+
+  constexpr bool operator==(const HeadConfig&) const = default;
 };
 
 // A model's hyperparameters. Aggregate and structural: usable as a constant, a template argument and a value read from
@@ -304,6 +348,16 @@ struct ModelConfig {
   ExpertConfig expert{};
   LatentConfig latent{};
   StateConfig state{};
+  LocalConfig local{};
+  StreamConfig streams{};
+  std::uint32_t layer_input_dim = 0;  // width of what each layer gets of a token besides the residual stream; 0: nothing
+  LayerPattern wide_layers{};         // layers whose dense network has this hidden width instead of ffn_dim
+  std::uint32_t wide_ffn_dim = 0;
+  // Layers whose gates are cut off, before the activation: g becomes max(0, g - (mean + sparsity * standard deviation)), both
+  // over the gates of a token.
+  LayerPattern sparse_layers{};
+  float sparsity = 0.0f;
+  bool layer_scale = false;       // a factor on the residual stream behind each layer
   Activation activation = Activation::kSilu;
   bool gated = true;              // down(activation(gate(x)) * up(x)); false: down(activation(up(x)))
   bool ffn_bias = false;          // of gate, up and down of the dense network
@@ -317,6 +371,7 @@ struct ModelConfig {
   bool output_bias = false;       // of the output matrix
   bool logits = true;             // false: a model that gives embeddings only
   Pooling pooling = Pooling::kNone;
+  HeadConfig head{};
 
   constexpr bool operator==(const ModelConfig&) const = default;
 
@@ -336,7 +391,7 @@ struct ModelConfig {
   }
   // The widest feed-forward network of any layer.
   constexpr std::size_t max_ffn_dim() const {
-    return std::max({std::size_t{ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
+    return std::max({std::size_t{ffn_dim}, std::size_t{wide_ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
   }
 
   constexpr bool HasStates() const { return state.layers.period != 0; }
@@ -353,6 +408,51 @@ struct ModelConfig {
     return inputs + (state.kind == StateKind::kConvolution ? 0 : std::size_t{state.inner_dim} * state.key_dim);
   }
 
+  // The same model as its layers with a window see it: their widths are the widths.
+  constexpr ModelConfig OfLocalLayers() const {
+    ModelConfig config = *this;
+    if (local.head_dim == 0) return config;
+    config.head_dim = local.head_dim;
+    config.kv_heads = local.kv_heads;
+    config.rope_dim = local.rope_dim;
+    config.local = {};
+    return config;
+  }
+  // Whether a layer attends to another layer's keys and values, and to whose: those of the last layer of its own kind (with a
+  // window or without) that has some. `layers` when there is none.
+  constexpr bool SharesKeys(std::size_t layer) const { return layer < layers && layer + attention.shared_layers >= layers; }
+  constexpr std::size_t KeysFrom(std::size_t layer) const {
+    if (!SharesKeys(layer)) return layer;
+    for (std::size_t own = layers - attention.shared_layers; own-- != 0;) {
+      if (IsLocal(own) == IsLocal(layer)) return own;
+    }
+    return layers;
+  }
+  constexpr bool CanShareKeys() const {
+    if (attention.shared_layers >= layers) return false;
+    for (std::size_t l = layers - attention.shared_layers; l < layers; ++l) {
+      if (KeysFrom(l) == layers) return false;
+    }
+    return true;
+  }
+
+  // Of a sequence's embedding, and of what comes out for a kind of pooling.
+  constexpr std::size_t embedding_dim() const {
+    return head.last_dim != 0 ? head.last_dim : head.first_dim != 0 ? head.first_dim : dim;
+  }
+  constexpr bool HasScores() const { return head.labels != 0 || head.dense; }
+  constexpr std::size_t score_count() const { return head.labels != 0 ? head.labels : head.dense ? dim : 0; }
+
+  // Layers with a window, as a pattern.
+  constexpr LayerPattern LocalLayers() const {
+    if (window == 0) return {};
+    LayerPattern pattern{std::max(1u, attention.global.period)};
+    bool any = false;
+    for (std::size_t l = 0; l < pattern.period; ++l) {
+      if (IsLocal(l)) pattern.Add(l), any = true;
+    }
+    return any ? pattern : LayerPattern{};
+  }
   constexpr bool IsLocal(std::size_t layer) const { return window != 0 && !attention.global.Has(layer); }
   constexpr bool IsRotated(std::size_t layer) const { return rope_dim != 0 && !rope.unrotated.Has(layer); }
   constexpr bool HasPreNorm() const {
@@ -371,19 +471,25 @@ struct ModelConfig {
   FIELD(rope.log_multiplier) FIELD(rope.attention_factor) FIELD(rope.local_base) FIELD(rope.style)                    \
   FIELD(norm.kind) FIELD(norm.placement) FIELD(norm.bias) FIELD(norm.embedding) FIELD(norm.first_identity)            \
   FIELD(attention.global) FIELD(attention.scale) FIELD(attention.softcap) FIELD(attention.temperature)                \
-  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.temperature_unrotated)      \
+  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.keys_as_values)             \
+  FIELD(attention.shared_layers) FIELD(attention.temperature_unrotated)                                               \
   FIELD(attention.qk_norm) FIELD(attention.window_kind) FIELD(attention.qkv_bias) FIELD(attention.output_bias)        \
-  FIELD(attention.output_gate) FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
+  FIELD(attention.output_gate) FIELD(attention.value_norm) FIELD(attention.sinks) FIELD(attention.causal)                                       \
   FIELD(expert.ffn_dim) FIELD(expert.shared_ffn_dim) FIELD(expert.leading_dense) FIELD(expert.step)                   \
   FIELD(expert.groups) FIELD(expert.groups_used) FIELD(expert.scale) FIELD(expert.router) FIELD(expert.normalized)    \
   FIELD(expert.router_bias) FIELD(expert.selection_bias) FIELD(expert.bias) FIELD(expert.scales_input)                \
-  FIELD(expert.shared_gate)                                                                                           \
+  FIELD(expert.shared_gate) FIELD(expert.beside_dense) FIELD(expert.output_scale)                                     \
   FIELD(latent.rank) FIELD(latent.query_rank) FIELD(latent.head_dim) FIELD(latent.value_dim) FIELD(latent.key_rows)   \
   FIELD(state.layers) FIELD(state.kernel) FIELD(state.inner_dim) FIELD(state.heads) FIELD(state.groups)               \
   FIELD(state.key_dim) FIELD(state.kind) FIELD(state.tiled_groups)                                                    \
+  FIELD(local.head_dim) FIELD(local.kv_heads) FIELD(local.rope_dim) FIELD(streams.count) FIELD(streams.bypass_rank)   \
+  FIELD(layer_input_dim) FIELD(wide_layers) FIELD(wide_ffn_dim) FIELD(sparse_layers) FIELD(sparsity)                  \
+  FIELD(layer_scale)                                                                                                  \
   FIELD(activation) FIELD(gated) FIELD(ffn_bias) FIELD(parallel_residual) FIELD(learned_positions)                    \
   FIELD(token_types) FIELD(embedding_scale) FIELD(residual_scale) FIELD(logit_divisor) FIELD(logit_softcap)           \
-  FIELD(output_bias) FIELD(logits) FIELD(pooling)
+  FIELD(output_bias) FIELD(logits) FIELD(pooling)                                                                     \
+  FIELD(head.labels) FIELD(head.label_bias) FIELD(head.dense) FIELD(head.dense_bias) FIELD(head.gelu)                 \
+  FIELD(head.norm) FIELD(head.softmax) FIELD(head.pooling) FIELD(head.first_dim) FIELD(head.last_dim)
 
 // Limits that keep every product of two dimensions far from overflow, and that no published model comes near.
 inline constexpr std::uint32_t kMaxDimension = 1u << 22;
@@ -391,6 +497,7 @@ inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 inline constexpr std::uint32_t kMaxHeads = 1u << 12;
 inline constexpr std::uint32_t kMaxHeadDim = 640;  // latent attention of DeepSeek V3: 512 + 64
 inline constexpr std::uint32_t kMaxStateKernel = 16;
+inline constexpr std::uint32_t kMaxStreams = 8;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
 inline constexpr std::uint32_t kMaxExperts = 1u << 10;
 
@@ -487,6 +594,45 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
   RULE("state.key_dim", "must be 1 .. 512",                                                                            \
        c.state.kind <= StateKind::kConvolution || (c.state.key_dim >= 1 && c.state.key_dim <= 512))                    \
   RULE("expert.scale", "must be -1e6 .. 1e6", detail::IsScale(c.expert.scale))                                        \
+  RULE("expert.beside_dense", "needs norms before and behind the branches, and experts that scale their output only",  \
+       !c.expert.beside_dense || (c.norm.placement == NormPlacement::kSandwich && !c.norm.bias && c.ffn_dim != 0 &&   \
+                                  c.expert.shared_ffn_dim == 0 && !c.expert.scales_input))                            \
+  RULE("attention.keys_as_values", "must repeat after at most 128 layers, and needs keys as wide as values",          \
+       c.attention.keys_as_values.period <= LayerPattern::kMaxPeriod &&                                               \
+           (c.attention.keys_as_values.period == 0 || (c.value_width() == c.head_dim && c.latent.rank == 0)))         \
+  RULE("attention.shared_layers", "must leave a layer of each kind with keys of its own",                             \
+       c.attention.shared_layers == 0 || c.CanShareKeys())                                                            \
+  RULE("attention.shared_layers", "is not for states, latents and norms over all heads",                              \
+       c.attention.shared_layers == 0 ||                                                                              \
+           (!c.HasStates() && c.latent.rank == 0 && c.attention.qk_norm != QkNorm::kWidth))                           \
+  RULE("local", "needs a window, values as wide as keys, and a rope.local_base",                                      \
+       c.local == LocalConfig{} || (c.window != 0 && c.value_dim == 0 && !c.HasStates() && c.latent.rank == 0 &&      \
+                                    c.attention.qk_norm != QkNorm::kWidth && c.rope.local_base != 0.0f))              \
+  RULE("local.head_dim", "must be even and 2 .. 640, or 0 where the other fields of local are",                       \
+       (c.local.head_dim != 0 || c.local == LocalConfig{}) && c.local.head_dim % 2 == 0 &&                            \
+           c.local.head_dim <= kMaxHeadDim)                                                                           \
+  RULE("local.kv_heads", "must be 1 .. heads and divide heads",                                                       \
+       c.local.head_dim == 0 ||                                                                                       \
+           (c.local.kv_heads >= 1 && c.local.kv_heads <= c.heads && c.heads % c.local.kv_heads == 0))                 \
+  RULE("local.rope_dim", "must be even and at most local.head_dim",                                                   \
+       c.local.rope_dim <= c.local.head_dim && c.local.rope_dim % 2 == 0)                                             \
+  RULE("streams.count", "must be 2 .. 8 with norms before and behind the branches, or 0",                             \
+       c.streams.count == 0 ? c.streams.bypass_rank == 0                                                              \
+                            : c.streams.count >= 2 && c.streams.count <= kMaxStreams &&                               \
+                                  c.norm.placement == NormPlacement::kSandwich && !c.HasStates() &&                   \
+                                  c.latent.rank == 0 && c.layer_input_dim != 0)                                       \
+  RULE("streams.bypass_rank", "must be 1 .. 2^22 with streams",                                                       \
+       c.streams.count == 0 || (c.streams.bypass_rank >= 1 && c.streams.bypass_rank <= kMaxDimension))                \
+  RULE("layer_input_dim", "must be at most 2^16, with norms before and behind the branches and gates",                \
+       c.layer_input_dim <= 65536 &&                                                                                  \
+           (c.layer_input_dim == 0 || (c.norm.placement == NormPlacement::kSandwich && c.gated && !c.norm.bias)))     \
+  RULE("wide_layers", "must repeat after at most 128 layers, with a wide_ffn_dim of 1 .. 2^22",                       \
+       c.wide_layers.period <= LayerPattern::kMaxPeriod && c.wide_ffn_dim <= kMaxDimension &&                         \
+           (c.wide_layers.period == 0) == (c.wide_ffn_dim == 0) && (c.wide_ffn_dim == 0 || c.ffn_dim != 0))           \
+  RULE("sparse_layers", "must repeat after at most 128 layers, in networks with gates of two or more",                \
+       c.sparse_layers.period <= LayerPattern::kMaxPeriod &&                                                          \
+           (c.sparse_layers.period == 0 || (c.gated && c.ffn_dim >= 2)))                                              \
+  RULE("sparsity", "must be -1e6 .. 1e6", detail::IsScale(c.sparsity))                                                \
   RULE("activation", "the clamped SwiGLU needs a gate", c.gated || c.activation != Activation::kClampedSilu)          \
   RULE("parallel_residual", "needs norms before the branches only, and no residual scale",                            \
        !c.parallel_residual || (c.norm.placement == NormPlacement::kPre && c.residual_scale == 1.0f))                                               \
@@ -497,6 +643,12 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
        c.residual_scale == 1.0f || c.norm.placement != NormPlacement::kResidual)                                      \
   RULE("logit_divisor", "must be 1e-6 .. 1e6", detail::IsPositive(c.logit_divisor))                                   \
   RULE("logit_softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.logit_softcap))                                  \
+  RULE("head.labels", "must be at most 2^16", c.head.labels <= 65536)                                                 \
+  RULE("head", "has biases and norms only with their layers, and pools vectors",                                      \
+       (c.head.labels != 0 || (!c.head.label_bias && !c.head.softmax)) &&                                             \
+           (c.head.dense || (!c.head.dense_bias && !c.head.norm)) && c.head.pooling != Pooling::kRank)                \
+  RULE("head.first_dim", "must be at most 2^16", c.head.first_dim <= 65536)                                           \
+  RULE("head.last_dim", "must be at most 2^16", c.head.last_dim <= 65536)                                             \
   RULE("tied_embeddings", "a model without logits has no output matrix", c.logits || !c.tied_embeddings)              \
   RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 

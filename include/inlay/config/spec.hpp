@@ -42,6 +42,7 @@ struct StaticSpec {
   static constexpr auto dim() { return detail::ColumnsExtent<kConfig.dim>(); }
   static constexpr auto mixed_dim() { return detail::ColumnsExtent<kConfig.mixed_dim()>(); }
   static constexpr auto ffn_dim() { return detail::ColumnsExtent<kConfig.ffn_dim>(); }
+  static constexpr auto wide_ffn_dim() { return detail::ColumnsExtent<kConfig.wide_ffn_dim>(); }
   static constexpr auto expert_ffn_dim() { return detail::ColumnsExtent<kConfig.expert_ffn_dim()>(); }
   static constexpr auto shared_ffn_dim() { return detail::ColumnsExtent<kConfig.expert.shared_ffn_dim>(); }
   static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
@@ -53,6 +54,9 @@ struct StaticSpec {
     }
   }
   static constexpr auto state_inner_dim() { return detail::ColumnsExtent<kConfig.state_inner_dim()>(); }
+
+  // What layers with a window see.
+  static constexpr auto OfLocalLayers() { return StaticSpec<kConfig.OfLocalLayers()>{}; }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -66,11 +70,14 @@ class DynamicSpec {
   constexpr DynamicExtent dim() const { return {config_.dim}; }
   constexpr DynamicExtent mixed_dim() const { return {config_.mixed_dim()}; }
   constexpr DynamicExtent ffn_dim() const { return {config_.ffn_dim}; }
+  constexpr DynamicExtent wide_ffn_dim() const { return {config_.wide_ffn_dim}; }
   constexpr DynamicExtent expert_ffn_dim() const { return {config_.expert_ffn_dim()}; }
   constexpr DynamicExtent shared_ffn_dim() const { return {config_.expert.shared_ffn_dim}; }
   constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
   constexpr DynamicExtent value_dim() const { return {config_.value_width()}; }
   constexpr DynamicExtent state_inner_dim() const { return {config_.state_inner_dim()}; }
+
+  constexpr DynamicSpec OfLocalLayers() const { return DynamicSpec(config_.OfLocalLayers()); }
 
  private:
   ModelConfig config_;

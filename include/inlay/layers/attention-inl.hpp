@@ -131,11 +131,14 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
+  // A layer that shares keys makes none, and one whose values are its keys has no matrix for them.
+  const bool shares = config.SharesKeys(layer), keys_as_values = config.attention.keys_as_values.Has(layer);
+  const std::size_t q_dim = config.q_dim(), k_dim = shares ? 0 : config.k_dim();
+  const std::size_t v_dim = shares || keys_as_values ? 0 : config.v_dim();
   const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
-                KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
+                KindsFor(weights.query, weights.key, weights.value, weights.query_gate, weights.bypass_down), input, executor);
   adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
@@ -145,6 +148,15 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
     adapters.Add(slot, role, rows, begin, end, output);
   };
   const HeadFinisher<Spec> finish(spec, scratch, layer);
+  const auto store_values = [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = 0; config.attention.value_norm && t < tokens; ++t) {
+      for (std::size_t at = begin; at < end; at += value_dim) {
+        float* const head = scratch.value + t * config.v_dim() + at;
+        RmsNorm(head, value_dim, config.norm_epsilon, head);
+      }
+    }
+    StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, config.v_dim(), begin / value_dim, end / value_dim);
+  };
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
   // Where keys and values have heads of different widths, a range of either is whole heads of both.
   const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
@@ -157,13 +169,18 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                    finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
                    project(weights.key, weights.key_bias, 1, TensorRole::kKey, k_dim, begin, end, scratch.key);
+                   if (keys_as_values) {
+                     for (std::size_t t = 0; t < tokens; ++t) {
+                       std::copy(scratch.key + t * k_dim + begin, scratch.key + t * k_dim + end, scratch.value + t * k_dim + begin);
+                     }
+                     store_values(begin, end);
+                   }
                    if (whole_rows) return;
                    finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
                    StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                  } else if (part == 2) {
                    project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
-                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
-                                             end / value_dim);
+                   store_values(begin, end);
                  } else {
                    MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
                                       begin, end, Output{scratch.query_gate, q_dim, false});

@@ -42,9 +42,11 @@ struct NetworkWeights {
   const float* gate_bias = nullptr;  // [experts, ffn_dim], as the others, or nullptr
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;  // [experts, dim]
+  float sparsity = 0.0f;             // how the gates of a token are cut off (ModelConfig); 0: not at all
 };
-inline NetworkWeights DenseNetwork(const LayerWeights& layer) {
-  return {layer.gate, layer.up, layer.down, layer.gate_bias, layer.up_bias, layer.down_bias};
+inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights& layer, std::size_t index) {
+  return {layer.gate,    layer.up,        layer.down, layer.gate_bias,
+          layer.up_bias, layer.down_bias, config.sparse_layers.Has(index) ? config.sparsity : 0.0f};
 }
 inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
   return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
@@ -104,11 +106,21 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                  } else {
                    project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
                  }
-                 for (std::size_t t = 0; t < tokens; ++t) {
+                 for (std::size_t t = 0; network.sparsity == 0.0f && t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
                    JoinHidden(config, up, end - begin, hidden.values + t * hidden.stride + begin);
                  }
                });
+  if (network.sparsity != 0.0f) {
+    // What is cut off depends on all gates of a token.
+    ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+      for (std::size_t t = begin; t < end; ++t) {
+        float* const gates = hidden.values + t * hidden.stride;
+        KeepLargest(network.sparsity, ffn, gates);
+        JoinHidden(config, scratch.up + t * ffn, ffn, gates);
+      }
+    });
+  }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
   adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
@@ -184,6 +196,25 @@ inline void ChooseExperts(const ModelConfig& config, float* scores, const float*
   if (config.expert.scale != 1.0f) Scale(config.expert.scale, count, weights);
 }
 
+// Which experts each token runs, and with which weights: the router reads scratch.normalized; its scores are multiplied by
+// `scale`.
+template <class FormatList, class Spec>
+HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens, const Scratch& scratch,
+                      ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const ExpertScratch& experts = scratch.experts;
+  const std::size_t count = config.experts, used = config.experts_per_token;
+  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
+                       tokens, Output{experts.scores, count, false}, executor);
+  if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    std::uint32_t* const chosen = experts.chosen + t * used;
+    float* const weights = experts.weights + t * used;
+    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, chosen, weights);
+    for (std::size_t i = 0; layer.expert_scale != nullptr && i < used; ++i) weights[i] *= layer.expert_scale[chosen[i]];
+  }
+}
+
 // out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
 HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
@@ -191,12 +222,6 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
-  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, Output{experts.scores, count, false}, executor);
-  for (std::size_t t = 0; t < tokens; ++t) {
-    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, experts.chosen + t * used,
-                  experts.weights + t * used);
-  }
   const NetworkWeights network = ExpertNetwork(layer);
   const ActivationKinds kinds = NetworkKinds(spec, network);
   for (std::size_t e = 0; e < count; ++e) {
@@ -238,31 +263,69 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   }
 }
 
+// out = post_dense_norm(out) + post_expert_norm(experts(expert_norm(residual))), where `out` is what the dense network of the
+// same layer gave; the router reads router_norm(residual) / sqrt(dim). Source: Gemma 4's reference code.
+template <class FormatList, class Spec>
+HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
+                                   float* out, ExecutorRef executor) {
+  const auto dim = spec.dim();
+  float* const sum = scratch.experts.sum;
+  const auto normalize = [&](const float* norm, ActivationKinds kinds) HWY_ATTR {
+    NormalizeRows(spec, scratch.residual, norm, nullptr, tokens, kinds, scratch.normalized, executor);
+  };
+  normalize(layer.router_norm, KindsFor(layer.router));
+  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, scratch, executor);
+  normalize(layer.expert_norm, NetworkKinds(spec, ExpertNetwork(layer)));
+  std::fill_n(sum, tokens * dim, 0.0f);
+  RunExperts<FormatList>(spec, layer, tokens, scratch, sum, executor);
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const row = out + t * dim;
+      NormalizeRow(spec, row, layer.post_dense_norm, nullptr, dim, row);
+      NormalizeRow(spec, sum + t * dim, layer.post_expert_norm, nullptr, dim, sum + t * dim);
+      AddResidual(sum + t * dim, dim, row);
+    }
+  });
+}
+
 // residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
 HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
                                const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const bool has_experts = config.HasExperts(index);
+  const bool has_experts = config.HasExperts(index), beside = has_experts && config.expert.beside_dense;
   ActivationKinds kinds;
-  if (has_experts) {
+  if (has_experts && !beside) {
     kinds = static_cast<ActivationKinds>(NetworkKinds(spec, ExpertNetwork(layer)) | KindsFor(layer.router));
     if (config.expert.shared_ffn_dim != 0) kinds |= NetworkKinds(spec, SharedNetwork(layer));
   } else {
-    kinds = NetworkKinds(spec, DenseNetwork(layer));
+    kinds = NetworkKinds(spec, DenseNetwork(config, layer, index));
   }
   NormalizeRows(spec, scratch.residual, layer.ffn_norm, layer.ffn_norm_bias, tokens, kinds, scratch.normalized, executor);
   // In parallel with attention, whose result waits in the branch.
   Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
-    if (has_experts) {
+    if (has_experts && !beside) {
+      Route<FormatList>(spec, layer, 1.0f, tokens, scratch, executor);
       if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
       RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
       return;
     }
   }
-  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor,
-                         adapters);
+  const auto run_dense = [&](auto ffn_dim) HWY_ATTR {
+    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, scratch, out,
+                           executor, adapters);
+  };
+  if constexpr (!Spec::kIsStatic) {
+    run_dense(DynamicExtent{config.wide_layers.Has(index) ? config.wide_ffn_dim : config.ffn_dim});
+  } else if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.wide_ffn_dim != 0; })) {
+    config.wide_layers.Has(index) ? run_dense(spec.wide_ffn_dim()) : run_dense(spec.ffn_dim());
+  } else {
+    run_dense(spec.ffn_dim());
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0 && c.expert.beside_dense; })) {
+    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+  }
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

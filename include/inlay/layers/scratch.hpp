@@ -38,6 +38,21 @@ struct ExpertScratch {
   float* member_weights = nullptr;     // [tokens]
   Activations input;                   // [tokens, dim]
   float* output = nullptr;             // [tokens, dim]
+  float* sum = nullptr;                // [tokens, dim]: of all experts, where a dense network runs beside them
+};
+
+// Inputs of each layer's own only: from the embeddings on, for all layers.
+struct LayerInputScratch {
+  float* values = nullptr;  // [tokens, layers, layer_input_dim]
+  float* table = nullptr;   // [tokens, layers, layer_input_dim]: what each token itself adds
+  Activations gated;        // [tokens, layer_input_dim]
+};
+
+// Several residual streams only.
+struct StreamScratch {
+  float* rows = nullptr;    // [streams.count, tokens, dim]
+  Activations low;          // [tokens, streams.bypass_rank]
+  float* bypass = nullptr;  // [tokens, dim]: what goes past attention
 };
 
 // Layers that keep a state only.
@@ -59,8 +74,9 @@ struct LatentScratch {
 
 // Rotary positions of the tokens of a pass.
 struct Rotations {
-  float* frequencies = nullptr;  // [rope_dim / 2]: radians per position, filled once
-  float* turns = nullptr;        // [tokens, rope_dim]: cos, sin per pair
+  std::size_t dim = 0;           // rope_dim of the layers that they are for
+  float* frequencies = nullptr;  // [dim / 2]: radians per position, filled once
+  float* turns = nullptr;        // [tokens, dim]: cos, sin per pair
 };
 
 // Whether branches go through memory of their own before they are added to the residual.
@@ -91,7 +107,13 @@ struct Scratch {
   ExpertScratch experts;
   StateScratch state;
   LatentScratch latent;
+  LayerInputScratch layer_input;
+  StreamScratch streams;
   float* query_gate = nullptr;      // [tokens, q_dim]
+  // Only with a head behind the pooled vector.
+  float* pooled = nullptr;          // [dim]
+  float* head_hidden = nullptr;     // [the wider of dim and head.first_dim]
+  float* head_row = nullptr;        // the same: a row of a matrix
 
   // Takes everything from an arena, or counts it.
   template <class Memory>
@@ -111,27 +133,33 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   INLAY_CHECK_OK(floats(scratch.residual, tokens * config.dim));
   INLAY_ASSIGN_OR_RETURN(scratch.normalized, MakeActivations(memory, shape.kinds, tokens, config.dim));
   if (NeedsBranch(config)) INLAY_CHECK_OK(floats(scratch.branch, tokens * config.dim));
-  INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
-  INLAY_CHECK_OK(floats(scratch.key, tokens * config.k_dim()));
-  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
+  const ModelConfig local = config.OfLocalLayers();  // the wider kind of layers decides
+  INLAY_CHECK_OK(floats(scratch.query, tokens * std::max(config.q_dim(), local.q_dim())));
+  INLAY_CHECK_OK(floats(scratch.key, tokens * std::max(config.k_dim(), local.k_dim())));
+  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * std::max(config.v_dim(), local.v_dim())));
   if (config.attention.output_gate) INLAY_CHECK_OK(floats(scratch.query_gate, tokens * config.q_dim()));
   const std::size_t mixed_dim = config.HasStates() ? std::max(config.mixed_dim(), config.state_inner_dim())
-                                                   : config.mixed_dim();
+                                                   : std::max(config.mixed_dim(), local.mixed_dim());
   INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, mixed_dim));
   INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.max_ffn_dim()));
   if (config.gated) INLAY_CHECK_OK(floats(scratch.up, tokens * config.max_ffn_dim()));
   for (Rotations* rotations : {&scratch.rotations, &scratch.local_rotations}) {
     if (rotations == &scratch.local_rotations && config.rope.local_base == 0.0f) continue;
-    INLAY_CHECK_OK(floats(rotations->turns, tokens * config.rope_dim));
-    INLAY_CHECK_OK(floats(rotations->frequencies, config.rope_dim / 2));
+    rotations->dim = rotations == &scratch.rotations ? config.rope_dim : local.rope_dim;
+    INLAY_CHECK_OK(floats(rotations->turns, tokens * rotations->dim));
+    INLAY_CHECK_OK(floats(rotations->frequencies, rotations->dim / 2));
   }
   if (config.attention.temperature != 0.0f) INLAY_CHECK_OK(floats(scratch.temperatures, tokens));
-  scratch.attention_floats = AttentionScratchFloats(config.head_dim, config.value_width());
+  scratch.attention_floats = std::max(AttentionScratchFloats(config.head_dim, config.value_width()),
+                                      AttentionScratchFloats(local.head_dim, local.value_width()));
   INLAY_CHECK_OK(floats(scratch.attention, shape.threads * scratch.attention_floats));
   const std::size_t spans = DivideUp(shape.context, kKvSpan);
   if (spans > 1) {
-    INLAY_CHECK_OK(floats(scratch.partials,
-                          config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
+    std::size_t partials = 0;
+    for (const ModelConfig* kind : {&config, &local}) {
+      partials = std::max(partials, kind->kv_heads * AttentionPartialFloats(kind->value_width(), kind->group(), spans));
+    }
+    INLAY_CHECK_OK(floats(scratch.partials, partials));
   }
   if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
   if (shape.adapter_rank != 0) INLAY_CHECK_OK(floats(scratch.adapter_low, kAdapterSlots * tokens * shape.adapter_rank));
@@ -145,6 +173,7 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
     INLAY_CHECK_OK(floats(experts.member_weights, tokens));
     INLAY_ASSIGN_OR_RETURN(experts.input, MakeActivations(memory, shape.kinds, tokens, config.dim));
     INLAY_CHECK_OK(floats(experts.output, tokens * config.dim));
+    if (config.expert.beside_dense) INLAY_CHECK_OK(floats(experts.sum, tokens * config.dim));
     experts.chosen = chosen.data();
     experts.members = members.data();
   }
@@ -163,6 +192,24 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
                            MakeActivations(memory, shape.kinds, rows, config.latent.plain_dim(config.rope_dim)));
     INLAY_ASSIGN_OR_RETURN(latent.mixed_head, MakeActivations(memory, shape.kinds, rows, config.latent.rank));
     INLAY_CHECK_OK(floats(latent.mixed, tokens * config.heads * config.latent.rank));
+  }
+  if (config.head != HeadConfig{}) {
+    const std::size_t width = std::max(config.dim, config.head.first_dim);
+    INLAY_CHECK_OK(floats(scratch.pooled, config.dim));
+    INLAY_CHECK_OK(floats(scratch.head_hidden, width));
+    INLAY_CHECK_OK(floats(scratch.head_row, width));
+  }
+  if (config.layer_input_dim != 0) {
+    LayerInputScratch& input = scratch.layer_input;
+    INLAY_CHECK_OK(floats(input.values, tokens * config.layers * config.layer_input_dim));
+    INLAY_CHECK_OK(floats(input.table, tokens * config.layers * config.layer_input_dim));
+    INLAY_ASSIGN_OR_RETURN(input.gated, MakeActivations(memory, shape.kinds, tokens, config.layer_input_dim));
+  }
+  if (config.streams.count != 0) {
+    StreamScratch& streams = scratch.streams;
+    INLAY_CHECK_OK(floats(streams.rows, config.streams.count * tokens * config.dim));
+    INLAY_ASSIGN_OR_RETURN(streams.low, MakeActivations(memory, shape.kinds, tokens, config.streams.bypass_rank));
+    INLAY_CHECK_OK(floats(streams.bypass, tokens * config.dim));
   }
   return scratch;
 }

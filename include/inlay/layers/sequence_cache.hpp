@@ -41,12 +41,40 @@ struct CacheShape {
   std::uint32_t value_dim = 0;   // 0: values are the first elements of the keys
   LayerPattern state_layers{};   // layers that keep a state instead of keys and values
   std::size_t state_floats = 0;  // of one such layer
+  // Layers whose keys and values have these widths instead (both the same); and how many layers at the end have none, but read
+  // those of the last layer of their own kind.
+  LayerPattern local_layers{};
+  std::uint32_t local_kv_heads = 0;
+  std::uint32_t local_head_dim = 0;
+  std::uint32_t shared_layers = 0;
 
   constexpr bool operator==(const CacheShape&) const = default;
 
   static constexpr CacheShape Of(const ModelConfig& config) {
     const std::uint32_t value_dim = config.latent.rank != 0 ? 0 : static_cast<std::uint32_t>(config.value_width());
-    return {config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
+    CacheShape shape{config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
+    if (config.local.head_dim == 0 && config.attention.shared_layers == 0) return shape;
+    const ModelConfig local = config.OfLocalLayers();
+    shape.local_layers = config.LocalLayers();
+    shape.local_kv_heads = local.kv_heads;
+    shape.local_head_dim = local.head_dim;
+    shape.shared_layers = config.attention.shared_layers;
+    return shape;
+  }
+
+  constexpr std::size_t OwnLayers() const { return layers - std::size_t{shared_layers}; }  // with keys and values or a state
+  // The layer whose keys and values a layer reads.
+  constexpr std::size_t KeysFrom(std::size_t layer) const {
+    if (layer < OwnLayers()) return layer;
+    for (std::size_t own = OwnLayers(); own-- != 0;) {
+      if (local_layers.Has(own) == local_layers.Has(layer)) return own;
+    }
+    return layer;
+  }
+  constexpr std::size_t LocalLayersBefore(std::size_t layer) const {
+    std::size_t count = 0;
+    for (std::size_t l = 0; l < layer && local_layers.period != 0; ++l) count += local_layers.Has(l) ? 1 : 0;
+    return count;
   }
 
   constexpr std::size_t StateLayersBefore(std::size_t layer) const {
@@ -69,18 +97,21 @@ class SequenceCache {
   static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
     SequenceCache cache;
     cache.shape_ = shape;
-    cache.layer_.type = type;
-    cache.layer_.capacity = KvCapacity(context);
-    cache.layer_.key_bytes = KvHeadBytes(type, shape.head_dim, cache.layer_.capacity);
-    cache.layer_.value_bytes = shape.value_dim == 0 ? 0 : KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
-    cache.layer_.kv_heads = shape.kv_heads;
+    const auto layer_of = [&](std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t value_dim) {
+      KvLayer layer{type, KvCapacity(context)};
+      layer.key_bytes = KvHeadBytes(type, head_dim, layer.capacity);
+      layer.value_bytes = value_dim == 0 ? 0 : KvHeadBytes(type, value_dim, layer.capacity);
+      layer.kv_heads = kv_heads;
+      return layer;
+    };
+    cache.layer_ = layer_of(shape.kv_heads, shape.head_dim, shape.value_dim);
+    cache.local_layer_ = layer_of(shape.local_kv_heads, shape.local_head_dim, shape.local_head_dim);
     cache.context_ = context;
-    cache.layer_bytes_ = std::size_t{shape.kv_heads} * (cache.layer_.key_bytes + cache.layer_.value_bytes);
     const std::size_t states = shape.StateLayersBefore(shape.layers);
     INLAY_ASSIGN_OR_RETURN(
         const std::span<std::byte> bytes,
-        memory.template Allocate<std::byte>((shape.layers - states) * cache.layer_bytes_, "kv cache"));
-    cache.layer_.data = bytes.data();
+        memory.template Allocate<std::byte>(cache.BytesBefore(shape.OwnLayers()), "kv cache"));
+    cache.data_ = bytes.data();
     for (std::span<float>& copy : cache.copies_) {
       INLAY_ASSIGN_OR_RETURN(copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
     }
@@ -94,11 +125,11 @@ class SequenceCache {
     return Create(memory, CacheShape::Of(config), type, context);
   }
 
-  // Of a layer that attends.
+  // Of a layer that attends: its own, or those that it shares.
   KvLayer layer(std::size_t index) const {
-    KvLayer layer = layer_;
-    const std::size_t before = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(index);
-    layer.data += (index - before) * layer_bytes_;
+    const std::size_t own = shape_.KeysFrom(index);
+    KvLayer layer = shape_.local_layers.Has(own) ? local_layer_ : layer_;
+    layer.data = data_ + BytesBefore(own);
     return layer;
   }
 
@@ -142,6 +173,13 @@ class SequenceCache {
   }
 
  private:
+  static constexpr std::size_t BytesOf(const KvLayer& layer) { return layer.kv_heads * (layer.key_bytes + layer.value_bytes); }
+  // Of the keys and values of the layers before one that has its own.
+  constexpr std::size_t BytesBefore(std::size_t layer) const {
+    const std::size_t local = shape_.LocalLayersBefore(layer);
+    const std::size_t states = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(layer);
+    return local * BytesOf(local_layer_) + (layer - local - states) * BytesOf(layer_);
+  }
   std::span<float> StateOf(std::size_t copy, std::size_t index) const {
     return copies_[copy].subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
   }
@@ -149,8 +187,8 @@ class SequenceCache {
   std::size_t next() const { return current_ == saved_ ? (current_ + 1) % 3 : 3 - current_ - saved_; }
 
   CacheShape shape_;
-  KvLayer layer_;
-  std::size_t layer_bytes_ = 0;
+  KvLayer layer_, local_layer_;  // of the two kinds, without a place
+  std::byte* data_ = nullptr;
   std::array<std::span<float>, 3> copies_;  // [state layers, state_floats]
   std::size_t current_ = 0, saved_ = 0;     // which copy is what
   std::size_t context_ = 0;

@@ -28,9 +28,11 @@
 #include "inlay/layers/attention-inl.hpp"
 #include "inlay/layers/feed_forward-inl.hpp"
 #include "inlay/layers/latent_attention-inl.hpp"
+#include "inlay/layers/layer_input-inl.hpp"
 #include "inlay/layers/linear_attention-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 #include "inlay/layers/short_convolution-inl.hpp"
+#include "inlay/layers/streams-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
@@ -85,8 +87,8 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
         RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
                   scratch.rotations.turns + at * config.rope_dim);
         if (config.rope.local_base != 0.0f) {
-          RopeTable(scratch.local_rotations.frequencies, config.rope_dim / 2, position, 1.0,
-                    scratch.local_rotations.turns + at * config.rope_dim);
+          const Rotations& local = scratch.local_rotations;
+          RopeTable(local.frequencies, local.dim / 2, position, 1.0, local.turns + at * local.dim);
         }
         if (config.attention.temperature != 0.0f) {
           scratch.temperatures[at] = QueryTemperature(config.attention, position);
@@ -97,9 +99,9 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
   }
 }
 
-// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
+// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention. `spec` has the layer's widths.
 template <class FormatList, class KvList, class Spec>
-HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+HWY_INLINE void AddAttentionOf(const Spec& spec, const LayerWeights& layer, std::size_t index,
                              std::span<const SequenceInput> sequences, std::size_t tokens,
                              const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   [[maybe_unused]] const ModelConfig& config = spec.config();
@@ -127,6 +129,47 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
   }
   Attend<KvList>(spec, layer, index, sequences, scratch, executor);
   AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
+}
+
+// The same of a layer with a window or without, whose widths may differ.
+template <class FormatList, class KvList, class Spec>
+HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                             std::span<const SequenceInput> sequences, std::size_t tokens,
+                             const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
+  const auto add = [&](const auto& seen) HWY_ATTR {
+    AddAttentionOf<FormatList, KvList>(seen, layer, index, sequences, tokens, adapters, scratch, executor);
+  };
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.local.head_dim != 0; })) {
+    if (spec.config().local.head_dim != 0 && spec.config().IsLocal(index)) return add(spec.OfLocalLayers());
+  }
+  add(spec);
+}
+
+// What a layer does behind its two branches: corrects the other streams, adds its own input of the tokens, is scaled.
+template <class FormatList, class Spec>
+HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                            std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                            ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t dim = config.dim, stride = scratch.shape.tokens * dim;
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
+    if (config.streams.count != 0) {
+      CorrectStreams(spec, layer, tokens, scratch, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.streams.rows + stride, config.streams.count - 1,
+                                stride, executor);
+      for (std::size_t i = 0; i < config.streams.count; ++i) {
+        AddDirections(sequences, index, dim, scratch.streams.rows + i * stride);
+      }
+      return;
+    }
+    if (config.layer_input_dim != 0) {
+      NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(layer.layer_input_gate), scratch.normalized,
+                    executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.residual, 1, 0, executor);
+    }
+  }
+  if (config.layer_scale) Scale(*layer.layer_scale, tokens * dim, scratch.residual);
+  AddDirections(sequences, index, dim, scratch.residual);
 }
 
 // The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
@@ -172,21 +215,38 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
                                      double magnitude, PassResult result, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   EmbedTokens<FormatList>(spec, weights, sequences, scratch, magnitude, executor);
+  constexpr bool kMayHaveStreams = MayHave<Spec>([](const ModelConfig& c) { return c.streams.count != 0; });
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
+    if (config.layer_input_dim != 0) MakeLayerInputs<FormatList>(spec, weights, sequences, tokens, scratch, executor);
+  }
+  if constexpr (kMayHaveStreams) {
+    if (config.streams.count != 0) SpreadStreams<FormatList>(spec, weights, tokens, scratch, executor);
+  }
   for (std::size_t l = 0; l < config.layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
     const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
       FinishBranch(spec, norm, bias, tokens, scratch, executor);
     };
     const LayerAdapters adapters(sequences, l, scratch);
-    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
-    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
-    if (config.ffn_dim == 0) {
-      AddDirections(sequences, l, config.dim, scratch.residual);
-      continue;
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) PredictStreams(spec, layer, tokens, scratch, executor);
     }
-    AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
-    finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
-    AddDirections(sequences, l, config.dim, scratch.residual);
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, scratch, executor);
+    }
+    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) JoinBypass(spec, tokens, scratch);
+    }
+    if (config.ffn_dim != 0) {
+      AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
+      finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
+    }
+    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
+  }
+  if constexpr (kMayHaveStreams) {
+    if (config.streams.count != 0) MergeStreams<FormatList>(spec, weights, tokens, scratch, executor);
   }
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;

@@ -62,7 +62,9 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
   if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
-      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(std::max<std::size_t>(config.head_dim, config.value_width())), bytes) ||
+      !CheckedMultiply(bytes, std::max(config.kv_heads, config.local.kv_heads) *
+                                  KvValueStride(std::max({std::size_t{config.head_dim}, config.value_width(),
+                                                          std::size_t{config.local.head_dim}})), bytes) ||
       bytes > std::numeric_limits<std::size_t>::max() / 4) {
     return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
   }

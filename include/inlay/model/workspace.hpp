@@ -46,7 +46,7 @@ class Workspace {
     RopeFrequencies(static_cast<double>(config.rope_base), divisor, factors, config.rope_dim, yarn,
                     scratch.rotations.frequencies);
     if (config.rope.local_base != 0.0f) {
-      RopeFrequencies(static_cast<double>(config.rope.local_base), 1.0, nullptr, config.rope_dim, YarnRamp{},
+      RopeFrequencies(static_cast<double>(config.rope.local_base), 1.0, nullptr, scratch.local_rotations.dim, YarnRamp{},
                       scratch.local_rotations.frequencies);
     }
     return workspace;

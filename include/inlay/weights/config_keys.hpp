@@ -3,6 +3,7 @@
 #ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 #define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +41,11 @@ inline constexpr ConfigKey kConfigKeys[] = {
     INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
     INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
     INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
+    INLAY_DETAIL_KEY("attention.key_length_swa", local.head_dim, false)
+    INLAY_DETAIL_KEY("rope.dimension_count_swa", local.rope_dim, false)
+    INLAY_DETAIL_KEY("attention.shared_kv_layers", attention.shared_layers, false)
+    INLAY_DETAIL_KEY("embedding_length_per_layer_input", layer_input_dim, false)
+    INLAY_DETAIL_KEY("altup.num_inputs", streams.count, false)
     INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
     INLAY_DETAIL_KEY("context_length", context, true)
     INLAY_DETAIL_KEY("attention.sliding_window", window, false)
@@ -49,6 +55,7 @@ inline constexpr ConfigKey kConfigKeys[] = {
     INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
     INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
     INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
+    INLAY_DETAIL_KEY("moe_every_n_layers", expert.step, false)
     INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
     INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
     INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
@@ -211,9 +218,11 @@ class KeyReader {
       if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
         // Layers that keep a state have no such heads.
         INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
+      } else if (value && value->type == GgufType::kArray && IsByLayer(key.name)) {
+        continue;  // ReadWidths
       } else if (value) {
         INLAY_CHECK_OK(ReadField(*value, key.field, config));
-      } else if (key.required) {
+      } else if (key.required && !(config.state.kind == StateKind::kSpace && key.name == "attention.head_count")) {
         return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
       }
     }
@@ -233,6 +242,9 @@ class KeyReader {
       const std::uint64_t width = count * config.expert_ffn_dim();
       config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
     }
+    if (const auto every = Find("moe_every_n_layers"); every && config.expert.step != 2) {
+      return FailAt(ErrorCode::kUnsupported, every->offset, every->key, "is ", config.expert.step, ", this version knows 2");
+    }
     // A switch of the Granite family: false where a model has no positions at all.
     const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
                          config.architecture == Architecture::kGraniteHybrid;
@@ -244,6 +256,68 @@ class KeyReader {
     if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
     if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
     if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
+    return {};
+  }
+
+  // Widths that differ from layer to layer; after the pattern of windows has been read.
+  Result<void> ReadWidths(ModelConfig& config) const {
+    if (config.state.kind != StateKind::kNone) return {};
+    if (const auto heads = Find("attention.head_count_kv"); heads && heads->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*heads, config));
+      for (std::uint32_t l = config.layers; l-- != 0;) {
+        const std::uint32_t count = array.at<std::uint32_t>(l);
+        std::uint32_t& of_kind = config.IsLocal(l) ? config.local.kv_heads : config.kv_heads;
+        if (of_kind == 0) of_kind = count;
+        if (count != of_kind) return NotUniform(*heads, count, l, of_kind, ", among layers that all have a window, or all have none");
+      }
+      if (config.kv_heads == 0) config.kv_heads = config.local.kv_heads;
+    }
+    if (const auto widths = Find("feed_forward_length"); widths && widths->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*widths, config));
+      config.ffn_dim = config.layers == 0 ? 0 : array.at<std::uint32_t>(0);
+      for (std::uint32_t l = 0; l < config.layers; ++l) {
+        const std::uint32_t width = array.at<std::uint32_t>(l);
+        if (width == config.ffn_dim) continue;
+        if (config.wide_ffn_dim == 0) config.wide_ffn_dim = width;
+        if (width != config.wide_ffn_dim) {
+          return NotUniform(*widths, width, l, config.ffn_dim, "; this version runs two different widths");
+        }
+      }
+      if (config.wide_ffn_dim != 0) {
+        INLAY_ASSIGN_OR_RETURN(config.wide_layers, Pattern(*widths, config.layers, [&](std::uint32_t l) {
+                                 return array.at<std::uint32_t>(l) == config.wide_ffn_dim;
+                               }));
+      }
+    }
+    if (const auto values = Find("attention.value_length_swa")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t width, UniformUnsigned(*values));
+      if (width != (config.local.head_dim == 0 ? config.head_dim : config.local.head_dim)) {
+        return FailAt(ErrorCode::kUnsupported, values->offset, values->key, "is ", width, ", and the keys' width is another");
+      }
+    }
+    // What only one of the keys says holds for all layers.
+    if (config.local.head_dim == 0) config.local.head_dim = config.head_dim;
+    if (config.local.kv_heads == 0) config.local.kv_heads = config.kv_heads;
+    if (!Find("rope.dimension_count_swa")) config.local.rope_dim = std::min(config.rope_dim, config.local.head_dim);
+    return {};
+  }
+
+  // Which layers cut off their gates: a number of standard deviations per layer, none where it is not above 0.
+  Result<void> ReadSparsity(ModelConfig& config) const {
+    const auto value = Find("activation_sparsity_scale");
+    if (!value || config.sparsity == 0.0f) return {};
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value->AsArray(GgufType::kF32));
+    if (array.count < config.layers) return TooFew(*value, array.count, config.layers);
+    config.sparsity = 0.0f;
+    for (std::uint32_t l = 0; l < config.layers; ++l) {
+      const float deviations = array.at<float>(l);
+      if (!(deviations > 0.0f)) continue;
+      if (config.sparsity == 0.0f) config.sparsity = deviations;
+      if (deviations != config.sparsity) {
+        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "differs between layers in more than whether it is 0");
+      }
+    }
+    INLAY_ASSIGN_OR_RETURN(config.sparse_layers, Pattern(*value, config.layers, [&](std::uint32_t l) { return array.at<float>(l) > 0.0f; }));
     return {};
   }
 
@@ -379,12 +453,68 @@ class KeyReader {
     config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
     config.expert.selection_bias |=
         config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    const auto lacks_values = [&](std::uint32_t l) {
+      return !config.SharesKeys(l) && !HasTensor(TextBuffer<96>("blk.", l, ".attn_v.weight").view());
+    };
+    if (config.attention.value_norm && !HasTensor("blk.0.attn_qkv.weight")) {
+      config.attention.keys_as_values = PatternOf(config.layers, lacks_values).value_or(LayerPattern{});
+    }
+    ReadHead(config);
+    config.layer_scale |= HasTensor("blk.0.layer_output_scale.weight");
+    config.expert.output_scale |=
+        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".ffn_down_exps.scale").view());
+    if (const std::optional<GgufTensor> bypass = file_.FindTensor("blk.0.laurel_l.weight"); bypass && config.streams.count != 0) {
+      config.streams.bypass_rank = static_cast<std::uint32_t>(std::min<std::uint64_t>(bypass->dims[1], kMaxDimension));
+    }
     config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
     config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
     return {};
   }
 
  private:
+  // Rows of a matrix that a model may have, 0 without.
+  std::uint32_t RowsOf(std::string_view name) const {
+    const std::optional<GgufTensor> tensor = file_.FindTensor(name);
+    return tensor ? static_cast<std::uint32_t>(std::min<std::uint64_t>(tensor->dims[1], kMaxDimension)) : 0;
+  }
+  void ReadHead(ModelConfig& config) const {
+    HeadConfig& head = config.head;
+    head.labels = RowsOf("cls.output.weight");
+    head.label_bias = HasTensor("cls.output.bias");
+    head.dense = HasTensor("cls.weight");
+    head.dense_bias = HasTensor("cls.bias");
+    head.norm = HasTensor("cls.norm.weight");
+    head.first_dim = RowsOf("dense_2.weight");
+    head.last_dim = RowsOf("dense_3.weight");
+  }
+
+  static bool IsByLayer(std::string_view key) { return key == "attention.head_count_kv" || key == "feed_forward_length"; }
+
+  // An array of at least as many integers as there are layers.
+  Result<GgufArray> LayerNumbers(const GgufValue& value, const ModelConfig& config) const {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+    if (array.element != GgufType::kU32 && array.element != GgufType::kI32) {
+      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
+    }
+    if (array.count < config.layers) return TooFew(value, array.count, config.layers);
+    return array;
+  }
+  static Error TooFew(const GgufValue& value, std::uint64_t count, std::uint32_t layers) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", count, " entries for ", layers, " layers");
+  }
+  static Error NotUniform(const GgufValue& value, std::uint32_t number, std::uint32_t layer, std::uint32_t other,
+                          std::string_view where) {
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, " in layer ", layer, " and ", other,
+                  " in another", where);
+  }
+  template <class Has>
+  static Result<LayerPattern> Pattern(const GgufValue& value, std::uint32_t layers, Has&& has) {
+    const std::optional<LayerPattern> pattern = PatternOf(layers, has);
+    if (pattern) return *pattern;
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
+                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+  }
+
   const GgufFile& file_;
   std::string_view architecture_;
 };
@@ -409,9 +539,16 @@ inline void Canonicalize(ModelConfig& c) {
     c.attention.temperature_offset = 0.0f;
     c.attention.temperature_unrotated = false;
   }
+  if (c.window == 0 || (c.local.head_dim == c.head_dim && c.local.kv_heads == c.kv_heads && c.local.rope_dim == c.rope_dim)) {
+    c.local = {};
+  }
+  if (c.sparse_layers.period == 0) c.sparsity = 0.0f;
   if (c.experts == 0) c.expert = {};
   if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
   if (c.latent.rank == 0) c.latent = {};
+  if (c.head.labels == 0) c.head.softmax = false;
+  if (!c.head.dense) c.head.gelu = false;
+  if (!c.HasScores()) c.head.pooling = HeadConfig{}.pooling;
   if (!c.HasStates()) c.state = {};
 }
 
@@ -434,6 +571,8 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   INLAY_CHECK_OK(reader.ReadRouter(config));
   INLAY_CHECK_OK(reader.ReadRopeScaling(config));
   INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadWidths(config));
+  INLAY_CHECK_OK(reader.ReadSparsity(config));
   INLAY_CHECK_OK(reader.ReadStateLayers(config));
   INLAY_CHECK_OK(reader.ReadTensors(config));
   if (family->derive != nullptr) family->derive(config);
@@ -465,12 +604,30 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
   }
   ModelConfig said = c;
   if (said.value_dim == 0) said.value_dim = said.head_dim;
+  // Numbers of each layer, where two kinds of layers differ.
+  std::array<std::uint32_t, kMaxLayers> numbers{};
+  const auto by_layer = [&](std::string_view name, auto&& number) {
+    for (std::uint32_t l = 0; l < c.layers && l < numbers.size(); ++l) numbers[l] = number(l);
+    return put(key(name).view(), std::span<const std::uint32_t>(numbers.data(), c.layers));
+  };
   const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
   for (const detail::ConfigKey& entry : detail::kConfigKeys) {
     const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
                            entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
     if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
     if (entry.name == other_kernel) continue;
+    if (entry.field.name == "expert.step" &&
+        (entry.name == "moe_every_n_layers") != (c.architecture == Architecture::kNomicBertMoe)) {
+      continue;
+    }
+    if (entry.field.name == "kv_heads" && c.local.head_dim != 0) {
+      INLAY_CHECK_OK(by_layer(entry.name, [&](std::size_t l) { return c.IsLocal(l) ? c.local.kv_heads : c.kv_heads; }));
+      continue;
+    }
+    if (entry.field.name == "ffn_dim" && c.wide_ffn_dim != 0) {
+      INLAY_CHECK_OK(by_layer(entry.name, [&](std::size_t l) { return c.wide_layers.Has(l) ? c.wide_ffn_dim : c.ffn_dim; }));
+      continue;
+    }
     const TextBuffer<96> name = key(entry.name);
     switch (entry.field.kind) {
       case ConfigFieldKind::kUnsigned:
@@ -490,11 +647,20 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
   }
   if (c.window != 0 && c.attention.global != family.features.attention.global) {
     const std::uint32_t period = c.attention.global.period;
+    const bool listed = family.features.attention.global.period == 0;
     const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
-    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
-      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
+    if (listed || (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period)))) {
+      std::array<bool, kMaxLayers> local{};
+      for (std::size_t l = 0; l < c.layers && l < local.size(); ++l) local[l] = c.IsLocal(l);
+      INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), std::span<const bool>(local.data(), c.layers)));
+    } else {
+      INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
     }
-    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  if (family.features.sparsity != 0.0f) {
+    std::array<float, kMaxLayers> deviations{};
+    for (std::size_t l = 0; l < c.layers && l < deviations.size(); ++l) deviations[l] = c.sparse_layers.Has(l) ? c.sparsity : 0.0f;
+    INLAY_CHECK_OK(put(key("activation_sparsity_scale").view(), std::span<const float>(deviations.data(), c.layers)));
   }
   if (c.activation != family.features.activation) {
     if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
@@ -530,7 +696,8 @@ inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
 inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
   INLAY_CHECK_OK(writer.Put("general.name", name));
   return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
-    if constexpr (std::is_same_v<T, std::span<const bool>>) {
+    if constexpr (std::is_same_v<T, std::span<const bool>> || std::is_same_v<T, std::span<const float>> ||
+                  std::is_same_v<T, std::span<const std::uint32_t>>) {
       return writer.PutArray(key, value);
     } else {
       return writer.Put(key, value);

@@ -31,7 +31,19 @@ INLAY_BEGIN_NAMESPACE
   ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
   ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
   ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
-  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
+  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")    \
+  ROLE(kMatrix, kLayerInputTable, layer_input_table, "per_layer_token_embd.weight")    \
+  ROLE(kMatrix, kLayerInputProjection, layer_input_projection, "per_layer_model_proj.weight") \
+  ROLE(kVector, kLayerInputNorm, layer_input_norm, "per_layer_proj_norm.weight")       \
+  ROLE(kMatrix, kStreamsIn, streams_in, "altup_proj.weight")                           \
+  ROLE(kMatrix, kStreamsOut, streams_out, "altup_unembd_proj.weight")                  \
+  ROLE(kMatrix, kHeadDense, head_dense, "cls.weight")                                  \
+  ROLE(kVector, kHeadDenseBias, head_dense_bias, "cls.bias")                           \
+  ROLE(kVector, kHeadNorm, head_norm, "cls.norm.weight")                               \
+  ROLE(kMatrix, kHeadLabels, head_labels, "cls.output.weight")                         \
+  ROLE(kVector, kHeadLabelBias, head_label_bias, "cls.output.bias")                    \
+  ROLE(kMatrix, kHeadFirst, head_first, "dense_2.weight")                              \
+  ROLE(kMatrix, kHeadLast, head_last, "dense_3.weight")
 
 #define INLAY_LAYER_ROLES(ROLE)                                                            \
   ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
@@ -91,7 +103,24 @@ INLAY_BEGIN_NAMESPACE
   ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
   ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
   ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
-  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
+  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")                \
+  ROLE(kVector, kRouterNorm, router_norm, "ffn_gate_inp.scale")                            \
+  ROLE(kVector, kExpertNorm, expert_norm, "pre_ffw_norm_2.weight")                         \
+  ROLE(kVector, kExpertScale, expert_scale, "ffn_down_exps.scale")                         \
+  ROLE(kVector, kPostDenseNorm, post_dense_norm, "post_ffw_norm_1.weight")                 \
+  ROLE(kVector, kPostExpertNorm, post_expert_norm, "post_ffw_norm_2.weight")               \
+  ROLE(kMatrix, kLayerInputGate, layer_input_gate, "inp_gate.weight")                      \
+  ROLE(kMatrix, kLayerInputOutput, layer_input_output, "proj.weight")                      \
+  ROLE(kVector, kLayerInputPostNorm, layer_input_post_norm, "post_norm.weight")            \
+  ROLE(kVector, kLayerScale, layer_scale, "layer_output_scale.weight")                     \
+  ROLE(kVector, kStreamRouterNorm, stream_router_norm, "altup_router_norm.weight")         \
+  ROLE(kVector, kStreamRouter, stream_router, "altup_router.weight")                       \
+  ROLE(kVector, kStreamPrediction, stream_prediction, "altup_predict_coef.weight")         \
+  ROLE(kVector, kStreamCorrection, stream_correction, "altup_correct_coef.weight")         \
+  ROLE(kVector, kStreamScale, stream_scale, "altup_correct_scale.weight")                  \
+  ROLE(kMatrix, kBypassDown, bypass_down, "laurel_l.weight")                               \
+  ROLE(kMatrix, kBypassUp, bypass_up, "laurel_r.weight")                                   \
+  ROLE(kVector, kBypassNorm, bypass_norm, "laurel_post_norm.weight")
 
 #define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
 
@@ -141,8 +170,10 @@ struct TensorShape {
 };
 
 constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
+  if (c.local.head_dim != 0 && IsLayerRole(id.role) && c.IsLocal(id.layer)) return ShapeOf(c.OfLocalLayers(), id);
   const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
-  const std::size_t ffn = c.ffn_dim;
+  const std::size_t ffn = c.wide_layers.Has(id.layer) ? c.wide_ffn_dim : c.ffn_dim;
+  const std::size_t input = c.layer_input_dim, streams = c.streams.count, bypass = c.streams.bypass_rank;
   const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
   const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
   switch (id.role) {
@@ -168,7 +199,36 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
     case TensorRole::kDownBias:
     case TensorRole::kSharedRouter:
     case TensorRole::kPostFfnNorm:
+    case TensorRole::kRouterNorm:
+    case TensorRole::kExpertNorm:
+    case TensorRole::kPostDenseNorm:
+    case TensorRole::kPostExpertNorm:
+    case TensorRole::kLayerInputPostNorm:
+    case TensorRole::kStreamRouterNorm:
+    case TensorRole::kStreamScale:
+    case TensorRole::kBypassNorm:
     case TensorRole::kPostFfnNormBias: return {1, dim};
+    case TensorRole::kHeadDense: return {dim, dim};
+    case TensorRole::kHeadDenseBias:
+    case TensorRole::kHeadNorm: return {1, dim};
+    case TensorRole::kHeadLabels: return {c.head.labels, dim};
+    case TensorRole::kHeadLabelBias: return {1, c.head.labels};
+    case TensorRole::kHeadFirst: return {c.head.first_dim, dim};
+    case TensorRole::kHeadLast: return {c.head.last_dim, c.head.first_dim != 0 ? c.head.first_dim : dim};
+    case TensorRole::kLayerInputTable: return {c.vocab, c.layers * input};
+    case TensorRole::kLayerInputProjection: return {c.layers * input, dim};
+    case TensorRole::kLayerInputNorm: return {1, input};
+    case TensorRole::kLayerInputGate: return {input, dim};
+    case TensorRole::kLayerInputOutput: return {dim, input};
+    case TensorRole::kLayerScale: return {1, 1};
+    case TensorRole::kStreamsIn:
+    case TensorRole::kStreamsOut: return {dim, dim, streams == 0 ? 0 : streams - 1};
+    case TensorRole::kStreamRouter: return {1, dim, streams};
+    case TensorRole::kStreamPrediction: return {1, streams, streams * streams};
+    case TensorRole::kStreamCorrection: return {1, streams, streams};
+    case TensorRole::kBypassDown: return {bypass, dim};
+    case TensorRole::kBypassUp: return {dim, bypass};
+    case TensorRole::kExpertScale: return {1, experts};
     case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
     case TensorRole::kQueryGate: return {c.q_dim(), dim};
     case TensorRole::kKey: return {c.k_dim(), dim};
@@ -224,7 +284,9 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
 
 // Whether a model of this configuration has the tensor.
 constexpr bool HasRole(const ModelConfig& c, TensorId id) {
-  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
+  const bool experts = c.HasExperts(id.layer), beside = experts && c.expert.beside_dense;
+  const bool dense = (!experts || beside) && c.ffn_dim != 0;
+  const bool streams = c.streams.count != 0, shares = c.SharesKeys(id.layer);
   const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
   const bool shared = experts && c.expert.shared_ffn_dim != 0;
   const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
@@ -233,8 +295,8 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
   switch (id.role) {
     case TensorRole::kTokenEmbedding: return true;
     case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
-    case TensorRole::kKey:
-    case TensorRole::kValue: return attends && !latent;
+    case TensorRole::kKey: return attends && !latent && !shares;
+    case TensorRole::kValue: return attends && !latent && !shares && !c.attention.keys_as_values.Has(id.layer);
     case TensorRole::kAttentionOutput: return attends;
     case TensorRole::kQueryGate: return attends && c.attention.output_gate;
     case TensorRole::kLatentQueryDown:
@@ -269,11 +331,11 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
     case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
     case TensorRole::kAttentionNorm: return attention_norm;
     case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
-    case TensorRole::kQueryBias:
+    case TensorRole::kQueryBias: return attends && c.attention.qkv_bias;
     case TensorRole::kKeyBias:
-    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
-    case TensorRole::kQueryNorm:
-    case TensorRole::kKeyNorm: return attends && qk_norm;
+    case TensorRole::kValueBias: return attends && c.attention.qkv_bias && !shares;
+    case TensorRole::kQueryNorm: return attends && qk_norm;
+    case TensorRole::kKeyNorm: return attends && qk_norm && !shares;
     case TensorRole::kSinks: return attends && c.attention.sinks;
     case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
     case TensorRole::kPostAttentionNorm:
@@ -301,6 +363,35 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
     case TensorRole::kSharedUp:
     case TensorRole::kSharedDown: return shared;
     case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
+    case TensorRole::kHeadDense: return c.head.dense;
+    case TensorRole::kHeadDenseBias: return c.head.dense_bias;
+    case TensorRole::kHeadNorm: return c.head.norm;
+    case TensorRole::kHeadLabels: return c.head.labels != 0;
+    case TensorRole::kHeadLabelBias: return c.head.label_bias;
+    case TensorRole::kHeadFirst: return c.head.first_dim != 0;
+    case TensorRole::kHeadLast: return c.head.last_dim != 0;
+    case TensorRole::kRouterNorm:
+    case TensorRole::kExpertNorm:
+    case TensorRole::kPostDenseNorm:
+    case TensorRole::kPostExpertNorm: return beside;
+    case TensorRole::kExpertScale: return experts && c.expert.output_scale;
+    case TensorRole::kLayerInputTable:
+    case TensorRole::kLayerInputProjection:
+    case TensorRole::kLayerInputNorm:
+    case TensorRole::kLayerInputGate:
+    case TensorRole::kLayerInputOutput:
+    case TensorRole::kLayerInputPostNorm: return c.layer_input_dim != 0;
+    case TensorRole::kLayerScale: return c.layer_scale;
+    case TensorRole::kStreamsIn:
+    case TensorRole::kStreamsOut:
+    case TensorRole::kStreamRouterNorm:
+    case TensorRole::kStreamRouter:
+    case TensorRole::kStreamPrediction:
+    case TensorRole::kStreamCorrection:
+    case TensorRole::kStreamScale:
+    case TensorRole::kBypassDown:
+    case TensorRole::kBypassUp:
+    case TensorRole::kBypassNorm: return streams;
   }
   return false;
 }

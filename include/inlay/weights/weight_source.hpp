@@ -53,6 +53,7 @@ inline constexpr FusedTensor kFusedTensors[] = {
     {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
     // Also the name of the up projection alone: told apart by the number of rows.
     {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+    {"ffn_gate_up_exps.weight", {TensorRole::kExpertGate, TensorRole::kExpertUp}, 2, true},
     {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
     {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
     {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
@@ -66,6 +67,8 @@ constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
   switch (role) {
     case TensorRole::kQuery:
     case TensorRole::kQueryGate: return c.head_dim;
+    case TensorRole::kExpertGate:
+    case TensorRole::kExpertUp: return c.expert_ffn_dim();
     case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
     case TensorRole::kLatentValues: return c.latent.value_dim;
     case TensorRole::kStateStrength:
@@ -85,6 +88,12 @@ constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
     if (holds && has_all) return fused.name;
   }
   return {};
+}
+
+// Whether a tensor makes keys and values that nobody reads, as its layer shares those of another. Some files have them.
+constexpr bool IsOfSharedKeys(const ModelConfig& config, const ParsedTensorName& name) {
+  return config.SharesKeys(name.layer) &&
+         (name.rest == "attn_k.weight" || name.rest == "attn_v.weight" || name.rest == "attn_k_norm.weight");
 }
 
 }  // namespace detail
@@ -109,7 +118,7 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
       const TensorShape shape = ShapeOf(config, parts.ids[i]);
       rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
     }
-    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
+    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.rows();
     // Where the name means a single tensor too, only the exact number of rows is the fused one.
     if (has_all && (fused.count == 3 || found == rows)) {
       parts.count = fused.count;
@@ -137,6 +146,7 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
     const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
     if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
     const TensorParts parts = PartsOf(config, tensor);
+    if (parts.count == 0 && parsed && parsed->in_layer && detail::IsOfSharedKeys(config, *parsed)) continue;
     if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
                     " model with ", config.layers, " layers");
@@ -156,7 +166,9 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
       if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
     }
-    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
+    const std::uint64_t planes = vector ? 1 : parts.alternating && tensor.dims[2] == ShapeOf(config, parts.ids[0]).count
+                                                ? tensor.dims[2] : whole.count;
+    const std::uint64_t rows = vector ? whole.count : parts.alternating ? whole.rows / planes : whole.rows;
     if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
                     ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
