@@ -346,8 +346,8 @@ class Quantize(Case):
                 self.assertEqual(len(errors), 31 + 5 * (name in ("f16", "bf16")))
                 self.assertLess(max(errors), most)
                 self.assertGreater(min(errors), most / 2)
-                # 36 matrices in a row, each with an error of its own.
-                self.assertLess(relative_difference(logits, exact), most * 36 ** 0.5)
+                # 36 matrices in a row, each with an error of its own, and with inputs rounded to about as many bits or more.
+                self.assertLess(relative_difference(logits, exact), 2 * most * 36 ** 0.5)
                 self.assertGreater(relative_difference(logits, exact), 0)
                 self.assertEqual(self.json("inspect", out, "--json")["metadata"]["llama.block_count"], 5)
         self.assertLess(size["q4_0"], size["q5_0"])

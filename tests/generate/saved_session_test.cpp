@@ -18,6 +18,7 @@
 #include "inlay/generate/session.hpp"
 #include "inlay/model/saved_sequence.hpp"
 #include "tests/support/allocation_counter.hpp"
+#include "tests/support/family_models.hpp"
 #include "tests/support/hybrid_models.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/test_model.hpp"
@@ -89,6 +90,8 @@ std::vector<Case> Cases() {
   return {{"odd", RandomModel({.config = kOddConfig})},
           {"window and experts", RandomModel({.config = kExpertConfig, .type = AllOf(inlay::WeightType::kQ8_0)})},
           {"latents", DeepSeekModel({.experts = 8, .used = 3, .expert_ffn = 20, .shared_ffn = 28}, {})},
+          {"two kinds of heads, and shared keys", RandomModel({.config = family::kGemmaFour})},
+          {"streams, and shared keys", RandomModel({.config = family::kGemmaThreeN})},
           {"convolutions", Lfm2Model({})},
           {"delta states", QwenDeltaModel("qwen35", {}, {})},
           {"nothing but states", MambaModel({}, {.kernel = 2, .heads = 3, .groups = 1, .key_dim = 30, .value_dim = 140}, true)}};

@@ -62,6 +62,12 @@ struct CacheShape {
     return shape;
   }
 
+  // Of a layer with keys and values of its own.
+  constexpr bool IsLocal(std::size_t layer) const { return local_head_dim != 0 && local_layers.Has(layer); }
+  constexpr std::size_t HeadDim(std::size_t layer) const { return IsLocal(layer) ? local_head_dim : head_dim; }
+  constexpr std::size_t ValueDim(std::size_t layer) const { return IsLocal(layer) ? local_head_dim : value_dim; }
+  constexpr std::size_t KvHeads(std::size_t layer) const { return IsLocal(layer) ? local_kv_heads : kv_heads; }
+
   constexpr std::size_t OwnLayers() const { return layers - std::size_t{shared_layers}; }  // with keys and values or a state
   // The layer whose keys and values a layer reads.
   constexpr std::size_t KeysFrom(std::size_t layer) const {

@@ -89,28 +89,28 @@ void ForEachStretch(const SequenceCache& cache, const CacheShape& shape, std::si
   const KvType type = cache.type();
   const std::size_t groups = positions / kKvLanes, rest = positions % kKvLanes;
   const std::size_t lane_bytes = KvKeyLaneBytes(type), row_bytes = kKvLanes * lane_bytes;
-  const std::size_t rows = KvKeyRows(type, shape.head_dim);
-  const std::size_t value_bytes = KvValueStride(shape.value_dim) * KvElementBytes(type);
   const auto scales = [&](std::byte* head, std::size_t dim, std::size_t capacity) {
     if (type == KvType::kQ8) f(std::span(head + KvScaleOffset(dim, capacity), positions * sizeof(float)));
   };
-  for (std::size_t l = 0; l < shape.layers; ++l) {
+  for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
     if (shape.state_layers.Has(l)) {
       f(std::as_writable_bytes(state_of(l)));
       continue;
     }
     const KvLayer layer = cache.layer(l);
+    const std::size_t head_dim = shape.HeadDim(l), value_dim = shape.ValueDim(l);
+    const std::size_t rows = KvKeyRows(type, head_dim), value_bytes = KvValueStride(value_dim) * KvElementBytes(type);
     for (std::size_t h = 0; h < layer.kv_heads; ++h) {
       std::byte* const keys = layer.keys(h);
       f(std::span(keys, groups * rows * row_bytes));
       for (std::size_t row = 0; rest != 0 && row < rows; ++row) {
         f(std::span(keys + (groups * rows + row) * row_bytes, rest * lane_bytes));
       }
-      scales(keys, shape.head_dim, layer.capacity);
+      scales(keys, head_dim, layer.capacity);
     }
-    for (std::size_t h = 0; h < layer.kv_heads && shape.value_dim != 0; ++h) {
+    for (std::size_t h = 0; h < layer.kv_heads && value_dim != 0; ++h) {
       f(std::span(layer.values(h), positions * value_bytes));
-      scales(layer.values(h), shape.value_dim, layer.capacity);
+      scales(layer.values(h), value_dim, layer.capacity);
     }
   }
 }
@@ -122,9 +122,14 @@ constexpr std::size_t SavedSequenceBytes(const ModelConfig& config, KvType type,
   const CacheShape shape = CacheShape::Of(config);
   const std::size_t states = shape.StateLayersBefore(shape.layers);
   const std::size_t scale = type == KvType::kQ8 ? sizeof(float) : 0;
-  const std::size_t key = KvKeyRows(type, shape.head_dim) * KvKeyLaneBytes(type) + scale;
-  const std::size_t value = shape.value_dim == 0 ? 0 : KvValueStride(shape.value_dim) * KvElementBytes(type) + scale;
-  return sizeof(detail::SavedSequenceHeader) + positions * (shape.layers - states) * shape.kv_heads * (key + value) +
+  std::size_t position = 0;  // the bytes of one
+  for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
+    if (shape.state_layers.Has(l)) continue;
+    const std::size_t key = KvKeyRows(type, shape.HeadDim(l)) * KvKeyLaneBytes(type) + scale;
+    const std::size_t dim = shape.ValueDim(l), value = dim == 0 ? 0 : KvValueStride(dim) * KvElementBytes(type) + scale;
+    position += shape.KvHeads(l) * (key + value);
+  }
+  return sizeof(detail::SavedSequenceHeader) + positions * position +
          (positions == 0 ? 0 : states * shape.state_floats * sizeof(float)) + logits * sizeof(float) + sizeof(Sha256Digest);
 }
 
