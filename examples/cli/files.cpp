@@ -133,11 +133,18 @@ Result<void> Pack(const PackOptions& options) {
   inlay::LoadOptions load;
   load.tokenizer_path = options.model.tokenizer.c_str();
   load.verify = options.model.verify;
+  load.weights = false;
   Progress packing("packing");
-  INLAY_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::Open(options.model.path.c_str(), load, threads, packing));
+  INLAY_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(options.model.path.c_str(), load, threads, packing));
+  // GGUF is packed on its way from file to file; a checkpoint in memory.
+  const bool in_pieces = file.gguf() != nullptr && !file.was_packed();
+  if (file.gguf() == nullptr) {
+    load.weights = true;
+    INLAY_ASSIGN_OR_RETURN(file, ModelFile::Open(options.model.path.c_str(), load, threads, packing));
+  }
   INLAY_ASSIGN_OR_RETURN(OutputFile output, OutputFile::Create(options.output));
   Progress writing("writing");
-  const std::size_t total = file.packed_weights().size();
+  const std::size_t total = inlay::PackedWeightsBytes(file.config(), file.types());
   std::size_t done = 0;
   const auto sink = [&](std::span<const std::byte> bytes) -> Result<void> {
     while (!bytes.empty()) {
@@ -145,12 +152,14 @@ Result<void> Pack(const PackOptions& options) {
       INLAY_CHECK_OK(output.Write(piece));
       bytes = bytes.subspan(piece.size());
       done += piece.size();
-      if (!writing(std::min(done, total), total)) return Fail(ErrorCode::kCancelled, options.output, "interrupted");
+      if (!in_pieces && !writing(std::min(done, total), total)) return Fail(ErrorCode::kCancelled, options.output, "interrupted");
     }
     return {};
   };
   const std::string name = std::filesystem::path(options.model.path).stem().string();
-  INLAY_CHECK_OK(inlay::WritePackedModel(file, name, sink));
+  constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
+  INLAY_CHECK_OK(in_pieces ? inlay::PackModelFile(file, options.model.verify, kPieceBytes, threads, packing, sink)
+                           : inlay::WritePackedModel(file, name, sink));
   return output.Commit();
 }
 

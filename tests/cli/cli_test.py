@@ -518,6 +518,66 @@ int main(int, char** argv) {
 # --- with reference files --------------------------------------------------------------------------------------------
 
 
+class DescribedFamilies(Case):
+    # Hidden states instead of logits where a model has none; not optimised, as each takes long enough.
+    ANY = """
+#include "described.hpp"
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+int main(int argc, char** argv) {
+  inlay::ThreadPool threads(2);
+  auto loaded = inlay::LoadedModel<DescribedModel>::Open(argv[1], threads);
+  if (!loaded) return std::puts(loaded.error().Message().c_str()), 1;
+  std::vector<inlay::TokenId> tokens;
+  for (int i = 2; i < argc; ++i) tokens.push_back(static_cast<inlay::TokenId>(std::atoi(argv[i])));
+  const auto& model = loaded->model();
+  inlay::SessionOptions options{.context = 256, .kv = inlay::KvType::kF16};
+  options.batch = options.outputs = tokens.size();
+  std::vector<std::byte> memory(model.PlanFor(options)->session() + 64);
+  auto arena = inlay::Arena::Create(std::span(memory).subspan(64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64));
+  auto cache = model.NewCache(options, *arena);
+  auto workspace = model.NewWorkspace(options, *arena);
+  std::vector<float> out(model.config().embedding_dim());
+  if constexpr (DescribedModel::Spec::config().logits) {
+    const inlay::SequenceInput input{&*cache, tokens, inlay::Outputs::kLast};
+    const auto logits = model.Forward({&input, 1}, *workspace, threads);
+    if (!logits) return std::puts(logits.error().Message().c_str()), 1;
+    out.assign(logits->data, logits->data + logits->vocab);
+  } else if (auto done = inlay::EmbedSequence(model, *cache, *workspace, tokens, model.config().pooling, out, threads); !done) {
+    return std::puts(done.error().Message().c_str()), 1;
+  }
+  for (const float value : out) std::printf("%.9g\\n", static_cast<double>(value));
+}
+"""
+    TOKENS = (1, 5, 77, 30, 2, 9)
+
+    def runs_as_described(self, model):
+        (self.directory / "described.hpp").write_bytes(self.ok("describe", model))
+        (self.directory / "main.cpp").write_text(self.ANY)
+        program = self.directory / "program"
+        built = subprocess.run([*OPTIONS.compile, "-O0", str(self.directory / "main.cpp"), "-o", str(program), "-pthread"],
+                               capture_output=True, timeout=900)
+        self.assertEqual(built.returncode, 0, built.stderr.decode()[-3000:])
+        done = subprocess.run([str(program), str(model), *map(str, self.TOKENS)], capture_output=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        numbers = [float(line) for line in done.stdout.split()]
+        tokens = ",".join(map(str, self.TOKENS))
+        if self.json("inspect", model, "--json")["config"]["logits"]:
+            self.assertEqual(numbers, self.json("logits", model, "--tokens", tokens, "--kv", "f16")["logits"][0])
+        else:
+            self.assertEqual(numbers, self.json("embed", model, "--tokens", tokens, "--kv", "f16")["embedding"])
+
+    def test_families(self):
+        """Every reference file, or a decoder and an encoder that are made here."""
+        if not OPTIONS.compile:
+            self.skipTest("no compiler")
+        models = sorted(pathlib.Path(OPTIONS.fixtures or "/nowhere", "models").glob(OPTIONS.families + ".gguf"))
+        for model in models or [self.synth("q8_0"), self.synth("q8_0", "all-minilm-l6-v2")]:
+            with self.subTest(model.name):
+                self.runs_as_described(model)
+
+
 class StoriesCase(FixtureCase):
     def variants(self):
         """The same model as llama2.c checkpoint, GGUF, and packed from either."""
@@ -843,6 +903,7 @@ def main(namespace=globals()):
     parser.add_argument("--minimal")
     parser.add_argument("--calculator")
     parser.add_argument("--fixtures")
+    parser.add_argument("--families", default="*", help="which reference files DescribedFamilies runs, as a pattern")
     parser.add_argument("classes", nargs="*")
     arguments = sys.argv[1:]
     split = arguments.index("--") if "--" in arguments else len(arguments)

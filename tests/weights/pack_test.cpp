@@ -148,6 +148,33 @@ BOOST_AUTO_TEST_CASE(the_same_bytes_on_any_number_of_threads) {
   }
 }
 
+// Piece by piece the same bytes, however small the pieces are.
+BOOST_AUTO_TEST_CASE(the_same_bytes_in_pieces) {
+  inlay::ThreadPool pool(2);
+  const Source source(MixOf({WeightType::kQ4_K, WeightType::kQ8_0, WeightType::kF16, WeightType::kQ6_K}));
+  const AlignedBytes whole = source.Pack(pool);
+  const std::size_t least = inlay::PackPieceBytes(kConfig, source.types);
+  const auto pack = [&](std::size_t size, AlignedBytes& out) {
+    AlignedBytes piece(size, std::byte{0x55});
+    const auto emit = [&](std::span<const std::byte> bytes) -> inlay::Result<void> {
+      BOOST_TEST(bytes.size() <= size);
+      out.insert(out.end(), bytes.begin(), bytes.end());
+      return {};
+    };
+    return inlay::PackWeightsInPieces(kConfig, source.sources, source.types, true, piece, pool, emit);
+  };
+  for (const std::size_t size : {least, least + 1000, 3 * least + 7, whole.size()}) {
+    AlignedBytes out;
+    BOOST_TEST(pack(size, out).has_value());
+    BOOST_TEST((out == whole));
+  }
+  AlignedBytes out;
+  const auto small = pack(least - 1, out);
+  BOOST_REQUIRE(!small);
+  BOOST_TEST((small.error().code == ErrorCode::kOutOfMemory));
+  BOOST_TEST(out.empty());
+}
+
 BOOST_AUTO_TEST_CASE(vectors_of_16_bits_become_floats) {
   Source source(AllOf(WeightType::kF32));
   FileTensor& norm = source.file.tensor("blk.1.attn_norm.weight");

@@ -3,11 +3,13 @@
 #ifndef INLAY_HOST_PACKED_MODEL_WRITER_HPP_
 #define INLAY_HOST_PACKED_MODEL_WRITER_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "inlay/core/macros.hpp"
 #include "inlay/core/owned_buffer.hpp"
@@ -18,7 +20,9 @@
 #include "inlay/text/tokenizer.hpp"
 #include "inlay/text/vocab.hpp"
 #include "inlay/weights/config_keys.hpp"
+#include "inlay/weights/pack.hpp"
 #include "inlay/weights/packed_file.hpp"
+#include "inlay/weights/weight_source.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -69,6 +73,38 @@ inline Result<void> PutTokenizer(const Tokenizer& tokenizer, GgufWriter& writer)
   INLAY_CHECK_OK(writer.Put("tokenizer.ggml.eot_token_id", static_cast<std::uint32_t>(tokenizer.bos())));
   INLAY_CHECK_OK(writer.Put("tokenizer.ggml.add_bos_token", tokenizer.add_bos()));
   return writer.Put("tokenizer.ggml.add_space_prefix", tokenizer.add_space_prefix());
+}
+
+// Writes a GGUF file that is not packed and was opened without its weights (LoadOptions::weights false): packs it on the way, in
+// `memory` bytes (more where a tile takes more), whatever its size. `check_finite` as in PackWeights. Errors: those of BindSource
+// and PackWeights, of the sink, kOutOfMemory. Cost: packs every weight twice, as the hash comes before the weights; `progress`
+// counts both.
+inline Result<void> PackModelFile(const ModelFile& file, bool check_finite, std::size_t memory, ExecutorRef executor,
+                                  PackProgress progress, ByteSink sink) {
+  if (file.gguf() == nullptr || file.was_packed()) {
+    return Fail(ErrorCode::kInvalidArgument, "file", "is not a GGUF file that is not packed");
+  }
+  const ModelConfig& config = file.config();
+  const std::size_t count = TensorCount(config);
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
+  const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
+  INLAY_CHECK_OK(BindSource(config, *file.gguf(), sources));
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer piece,
+                         OwnedBuffer::Create(std::max(memory, PackPieceBytes(config, file.types())), "packed weights"));
+  const std::size_t total = 2 * PackedWeightsBytes(config, file.types());
+  std::size_t done = 0;
+  const auto pack = [&](ByteSink to) {
+    const auto counted = [&](std::span<const std::byte> bytes) -> Result<void> {
+      INLAY_CHECK_OK(to(bytes));
+      done += bytes.size();
+      if (!progress(done, total)) return Fail(ErrorCode::kCancelled, "pack", "stopped by the caller");
+      return {};
+    };
+    return PackWeightsInPieces(config, sources, file.types(), std::exchange(check_finite, false), piece.bytes(), executor,
+                               counted);
+  };
+  const auto copy = [&](GgufWriter& writer) { return CopyMetadata(*file.gguf(), writer); };
+  return WritePackedFile(config, file.types(), PackedWeightsSource(pack), {CopiedMetadataCount(*file.gguf()), copy}, sink);
 }
 
 // Writes `file`, which must have its weights (LoadOptions::weights). `name` becomes general.name where the file has no

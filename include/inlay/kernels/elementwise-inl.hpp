@@ -209,8 +209,8 @@ inline void KeepLargest(float deviations, std::size_t n, float* x) {
   const Lanes16 mean = Set16(Sum16(sum) / static_cast<float>(n));
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
     const Lanes16 centered = Sub16(LoadUpTo16(x + i, count), mean);
-    const Lanes16 square = Mul16(centered, centered);
-    squares = Add16(squares, count == 16 ? square : KeepRange16(square, 0, count, 0.0f));
+    const Lanes16 counted = count == 16 ? centered : KeepRange16(centered, 0, count, 0.0f);
+    squares = MulAdd16(counted, counted, squares);
   });
   const Lanes16 cutoff = MulAdd16(Set16(deviations), Set16(std::sqrt(Sum16(squares) / static_cast<float>(n - 1))), mean);
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {

@@ -95,6 +95,20 @@ inline bool PackMatrix(const SourceTensor& source, std::size_t first, std::size_
   return finite.load();
 }
 
+// A vector as float32 into `to`, whose end is zeroed; false when check_finite found NaN or infinity.
+inline bool PackVector(const SourceTensor& source, const TensorShape& shape, bool check_finite, std::span<std::byte> to) {
+  std::fill(to.begin(), to.end(), std::byte{0});
+  float* const values = reinterpret_cast<float*>(to.data());
+  for (std::size_t n = 0; n < shape.count; ++n) {
+    DecodeRow(source.type, source.data + n * RowBytes(source.type, shape.cols), shape.cols, values + n * shape.cols);
+  }
+  return !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
+}
+
+inline Error NotFinite(const ModelConfig& config, TensorId id) {
+  return Fail(ErrorCode::kNonFinite, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(), "holds NaN or infinity");
+}
+
 }  // namespace detail
 
 // Fills `out` (PackedWeightsBytes(config, types) bytes) from `sources`. With check_finite, a scale or value that is NaN
@@ -118,13 +132,7 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
     const std::span<std::byte> to = out.subspan(at, bytes);
     bool finite = true;
     if (IsVector(id.role)) {
-      std::fill(to.begin(), to.end(), std::byte{0});
-      float* const values = reinterpret_cast<float*>(to.data());
-      for (std::size_t n = 0; n < shape.count; ++n) {
-        DecodeRow(sources[i].type, sources[i].data + n * RowBytes(sources[i].type, shape.cols), shape.cols,
-                  values + n * shape.cols);
-      }
-      finite = !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
+      finite = detail::PackVector(sources[i], shape, check_finite, to);
     } else {
       const std::size_t stride = bytes / shape.count;
       for (std::size_t n = 0; n < shape.count; ++n) {
@@ -132,12 +140,61 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
                                      check_finite, executor);
       }
     }
-    if (!finite) {
-      return Fail(ErrorCode::kNonFinite, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "holds NaN or infinity");
-    }
+    if (!finite) return detail::NotFinite(config, id);
     at += bytes;
     if (!progress(at, out.size())) return Fail(ErrorCode::kCancelled, "pack", "stopped by the caller");
+  }
+  return {};
+}
+
+// The least memory that PackWeightsInPieces works with: a tile of the widest matrix, or the longest vector.
+inline std::size_t PackPieceBytes(const ModelConfig& config, TensorTypes types) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id)) continue;
+    const std::size_t tile = kAlignment + PackedTileBytes(types[i], ShapeOf(config, id).cols);
+    bytes = std::max(bytes, IsVector(id.role) ? PackedTensorBytes(config, id, types[i]) : tile);
+  }
+  return bytes;
+}
+
+// What PackWeights would fill `out` with, piece by piece and in order, for models that do not fit into memory: `piece` is the
+// only memory it needs, of PackPieceBytes or more. `types` are those of ListTypes. Errors: those of PackWeights and of `emit`.
+inline Result<void> PackWeightsInPieces(const ModelConfig& config, std::span<const SourceTensor> sources, TensorTypes types,
+                                        bool check_finite, std::span<std::byte> piece, ExecutorRef executor,
+                                        FunctionRef<Result<void>(std::span<const std::byte>)> emit) {
+  if (sources.size() != TensorCount(config) || types.size() != sources.size()) {
+    return Fail(ErrorCode::kInvalidArgument, "sources", sources.size(), " entries, the model has ", TensorCount(config));
+  }
+  if (piece.size() < PackPieceBytes(config, types)) {
+    return Fail(ErrorCode::kOutOfMemory, "packed weights", "a piece needs ", PackPieceBytes(config, types), " bytes, has ",
+                piece.size());
+  }
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id)) continue;
+    const TensorShape shape = ShapeOf(config, id);
+    const std::size_t bytes = PackedTensorBytes(config, id, types[i]);
+    if (IsVector(id.role)) {
+      if (!detail::PackVector(sources[i], shape, check_finite, piece.first(bytes))) return detail::NotFinite(config, id);
+      INLAY_CHECK_OK(emit(piece.first(bytes)));
+      continue;
+    }
+    const std::size_t stride = bytes / shape.count, tile_bytes = PackedTileBytes(types[i], shape.cols);
+    const std::size_t rows_at_once = (piece.size() - kAlignment) / tile_bytes * kRowTile;
+    for (std::size_t n = 0; n < shape.count; ++n) {
+      for (std::size_t row = 0; row < shape.rows; row += rows_at_once) {
+        const std::size_t rows = std::min(rows_at_once, shape.rows - row), before = row / kRowTile * tile_bytes;
+        // What fills up the matrix comes with its last piece.
+        const bool last = row + rows == shape.rows;
+        const std::span<std::byte> to = piece.first(last ? stride - before : rows / kRowTile * tile_bytes);
+        if (!detail::PackMatrix(sources[i], n * shape.rows + row, rows, shape.cols, to, check_finite, executor)) {
+          return detail::NotFinite(config, id);
+        }
+        INLAY_CHECK_OK(emit(to));
+      }
+    }
   }
   return {};
 }

@@ -210,30 +210,47 @@ inline Result<void> CopyMetadata(const GgufFile& file, GgufWriter& writer) {
   return {};
 }
 
-// Writes a packed file: `packed` is what PackWeights made for `config` and `types`.
-inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+// Hands all bytes of the packed weights of a model to a sink, in order, and the same ones each time: called twice.
+using PackedWeightsSource = FunctionRef<Result<void>(ByteSink)>;
+
+// Writes a packed file: the bytes of `packed` are those that PackWeights makes for `config` and `types`.
+inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, PackedWeightsSource packed,
                                     const MetadataSource& metadata, ByteSink sink) {
-  if (packed.size() != PackedWeightsBytes(config, types)) {
+  Sha256 hash;
+  std::size_t hashed = 0;
+  const auto count = [&](std::span<const std::byte> bytes) -> Result<void> {
+    hash.Update(bytes);
+    hashed += bytes.size();
+    return {};
+  };
+  INLAY_CHECK_OK(packed(ByteSink(count)));
+  if (hashed != PackedWeightsBytes(config, types)) {
     return Fail(ErrorCode::kInvalidArgument, "packed weights", "size does not match configuration and types");
   }
   GgufTensorEntry tensor;
   tensor.name = kPackedTensorName;
   tensor.type_id = static_cast<std::uint32_t>(WeightType::kI8);
-  tensor.dims[0] = packed.size();
-  tensor.bytes = packed.size();
+  tensor.dims[0] = hashed;
+  tensor.bytes = hashed;
   const std::size_t own_keys = 3 + StoredConfigCount(config);
   INLAY_ASSIGN_OR_RETURN(GgufWriter writer,
                          GgufWriter::Begin(sink, metadata.count + own_keys, std::span(&tensor, 1), kAlignment));
   INLAY_CHECK_OK(metadata.put(writer));
-  const std::array<char, 64> digest = detail::HexDigits(Sha256::Of(packed));
+  const std::array<char, 64> digest = detail::HexDigits(hash.Finish());
   INLAY_CHECK_OK(writer.Put("inlay.layout", kPackedLayoutId));
   INLAY_CHECK_OK(writer.PutArray("inlay.tensor_types",
                                  std::span(reinterpret_cast<const std::uint8_t*>(types.data()), types.size())));
   INLAY_CHECK_OK(StoreConfig(config, writer));
   INLAY_CHECK_OK(writer.Put("inlay.sha256", std::string_view(digest.data(), digest.size())));
   INLAY_CHECK_OK(writer.EndMetadata());
-  INLAY_CHECK_OK(writer.Append(packed));
+  const auto append = [&](std::span<const std::byte> bytes) { return writer.Append(bytes); };
+  INLAY_CHECK_OK(packed(ByteSink(append)));
   return writer.Finish();
+}
+inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+                                    const MetadataSource& metadata, ByteSink sink) {
+  const auto all = [packed](ByteSink to) { return to(packed); };
+  return WritePackedFile(config, types, PackedWeightsSource(all), metadata, sink);
 }
 
 INLAY_END_NAMESPACE
