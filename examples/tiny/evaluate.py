@@ -32,6 +32,7 @@ import stories  # noqa: E402
 import words  # noqa: E402
 
 PLAIN_SYSTEM = "You are a helpful assistant."
+MODEL = []  # of --model: without, the model in the programs
 SAMPLING = ["--temperature", "0.8", "--min-p", "0.1"]
 
 
@@ -64,8 +65,9 @@ def numbers(text):
 
 
 def ask_with_tool(programs, question, facts):
-    lines = run(programs / "calculator", question).splitlines()
-    calls = [re.fullmatch(r"\[calculator: (\d+)([-+*/])(\d+) = (-?\d+)\]", line) for line in lines[:-1]]
+    lines = (run(programs / "inlay", "chat", *MODEL, "-t", 1, stdin=question + "\n") if MODEL else
+             run(programs / "calculator", question)).splitlines()
+    calls = [re.fullmatch(r"\[(?:calculator: )?(\d+)([-+*/])(\d+) = (-?\d+)\]", line) for line in lines[:-1]]
     wanted = f"{facts['a']}{facts['sign']}{facts['b']}"
     return {"question": question, "lines": lines, "called": len(lines) > 1, "formed": len(calls) == 1 and calls[0] is not None,
             "meant": len(calls) == 1 and calls[0] is not None and "".join(calls[0].group(1, 2, 3)) == wanted,
@@ -73,7 +75,7 @@ def ask_with_tool(programs, question, facts):
 
 
 def ask_without_tool(programs, question, facts):
-    answer = run(programs / "inlay", "chat", "--system", PLAIN_SYSTEM, "-t", 1, stdin=question + "\n").strip()
+    answer = run(programs / "inlay", "chat", *MODEL, "--system", PLAIN_SYSTEM, "-t", 1, stdin=question + "\n").strip()
     return {"question": question, "answer": answer, "right": numbers(answer) == [facts["result"]], "facts": facts}
 
 
@@ -91,7 +93,7 @@ def story_questions(count):
 
 
 def ask_about_story(programs, told, key):
-    answer = run(programs / "inlay", "chat", "-t", 1, stdin=told + "\n").strip()
+    answer = run(programs / "inlay", "chat", *MODEL, "-t", 1, stdin=told + "\n").strip()
     return {"answer": answer, "right": re.search(rf"\b{re.escape(key)}\b", answer) is not None, "key": key}
 
 
@@ -114,7 +116,7 @@ def mechanical_errors(text, known):
 
 
 def sample(programs, seed):
-    return run(programs / "inlay", "run", "--prompt", "Once upon a time", *SAMPLING, "--seed", seed, "-t", 1, "--quiet").strip()
+    return run(programs / "inlay", "run", *MODEL, "--prompt", "Once upon a time", *SAMPLING, "--seed", seed, "-t", 1, "--quiet").strip()
 
 
 def held_out_loss(programs, count):
@@ -125,7 +127,7 @@ def held_out_loss(programs, count):
         def measure(item):
             path = pathlib.Path(directory) / f"{item[0]}.txt"
             path.write_text(item[1])
-            return json.loads(run(programs / "inlay", "perplexity", "-t", 1, "--file", path))
+            return json.loads(run(programs / "inlay", "perplexity", *MODEL, "-t", 1, "--file", path))
         results = each(measure, enumerate(texts))
     tokens = sum(r["n_predicted"] for r in results)
     return -sum(r["mean_logprob"] * r["n_predicted"] for r in results) / tokens, tokens
@@ -170,8 +172,26 @@ def sizes(program):
     return total, int(re.search(r"= (\d+) bytes", counted).group(1))
 
 
+def share(rows, key="right"):
+    return sum(bool(row[key]) for row in rows) / len(rows)
+
+
 def percent(rows, key="right"):
-    return f"{100 * sum(bool(row[key]) for row in rows) / len(rows):.1f} %"
+    return f"{100 * share(rows, key):.1f} %"
+
+
+def comparison(figures, other):
+    """Rows of a table: this model beside another one that was evaluated in the same way."""
+    def row(name, key, form):
+        return f"| {name} | {form(figures[key])} | {form(other[key])} |"
+    percents = "{:.1%}".format
+    return [row("held-out loss on stories, Q8_0 file", "loss", "{:.4f}".format),
+            row("calls well formed", "formed", lambda x: percents(x).replace("%", " %")),
+            row("right final answers to sums", "sums", lambda x: percents(x).replace("%", " %")),
+            row("right answers about stories", "story_questions", lambda x: percents(x).replace("%", " %")),
+            row("words in 50 samples that the corpus does not have", "broken_words", str),
+            row("wrong \"a\" or \"an\" in them", "articles", str),
+            row("samples in which somebody gets a wrong name", "wrong_names", str)]
 
 
 def main():
@@ -182,7 +202,12 @@ def main():
     parser.add_argument("--story-questions", type=int, default=200)
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--reading", type=pathlib.Path, default=HERE / "reading.md", help="what reading the samples found")
+    parser.add_argument("--model", type=pathlib.Path, help="another model than the one in the programs; writes figures, no page")
+    parser.add_argument("--figures", type=pathlib.Path, help="a JSON file to write the figures to, for --other")
+    parser.add_argument("--other", type=pathlib.Path, default=HERE / "retrained.json", help="figures of another model to compare with")
     options = parser.parse_args()
+    if options.model:
+        MODEL.append(options.model.resolve())
     programs = options.bin.resolve()
 
     loss, loss_tokens = held_out_loss(programs, 200)
@@ -194,6 +219,14 @@ def main():
     samples = each(lambda seed: sample(programs, seed), range(1, options.samples + 1))
     known = lexicon()
     errors = [mechanical_errors(text, known) for text in samples]
+
+    figures = {"loss": loss, "formed": share(with_tool, "formed"), "sums": share(with_tool), "story_questions": share(answered),
+               "broken_words": sum(len(e[0]) for e in errors), "articles": sum(len(e[1]) for e in errors),
+               "wrong_names": sum(bool(e[2]) for e in errors)}
+    if options.figures:
+        options.figures.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.model:
+        return
 
     with open(HERE / "log.csv", newline="") as file:
         log = list(csv.DictReader(file))
@@ -222,6 +255,11 @@ def main():
                f"Of the Q8_0 file, with `inlay perplexity`, on {loss_tokens:,} tokens of 200 other stories: **{loss:.4f}** "
                f"(perplexity {math.exp(loss):.3f}). Text is made from seeds, so a held-out story has seeds of its own; the generator can "
                "tell so many stories that meeting one twice is unlikely.\n")
+    if options.other.exists():
+        other = json.loads(options.other.read_text())
+        out.append(f"## Trained again\n\n{other['text']}\n\n| | this model | trained again |\n|---|---|---|")
+        out.extend(comparison(figures, other))
+        out.append("")
     out.append("## Sums\n")
     out.append(f"{options.sums:,} questions whose pairs of operands the training never had, three in five as plain sums, the others "
                "as word problems, with numbers of up to four digits. The model writes a call, the program computes, the model "
@@ -259,16 +297,17 @@ def main():
     out.append("| | |\n|---|---|")
     out.append(f"| stripped `calculator`, weights included | {total:,} bytes |")
     out.append(f"| its code and constants without the weights | {code:,} bytes ({code / 1024:.0f} KiB) |")
+    out.append(f"| those of `minimal` | {sizes(programs / 'minimal')[1]:,} bytes |")
     out.append(f"| `minimal`: start of the process to the first token | {1000 * first_token_seconds(programs / 'minimal'):.1f} ms |")
     out.append(f"| `minimal`: most memory, all of it | {peak_memory(programs / 'minimal') / 2**20:.1f} MiB |")
-    out.append("\nOf `minimal`'s code, 175 KiB came with the tokenizers and model families of other models, which it could do without.\n")
+    out.append("")
     out.append("## Samples\n")
     out.append(f"Unedited: `inlay run --prompt \"Once upon a time\" {' '.join(SAMPLING)} --seed SEED`.\n")
     out.append("What a program finds in them: " +
-               f"words that the corpus does not have: {sum(len(e[0]) for e in errors)}" +
+               f"words that the corpus does not have: {figures['broken_words']}" +
                ("" if not any(e[0] for e in errors) else " (" + ", ".join(word for e in errors for word in e[0]) + ")") +
-               f"; wrong \"a\" or \"an\": {sum(len(e[1]) for e in errors)}; "
-               f"stories in which somebody gets a wrong name: {sum(bool(e[2]) for e in errors)}.\n")
+               f"; wrong \"a\" or \"an\": {figures['articles']}; "
+               f"stories in which somebody gets a wrong name: {figures['wrong_names']}.\n")
     if options.reading.exists():
         out.append(options.reading.read_text().strip() + "\n")
     length = statistics.mean(len(text.split()) for text in samples)

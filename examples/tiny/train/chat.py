@@ -121,15 +121,19 @@ def sum_turn(rng, tool=True, held=False, problem=None):
     return turns + [("assistant", filled(answer))], {"a": a, "b": b, "sign": sign, "result": result}
 
 
-def story_question(rng, asked=None):
-    """A story and one to three questions about it. Returns (turns, [(question, key)])."""
+def story_question(rng, asked=None, first=0.15):
+    """A story and questions about it: `asked`, or up to six. Returns (turns, [(question, key)]).
+
+    A long story for one short answer teaches little, so training asks nearly all there is to ask. `first`: how often the
+    first question stands before the story.
+    """
     story = stories.Story(rng)
-    facts = rng.sample(story.facts, min(len(story.facts), asked or rng.choice([1, 1, 2, 2, 3])))
+    facts = rng.sample(story.facts, min(len(story.facts), asked or rng.randint(2, 6)))
     turns, keys = [], []
     for i, (questions, answers, key) in enumerate(facts):
         question = story.expand(rng.choice(questions))
         if i == 0:
-            before = rng.random() < 0.15
+            before = rng.random() < first
             intro = rng.choice(["", "", "Read this story. ", "Here is a story. "])
             told = question + " " + story.text() if before else intro + story.text() + " " + question
         turns.append(("user", told if i == 0 else question))
@@ -139,42 +143,63 @@ def story_question(rng, asked=None):
 
 
 def fact_turn(rng):
-    """One to three short facts and a question about one of them."""
-    names = rng.sample(w.GIRLS + w.BOYS, 3)
-    toys, colors = rng.sample(w.TOYS, 3), rng.sample(w.COLORS, 3)
-    places, foods, spots = rng.sample(list(w.PLACES), 3), rng.sample(w.FOODS, 3), rng.sample(w.SPOTS, 3)
-    count, i = rng.randint(1, 3), 0
-    i = rng.randrange(count)
-    kind = rng.randrange(5)
-    if kind == 0:
-        facts = [f"{names[k]} has a {colors[k]} {toys[k]}." for k in range(count)]
-        question, answer = rng.choice([(f"What color is the {toys[i]}?", f"The {toys[i]} is {colors[i]}."),
-                                       (f"Who has the {toys[i]}?", f"{names[i]} has the {toys[i]}."),
-                                       (f"What does {names[i]} have?", f"{names[i]} has a {colors[i]} {toys[i]}.")])
-    elif kind == 1:
-        facts = [f"{names[k]} went to the {places[k]}." for k in range(count)]
-        question, answer = rng.choice([(f"Where did {names[i]} go?", f"{names[i]} went to the {places[i]}."),
-                                       (f"Who went to the {places[i]}?", f"{names[i]} went to the {places[i]}.")])
-    elif kind == 2:
-        facts = [f"{names[k]} likes {foods[k]}." for k in range(count)]
-        question, answer = rng.choice([(f"What does {names[i]} like?", f"{names[i]} likes {foods[i]}."),
-                                       (f"Who likes {foods[i]}?", f"{names[i]} likes {foods[i]}.")])
-    elif kind == 3:
-        facts = [f"The {toys[k]} is {spots[k]}." for k in range(count)]
-        question, answer = rng.choice([(f"Where is the {toys[i]}?", f"The {toys[i]} is {spots[i]}."),
-                                       (f"What is {spots[i]}?", f"The {toys[i]} is {spots[i]}.")])
-    else:
-        ages = rng.sample(range(3, 99), 3)
-        facts = [f"{names[k]} is {ages[k]} years old." for k in range(count)]
-        question, answer = rng.choice([(f"How old is {names[i]}?", f"{names[i]} is {ages[i]} years old."),
-                                       (f"Who is {ages[i]} years old?", f"{names[i]} is {ages[i]} years old.")])
+    """One to four short facts of one kind, and one to three questions about them."""
+    count = rng.randint(1, 4)
+    names = rng.sample(w.GIRLS + w.BOYS, count)
+    toys, colors, foods = rng.sample(w.TOYS, count), rng.sample(w.COLORS, count), rng.sample(w.FOODS, count)
+    places, spots, animals = rng.sample(list(w.PLACES), count), rng.sample(w.SPOTS, count), rng.sample(w.ANIMALS, count)
+    pets, skills, weathers = rng.sample(w.PETS, count), rng.sample(w.SKILLS, count), rng.sample(list(w.WEATHER), count)
+    ages, days = rng.sample(range(3, 99), count), rng.sample(w.TIMES, count)
+    kind = rng.randrange(8)
+
+    def fact(k):
+        """A fact and the questions about it with their answers."""
+        if kind == 0:
+            return (f"{names[k]} has a {colors[k]} {toys[k]}.",
+                    [(f"What color is the {toys[k]}?", f"The {toys[k]} is {colors[k]}."),
+                     (f"Who has the {toys[k]}?", f"{names[k]} has the {toys[k]}."),
+                     (f"What does {names[k]} have?", f"{names[k]} has a {colors[k]} {toys[k]}.")])
+        if kind == 1:
+            return (f"{names[k]} went to the {places[k]}.",
+                    [(f"Where did {names[k]} go?", f"{names[k]} went to the {places[k]}."),
+                     (f"Who went to the {places[k]}?", f"{names[k]} went to the {places[k]}.")])
+        if kind == 2:
+            return (f"{names[k]} likes {foods[k]}.",
+                    [(f"What does {names[k]} like?", f"{names[k]} likes {foods[k]}."),
+                     (f"Who likes {foods[k]}?", f"{names[k]} likes {foods[k]}.")])
+        if kind == 3:
+            return (f"The {toys[k]} is {spots[k]}.",
+                    [(f"Where is the {toys[k]}?", f"The {toys[k]} is {spots[k]}."),
+                     (f"What is {spots[k]}?", f"The {toys[k]} is {spots[k]}.")])
+        if kind == 4:
+            return (f"{names[k]} is {ages[k]} years old.",
+                    [(f"How old is {names[k]}?", f"{names[k]} is {ages[k]} years old."),
+                     (f"Who is {ages[k]} years old?", f"{names[k]} is {ages[k]} years old.")])
+        if kind == 5:
+            return (f"{pets[k]} is a {animals[k]}.",
+                    [(f"What is {pets[k]}?", f"{pets[k]} is a {animals[k]}."),
+                     (f"What is the name of the {animals[k]}?", f"The {animals[k]} is {pets[k]}.")])
+        if kind == 6:
+            return (f"{names[k]} wants to {skills[k]}.",
+                    [(f"What does {names[k]} want?", f"{names[k]} wants to {skills[k]}."),
+                     (f"Who wants to {skills[k]}?", f"{names[k]} wants to {skills[k]}.")])
+        return (f"The {days[k]} was {weathers[k]}.",
+                [(f"How was the {days[k]}?", f"The {days[k]} was {weathers[k]}."),
+                 (f"When was it {weathers[k]}?", f"It was {weathers[k]} in the {days[k]}.")])
 
     def fix(text):
         return stories.ARTICLE.sub(
             lambda m: m.group(1) + ("n " if m.group(2) in "aeiou" else " ") + m.group(2), text)
 
-    text = " ".join(facts)
-    return [("user", fix(question + " " + text if rng.random() < 0.15 else text + " " + question)), ("assistant", fix(answer))]
+    facts = [fact(k) for k in range(count)]
+    text = " ".join(told for told, _ in facts)
+    asked = rng.sample([pair for _, pairs in facts for pair in pairs], rng.randint(1, min(3, 2 * count)))
+    turns = []
+    for i, (question, answer) in enumerate(asked):
+        if i == 0:
+            question = question + " " + text if rng.random() < 0.25 else text + " " + question
+        turns += [("user", fix(question)), ("assistant", fix(answer))]
+    return turns
 
 
 def story_request(rng):
@@ -227,7 +252,7 @@ def conversation(rng, mix):
         if kind == 0:
             turns += sum_turn(rng, tool)[0]
         elif kind == 1:
-            turns += story_question(rng)[0]
+            turns += story_question(rng, first=0.25)[0]
         elif kind == 2:
             turns += fact_turn(rng)
         elif kind == 3:

@@ -12,7 +12,7 @@ import chat
 import stories
 import tokenizer as tk
 
-FINETUNE_MIX = (5.0, 2.5, 1.5, 1.5, 0.8)
+FINETUNE_MIX = (4.0, 3.5, 3.0, 1.0, 0.6)
 
 
 def story_document(tokenizer, rng):
@@ -78,7 +78,7 @@ def pretraining(tokenizer, count, length, seed):
     return pack((story_document(tokenizer, rng) for _ in range(count)), length)
 
 
-def finetuning(tokenizer, count, length, seed, story_share=0.35, mix=FINETUNE_MIX):
+def finetuning(tokenizer, count, length, seed, story_share=0.25, mix=FINETUNE_MIX):
     """Conversations, and among them stories, so that these are not forgotten."""
     rng = random.Random(seed)
     return pack((story_document(tokenizer, rng) if rng.random() < story_share else chat_document(tokenizer, rng, mix)

@@ -143,8 +143,8 @@ def run_stage(name, model, optimizer, make, rows, seed, steps, decay_share, held
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="directory for tokeniser, log and checkpoints")
-    parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--finetune-steps", type=int, default=3600)
+    parser.add_argument("--pretrain-steps", type=int, default=1000)
+    parser.add_argument("--finetune-steps", type=int, default=2200)
     parser.add_argument("--rows", type=int, default=8, help="rows of 320 tokens in one step of the first stage")
     parser.add_argument("--finetune-rows", type=int, default=6, help="rows of 512 tokens in one step of the second stage")
     parser.add_argument("--rate", type=float, default=0.004, help="step size of the first stage")
