@@ -265,7 +265,7 @@ class KeyReader {
     if (const auto heads = Find("attention.head_count_kv"); heads && heads->type == GgufType::kArray) {
       INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*heads, config));
       for (std::uint32_t l = config.layers; l-- != 0;) {
-        const std::uint32_t count = array.at<std::uint32_t>(l);
+        const std::uint32_t count = NumberAt(array, l);
         std::uint32_t& of_kind = config.IsLocal(l) ? config.local.kv_heads : config.kv_heads;
         if (of_kind == 0) of_kind = count;
         if (count != of_kind) return NotUniform(*heads, count, l, of_kind, ", among layers that all have a window, or all have none");
@@ -274,9 +274,9 @@ class KeyReader {
     }
     if (const auto widths = Find("feed_forward_length"); widths && widths->type == GgufType::kArray) {
       INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*widths, config));
-      config.ffn_dim = config.layers == 0 ? 0 : array.at<std::uint32_t>(0);
+      config.ffn_dim = config.layers == 0 ? 0 : NumberAt(array, 0);
       for (std::uint32_t l = 0; l < config.layers; ++l) {
-        const std::uint32_t width = array.at<std::uint32_t>(l);
+        const std::uint32_t width = NumberAt(array, l);
         if (width == config.ffn_dim) continue;
         if (config.wide_ffn_dim == 0) config.wide_ffn_dim = width;
         if (width != config.wide_ffn_dim) {
@@ -285,7 +285,7 @@ class KeyReader {
       }
       if (config.wide_ffn_dim != 0) {
         INLAY_ASSIGN_OR_RETURN(config.wide_layers, Pattern(*widths, config.layers, [&](std::uint32_t l) {
-                                 return array.at<std::uint32_t>(l) == config.wide_ffn_dim;
+                                 return NumberAt(array, l) == config.wide_ffn_dim;
                                }));
       }
     }
@@ -498,6 +498,10 @@ class KeyReader {
     }
     if (array.count < config.layers) return TooFew(value, array.count, config.layers);
     return array;
+  }
+  // Of an array of 32-bit integers, signed or not; a negative one is beyond every limit.
+  static std::uint32_t NumberAt(const GgufArray& array, std::size_t index) {
+    return LoadAs<std::uint32_t>(array.bytes.data() + index * sizeof(std::uint32_t));
   }
   static Error TooFew(const GgufValue& value, std::uint64_t count, std::uint32_t layers) {
     return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", count, " entries for ", layers, " layers");
