@@ -18,7 +18,7 @@ namespace target = inlay::HWY_NAMESPACE;
 
 struct Cache {
   Cache(KvType type, std::size_t head_dim, std::size_t positions, std::size_t kv_heads)
-      : capacity(inlay::KvCapacity(positions)), head_bytes(inlay::KvHeadBytes(type, head_dim, capacity)) {
+      : capacity(inlay::KvCapacity(positions)), head_bytes(inlay::KvKeyBytes(type, head_dim, capacity)) {
     bytes.resize(2 * kv_heads * head_bytes + 64);
     base = bytes.data() + (64 - reinterpret_cast<std::uintptr_t>(bytes.data()) % 64) % 64;
   }
@@ -104,6 +104,7 @@ BENCHMARK(Decode<KvType::kF32>)->Apply(DecodeShapes);
 BENCHMARK(Decode<KvType::kF16>)->Apply(DecodeShapes);
 BENCHMARK(Decode<KvType::kBF16>)->Apply(DecodeShapes);
 BENCHMARK(Decode<KvType::kQ8>)->Apply(DecodeShapes);
+BENCHMARK(Decode<KvType::kQ4>)->Apply(DecodeShapes);
 
 // Arguments: head_dim, query heads per key/value head, position, tokens.
 template <KvType kType>
@@ -124,5 +125,6 @@ BENCHMARK(Prefill<KvType::kF32>)->Apply(PrefillShapes);
 BENCHMARK(Prefill<KvType::kF16>)->Apply(PrefillShapes);
 BENCHMARK(Prefill<KvType::kBF16>)->Apply(PrefillShapes);
 BENCHMARK(Prefill<KvType::kQ8>)->Apply(PrefillShapes);
+BENCHMARK(Prefill<KvType::kQ4>)->Apply(PrefillShapes);
 
 }  // namespace

@@ -22,7 +22,7 @@ using cli::ModelOptions;
 using inlay::KvType;
 
 const std::map<std::string, KvType> kKvTypes = {
-    {"f32", KvType::kF32}, {"f16", KvType::kF16}, {"bf16", KvType::kBF16}, {"q8", KvType::kQ8}};
+    {"f32", KvType::kF32}, {"f16", KvType::kF16}, {"bf16", KvType::kBF16}, {"q8", KvType::kQ8}, {"q4", KvType::kQ4}};
 
 // One line, whatever a file wrote into a name that the message quotes.
 int Complain(std::string text, int exit_code) {

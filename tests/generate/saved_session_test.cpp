@@ -103,8 +103,8 @@ BOOST_AUTO_TEST_CASE(goes_on_with_the_same_bits) {
   for (const Case& c : Cases()) {
     const OpenedModel model = OpenModel(c.file);
     const auto tokens = RandomTokens(60, model->config().vocab, 3), other = RandomTokens(70, model->config().vocab, 4);
-    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
-      // Within, at the end of and behind a group of 16 and a chunk of 64 positions; a single one.
+    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
+      // With and without a whole pair of values at the end; a single one.
       for (const std::size_t count : {1u, 5u, 16u, 33u, 48u}) {
         BOOST_TEST_CONTEXT(c.name << ", " << inlay::Name(kv) << ", " << count << " positions") {
           OwnedSession first(*model, {.context = 90, .batch = 7, .kv = kv});

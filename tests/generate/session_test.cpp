@@ -211,7 +211,7 @@ BOOST_AUTO_TEST_CASE(old_content_of_the_memory_does_not_matter) {
                                      {kExpertConfig, inlay::WeightType::kQ8_0}}) {
     const OpenedModel model = OpenModel(RandomModel({.config = config, .type = AllOf(type)}));
     const auto tokens = RandomTokens(80, config.vocab, 1);
-    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
       const SessionOptions options{.context = 100, .batch = 64, .kv = kv};
       std::vector<std::vector<float>> logits;
       for (const int pattern : {0x00, 0xFF, 0x7F}) {  // all-ones are NaN in every float type
@@ -237,7 +237,7 @@ BOOST_AUTO_TEST_CASE(non_finite_logits) {
   const OpenedModel model = OpenModel(file);
   std::vector<TokenId> tokens = RandomTokens(60, kConfig.vocab, 1);
   std::replace(tokens.begin(), tokens.end(), poisoned, poisoned + 1);
-  for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+  for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
     const SessionOptions options{.context = 100, .batch = 60, .kv = kv};
     const auto expected = LogitsAfter(*model, tokens, options);
     OwnedSession session(*model, options);

@@ -15,7 +15,7 @@ namespace {
 using inlay::KvType;
 namespace target = inlay::HWY_NAMESPACE;
 
-constexpr KvType kTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
+constexpr KvType kTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
 template <class F>
 void WithType(KvType type, F f) {
@@ -24,6 +24,7 @@ void WithType(KvType type, F f) {
     case KvType::kF16: return f(std::integral_constant<KvType, KvType::kF16>());
     case KvType::kBF16: return f(std::integral_constant<KvType, KvType::kBF16>());
     case KvType::kQ8: return f(std::integral_constant<KvType, KvType::kQ8>());
+    case KvType::kQ4: return f(std::integral_constant<KvType, KvType::kQ4>());
   }
 }
 
@@ -55,8 +56,8 @@ struct Case {
       for (std::size_t i = 0; i < group * width; ++i) queries[t * query_stride() + i] = 2 * normal(random);
     }
     // All ones are NaN in every float type: what is not stored must not matter.
-    key_cache.assign(inlay::KvHeadBytes(type, width, shape.capacity), std::byte{garbage});
-    value_cache.assign(key_cache.size(), std::byte{garbage});
+    key_cache.assign(inlay::KvKeyBytes(type, width, shape.capacity), std::byte{garbage});
+    value_cache.assign(inlay::KvValueBytes(type, width, shape.capacity), std::byte{garbage});
     scratch.resize(inlay::AttentionScratchFloats(width, width), NAN);
   }
 
@@ -90,29 +91,40 @@ struct Case {
     return out;
   }
 
-  // The keys or values as the cache holds them.
-  std::vector<double> Rounded(const std::vector<float>& x) const {
+  // The keys or values as the cache holds them. Elements of `block` share a scale.
+  std::vector<double> Rounded(const std::vector<float>& x, std::size_t block) const {
     std::vector<double> rounded(x.size());
-    for (std::size_t p = 0; p < length; ++p) {
-      float largest = 0;
-      for (std::size_t i = 0; i < head_dim; ++i) largest = std::max(largest, std::fabs(x[p * head_dim + i]));
-      for (std::size_t i = 0; i < head_dim; ++i) {
-        const float value = x[p * head_dim + i];
-        double& to = rounded[p * head_dim + i];
+    for (std::size_t start = 0; start < x.size(); start += std::min(block, head_dim - start % head_dim)) {
+      const std::size_t end = start + std::min(block, head_dim - start % head_dim);
+      float most = 0, least = 0;
+      for (std::size_t i = start; i < end; ++i) {
+        most = std::max(most, x[i]);
+        least = std::min(least, x[i]);
+      }
+      for (std::size_t i = start; i < end; ++i) {
+        const double value = static_cast<double>(x[i]);
         switch (type) {
-          case KvType::kF32: to = static_cast<double>(value); break;
-          case KvType::kF16: to = static_cast<double>(inlay::F16ToF32(inlay::F32ToF16(value))); break;
-          case KvType::kBF16: to = static_cast<double>(inlay::BF16ToF32(inlay::F32ToBF16(value))); break;
+          case KvType::kF32: rounded[i] = value; break;
+          case KvType::kF16: rounded[i] = static_cast<double>(inlay::F16ToF32(inlay::F32ToF16(x[i]))); break;
+          case KvType::kBF16: rounded[i] = static_cast<double>(inlay::BF16ToF32(inlay::F32ToBF16(x[i]))); break;
           case KvType::kQ8: {
             // As specified: nearest integer of 127ths of the largest magnitude; a tie may go either way in float.
-            const double unit = static_cast<double>(largest) / 127;
-            to = std::nearbyint(static_cast<double>(value) / unit) * unit;
+            const double unit = static_cast<double>(std::max(most, -least)) / 127;
+            rounded[i] = std::nearbyint(value / unit) * unit;
+            break;
+          }
+          case KvType::kQ4: {
+            // Nearest of -8 .. 7 eighths of the element of the largest magnitude, which is -8 of them.
+            const double unit = static_cast<double>(most >= -least ? most : least) / -8;
+            rounded[i] = std::min(7.0, std::nearbyint(value / unit)) * unit;
           }
         }
       }
     }
     return rounded;
   }
+  std::vector<double> StoredKeys() const { return Rounded(keys, type == KvType::kQ4 ? 32 : head_dim); }
+  std::vector<double> StoredValues() const { return Rounded(values, head_dim); }
 
   std::vector<double> Oracle(const std::vector<double>& k, const std::vector<double>& v) const {
     std::vector<double> out(tokens * out_stride());
@@ -171,10 +183,10 @@ BOOST_AUTO_TEST_CASE(EqualsNaiveSoftmaxOverTheStoredNumbers) {
         for (const std::size_t first : {0u, 250u, 800u}) {
           const std::size_t tokens = first == 0 ? 29 : 8;
           Case c(type, head_dim, group, first, tokens, 0, static_cast<unsigned>(head_dim + first));
-          const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
+          const auto expected = c.Oracle(c.StoredKeys(), c.StoredValues());
           // Scores up to about 8 sigma = 16 in magnitude: their rounding, 16 * sqrt(head_dim) * 2^-24, is the relative
           // error of a weight. Queries in int8 are off by 1/254 of their largest, some 2 / 254 * 3 per element.
-          const double bound = type == KvType::kQ8 ? 0.06 : 1e-5;
+          const double bound = inlay::IsInteger(type) ? 0.06 : 1e-5;
           BOOST_TEST(c.WorstError(c.Whole(), expected) < bound,
                      inlay::Name(type) << " head_dim " << head_dim << " group " << group << " first " << first);
         }
@@ -187,7 +199,11 @@ BOOST_AUTO_TEST_CASE(StorageTypesStayWithinTheirErrorOfFloat32) {
   for (const KvType type : kTypes) {
     Case c(type, 64, 2, 700, 9, 0, 5);
     const std::vector<double> keys(c.keys.begin(), c.keys.end()), values(c.values.begin(), c.values.end());
-    const double bound = type == KvType::kF32 ? 3e-6 : type == KvType::kF16 ? 2e-3 : type == KvType::kBF16 ? 1.5e-2 : 4e-2;
+    const double bound = type == KvType::kF32    ? 3e-6
+                         : type == KvType::kF16  ? 2e-3
+                         : type == KvType::kBF16 ? 1.5e-2
+                         : type == KvType::kQ8   ? 4e-2
+                                                 : 0.3;
     BOOST_TEST(c.WorstError(c.Whole(), c.Oracle(keys, values)) < bound, inlay::Name(type));
   }
 }
@@ -200,7 +216,7 @@ BOOST_AUTO_TEST_CASE(ValuesInTheKeys) {
         Case c(type, 48, 7, 500, 30, window, 31);
         c.values = c.keys;
         c.StoreUpTo(c.length);
-        const auto rounded = c.Rounded(c.keys);
+        const auto rounded = c.StoredKeys();
         const auto expected = c.Oracle(rounded, rounded);
         const std::size_t stride = c.shape.group * value_dim;
         const inlay::DynamicExtent width{c.head_dim}, values{value_dim};
@@ -223,7 +239,7 @@ BOOST_AUTO_TEST_CASE(ValuesInTheKeys) {
             }
           }
         }
-        BOOST_TEST(worst < (type == KvType::kQ8 ? 0.06 : 1e-5), inlay::Name(type) << " value_dim " << value_dim);
+        BOOST_TEST(worst < (inlay::IsInteger(type) ? 0.06 : 1e-5), inlay::Name(type) << " value_dim " << value_dim);
         for (std::size_t t = 0; t < c.tokens; t += 4) attend(t, std::min(t + 4, c.tokens), parts);
         BOOST_TEST(SameBits(parts, whole));
         for (std::size_t t = 0; t < c.tokens; ++t) {
@@ -233,8 +249,9 @@ BOOST_AUTO_TEST_CASE(ValuesInTheKeys) {
           std::vector<float> partials(range.size() * span_floats, NAN);
           for (std::size_t s = 0; s < range.size(); ++s) {
             WithType(type, [&](auto k) {
-              target::AttendSpan<k.value>(c.shape, c.key_cache.data(), nullptr, width, values,
-                                          c.queries.data() + t * c.query_stride(), position, range.begin + s,
+              target::AttendSpans<k.value>(c.shape, c.key_cache.data(), nullptr, width, values,
+                                          c.queries.data() + t * c.query_stride(), position,
+                                          inlay::SpanRange{range.begin + s, range.begin + s + 1},
                                           partials.data() + s * span_floats, c.scratch.data());
             });
           }
@@ -251,8 +268,8 @@ BOOST_AUTO_TEST_CASE(SlidingWindow) {
     for (const std::size_t window : {1u, 5u, 64u, 100u, 256u, 257u, 700u}) {
       for (const std::size_t first : {0u, 250u, 900u}) {
         Case c(type, 16, 2, first, 40, window, 8);
-        const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
-        BOOST_TEST(c.WorstError(c.Whole(), expected) < (type == KvType::kQ8 ? 0.06 : 1e-5),
+        const auto expected = c.Oracle(c.StoredKeys(), c.StoredValues());
+        BOOST_TEST(c.WorstError(c.Whole(), expected) < (inlay::IsInteger(type) ? 0.06 : 1e-5),
                    inlay::Name(type) << " window " << window << " first " << first);
       }
     }
@@ -302,14 +319,15 @@ BOOST_AUTO_TEST_CASE(SpansMergedInOrderGiveTheSameBits) {
             const auto expected = c.Whole();
             const auto spans = inlay::AttentionSpans(c.shape, position);
             std::vector<float> partials(inlay::AttentionPartialFloats(head_dim, group, spans.size()), NAN);
-            // Last span first: the order of the work must not matter.
-            for (std::size_t s = spans.size(); s-- > 0;) {
+            // Last spans first, two at a time: neither the order of the work nor its division must matter.
+            for (std::size_t end = spans.size(); end > 0; end -= std::min<std::size_t>(end, 2)) {
+              const std::size_t s = end - std::min<std::size_t>(end, 2);
               WithType(type, [&](auto t) {
-                target::AttendSpan<t.value>(c.shape, c.key_cache.data(), c.value_cache.data(),
-                                            inlay::DynamicExtent{head_dim}, inlay::DynamicExtent{head_dim},
-                                            c.queries.data(), position, spans.begin + s,
-                                            partials.data() + s * group * inlay::PartialStride(head_dim),
-                                            c.scratch.data());
+                target::AttendSpans<t.value>(c.shape, c.key_cache.data(), c.value_cache.data(),
+                                             inlay::DynamicExtent{head_dim}, inlay::DynamicExtent{head_dim},
+                                             c.queries.data(), position, inlay::SpanRange{spans.begin + s, spans.begin + end},
+                                             partials.data() + s * group * inlay::PartialStride(head_dim),
+                                             c.scratch.data());
               });
             }
             std::vector<float> out(expected.size(), 77.0f);
@@ -357,8 +375,8 @@ BOOST_AUTO_TEST_CASE(HugeScoresDoNotOverflow) {
     Case c(type, 16, 1, 600, 2, 0, 4);
     for (float& q : c.queries) q *= 1e4f;
     // One key wins: the output is its value.
-    const auto expected = c.Oracle(c.Rounded(c.keys), c.Rounded(c.values));
-    if (type == KvType::kQ8) {
+    const auto expected = c.Oracle(c.StoredKeys(), c.StoredValues());
+    if (inlay::IsInteger(type)) {
       for (const float x : c.Whole()) BOOST_TEST(std::isfinite(x));
     } else {
       BOOST_TEST(c.WorstError(c.Whole(), expected) < 1e-2, inlay::Name(type));

@@ -71,8 +71,8 @@ class Case {
     shape.scale = 1.0f / std::sqrt(static_cast<float>(v_.head_dim));
     shape.softcap = v_.softcap;
     if (v_.sinks) shape.sinks = sinks_.data();
-    key_cache_.assign(inlay::KvHeadBytes(kType, v_.head_dim, shape.capacity), std::byte{0xFF});
-    value_cache_.assign(inlay::KvHeadBytes(kType, v_.value_dim, shape.capacity), std::byte{0xFF});
+    key_cache_.assign(inlay::KvKeyBytes(kType, v_.head_dim, shape.capacity), std::byte{0xFF});
+    value_cache_.assign(inlay::KvValueBytes(kType, v_.value_dim, shape.capacity), std::byte{0xFF});
     scratch_.resize(inlay::AttentionScratchFloats(v_.head_dim, v_.value_dim), NAN);
     for (std::size_t p = 0; p < length; ++p) {
       target::StoreKey<kType>(key_cache_.data(), DynamicExtent{v_.head_dim}, shape.capacity, p, &keys_[p * v_.head_dim]);
@@ -96,9 +96,10 @@ class Case {
     const std::size_t floats = inlay::AttentionPartialFloats(v_.value_dim, kGroup, 1);
     std::vector<float> partials(spans.size() * floats, NAN), out(out_stride(), 77.0f);
     for (std::size_t s = spans.size(); s-- > 0;) {
-      target::AttendSpan<kType>(shape, key_cache_.data(), value_cache_.data(), DynamicExtent{v_.head_dim},
+      target::AttendSpans<kType>(shape, key_cache_.data(), value_cache_.data(), DynamicExtent{v_.head_dim},
                                 DynamicExtent{v_.value_dim}, &queries_[position * kGroup * v_.head_dim], position,
-                                spans.begin + s, partials.data() + s * floats, scratch_.data());
+                                inlay::SpanRange{spans.begin + s, spans.begin + s + 1},
+                                partials.data() + s * floats, scratch_.data());
     }
     target::MergeSpans(shape, v_.value_dim, spans.size(), partials.data(), out.data());
     return out;

@@ -24,7 +24,7 @@ using inlay::SequenceInput;
 using inlay::TokenId;
 using inlay::WeightType;
 
-constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8};
+constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
 // Says it has `concurrency` threads and runs all tasks on this one, in an order of its own.
 class ScrambledExecutor {

@@ -34,6 +34,9 @@ static_assert(Plan<inlay::kLlama3_2_1B, inlay::Q4_K_M>({.context = 4096}).kv_cac
 // int8 with a float for 64 values.
 static_assert(Plan<inlay::kLlama3_2_1B, inlay::Q4_K_M>({.context = 4096, .kv = KvType::kQ8}).kv_cache ==
               4096ull * 16 * 8 * (64 + 4) * 2);
+// 4 bits with a float for the 64 of a value and for every 32 of a key.
+static_assert(Plan<inlay::kLlama3_2_1B, inlay::Q4_K_M>({.context = 4096, .kv = KvType::kQ4}).kv_cache ==
+              4096ull * 16 * 8 * (32 + 8 + 32 + 4));
 static_assert(Plan<inlay::kLlama3_2_1B, inlay::Q4_K_M>({.context = 4096}).total() < (1200ull << 20));
 // Positions come in chunks of 64.
 static_assert(Plan<inlay::kLlama3_2_1B, inlay::Q4_K_M>({.context = 1}).kv_cache == 64ull * 16 * 8 * 64 * 2 * 2);
@@ -48,7 +51,7 @@ std::vector<SessionOptions> Options() {
   std::vector<SessionOptions> all;
   for (const std::size_t context : {1u, 63u, 64u, 257u, 700u}) {
     for (const std::size_t batch : {1u, 2u, 17u, 128u}) {
-      for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8}) {
+      for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
         all.push_back({.context = context, .batch = batch, .outputs = (context + batch) % 5 + 1, .threads = batch % 7 + 1,
                        .kv = kv});
       }

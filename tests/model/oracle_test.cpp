@@ -208,6 +208,8 @@ BOOST_AUTO_TEST_CASE(cache_types) {
   ExpectWithin("f16", Compare(AllLogits(*model, tokens, KvType::kF16, serial), expected), 0.01, 0.001);
   ExpectWithin("bf16", Compare(AllLogits(*model, tokens, KvType::kBF16, serial), expected), 0.08, 0.008);
   ExpectWithin("q8", Compare(AllLogits(*model, tokens, KvType::kQ8, serial), expected), 0.12, 0.02);
+  // A step is 127 / 8 of that of 8 bits.
+  ExpectWithin("q4", Compare(AllLogits(*model, tokens, KvType::kQ4, serial), expected), 0.12 * 127 / 8, 0.02 * 127 / 8);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -15,6 +15,7 @@ enum class KvType : std::uint8_t {
   kF16,
   kBF16,
   kQ8,  // int8 with one float32 scale per position and head
+  kQ4,  // 4 bits with one float32 scale per position and head for values, and per 32 elements of those for keys
 };
 
 constexpr std::string_view Name(KvType type) {
@@ -23,9 +24,13 @@ constexpr std::string_view Name(KvType type) {
     case KvType::kF16: return "f16";
     case KvType::kBF16: return "bf16";
     case KvType::kQ8: return "q8";
+    case KvType::kQ4: return "q4";
   }
   return "unknown";
 }
+
+// Whether keys and values are integers with scales.
+constexpr bool IsInteger(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
 
 // A closed list of cache types: what a model type is compiled for. Each costs about 20 KiB of code and a second of the
 // compiler's time.
@@ -35,7 +40,7 @@ struct KvTypes {
   static constexpr bool Contains(KvType type) { return ((type == kTypes) || ...); }
 };
 
-using AllKvTypes = KvTypes<KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8>;
+using AllKvTypes = KvTypes<KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4>;
 // Half of the memory at no cost in quality that can be measured, and a quarter of it for long contexts.
 using CommonKvTypes = KvTypes<KvType::kF16, KvType::kQ8>;
 

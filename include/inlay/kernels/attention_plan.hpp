@@ -53,8 +53,8 @@ constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t posi
   return {shape.First(position) / kKvSpan, DivideUp(shape.End(position), kKvSpan)};
 }
 
-// The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
-// the values weighted by e^(score - largest), padded to a multiple of 16.
+// The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen floats that mean
+// nothing later, and the values weighted by e^(score - largest), padded to a multiple of 16.
 constexpr std::size_t PartialStride(std::size_t value_dim) { return 16 + RoundUp(value_dim, 16); }
 
 // Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
@@ -73,11 +73,12 @@ constexpr std::size_t AttentionRows(std::size_t head_dim, std::size_t value_dim)
   return width <= 64 ? kMaxAttentionRows : width <= 128 ? 12 : 6;
 }
 
-// Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
-// same time need one each. At most 44 KiB.
+// Floats of working memory of one call of AttendTokens or AttendSpans, at a multiple of 64 bytes; calls that run at the
+// same time need one each. At most 45 KiB.
 constexpr std::size_t AttentionScratchFloats(std::size_t head_dim, std::size_t value_dim) {
   return AttentionRows(head_dim, value_dim) *
-         (2 * PartialStride(value_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
+         (2 * PartialStride(value_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16 +
+          RoundUp(DivideUp(head_dim, kKvBlock), 16));
 }
 
 INLAY_END_NAMESPACE

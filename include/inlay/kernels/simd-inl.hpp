@@ -145,6 +145,17 @@ HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
+// The same, sign-extended.
+HWY_INLINE Words LoadBytePairsSigned(const std::int8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), static_cast<std::int32_t>((static_cast<std::uint32_t>(p[1]) << 16) |
+                                                      (static_cast<std::uint32_t>(p[0]) & 0xFFFFu)));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::PromoteTo(d16, hn::LoadU(hn::Rebind<std::int8_t, decltype(d16)>(), p)));
+#endif
+}
+
 // Whether half precision takes several instructions. Highway's own (1.0) then drop infinity and NaN, and truncate.
 #undef INLAY_SOFT_HALVES
 #if HWY_TARGET != HWY_SCALAR && ((HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_ARCH_WASM)
@@ -231,6 +242,9 @@ HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
   return Words{_mm_madd_epi16(a.raw, b.raw)};
 #elif HWY_ARCH_WASM && HWY_TARGET != HWY_SCALAR
   return Words{wasm_i32x4_dot_i16x8(a.raw, b.raw)};
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
+  const int16x8_t x = vreinterpretq_s16_s32(a.raw), y = vreinterpretq_s16_s32(b.raw);
+  return Words{vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y))};
 #else
   const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
   return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));

@@ -46,6 +46,7 @@ HWY_INLINE void ForKvType(KvType type, F&& f) {
     case KvType::kF16: return call.template operator()<KvType::kF16>();
     case KvType::kBF16: return call.template operator()<KvType::kBF16>();
     case KvType::kQ8: return call.template operator()<KvType::kQ8>();
+    case KvType::kQ4: return call.template operator()<KvType::kQ4>();
   }
 }
 
@@ -266,11 +267,20 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, 
   if (tokens == 1 && spans.size() > 1 && !serial) {
     const std::size_t head_partials = AttentionPartialFloats(config.value_width(), shape.group, spans.size());
     const std::size_t span_partials = AttentionPartialFloats(config.value_width(), shape.group, 1);
-    ForAttentionItems(scratch, kv_heads * spans.size(), serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
-      const std::size_t head = item / spans.size(), span = item % spans.size();
-      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
-                        queries + head * query_stride, position, spans.begin + span,
-                        scratch.partials + head * head_partials + span * span_partials, memory);
+    // Neighbouring spans in one task, so that what is fetched ahead is what comes next; four tasks a thread, for balance.
+    const std::size_t items = kv_heads * spans.size();
+    const std::size_t tasks = std::min(items, 4 * std::min(scratch.shape.threads, executor.concurrency()));
+    ForAttentionItems(scratch, tasks, serial, executor, [&](std::size_t task, float* memory) HWY_ATTR {
+      const std::size_t end = items * (task + 1) / tasks;
+      for (std::size_t item = items * task / tasks; item < end;) {
+        const std::size_t head = item / spans.size(), span = item % spans.size();
+        const std::size_t count = std::min(end - item, spans.size() - span);
+        AttendSpans<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                           queries + head * query_stride, position,
+                           SpanRange{spans.begin + span, spans.begin + span + count},
+                           scratch.partials + head * head_partials + span * span_partials, memory);
+        item += count;
+      }
     });
     for (std::size_t head = 0; head < kv_heads; ++head) {
       MergeSpans(shape_of(head), config.value_width(), spans.size(), scratch.partials + head * head_partials,

@@ -105,8 +105,8 @@ class SequenceCache {
     cache.shape_ = shape;
     const auto layer_of = [&](std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t value_dim) {
       KvLayer layer{type, KvCapacity(context)};
-      layer.key_bytes = KvHeadBytes(type, head_dim, layer.capacity);
-      layer.value_bytes = value_dim == 0 ? 0 : KvHeadBytes(type, value_dim, layer.capacity);
+      layer.key_bytes = KvKeyBytes(type, head_dim, layer.capacity);
+      layer.value_bytes = value_dim == 0 ? 0 : KvValueBytes(type, value_dim, layer.capacity);
       layer.kv_heads = kv_heads;
       return layer;
     };

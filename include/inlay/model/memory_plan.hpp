@@ -63,7 +63,7 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
   if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
       !CheckedMultiply(bytes, std::max(config.kv_heads, config.local.kv_heads) *
-                                  KvValueStride(std::max({std::size_t{config.head_dim}, config.value_width(),
+                                  KvValueStride(KvType::kF32, std::max({std::size_t{config.head_dim}, config.value_width(),
                                                           std::size_t{config.local.head_dim}})), bytes) ||
       bytes > std::numeric_limits<std::size_t>::max() / 4) {
     return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");

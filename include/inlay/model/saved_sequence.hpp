@@ -10,7 +10,7 @@
 //   32  u64      logits: 0 or the vocabulary
 //   40  u8[32]   identity of the model (model/model.hpp)
 //   72  layer after layer: of one that attends, head after head the keys of these positions, then head after head the values
-//       (kernels/kv_layout.hpp, without room for further positions: the last group of 16 has as many lanes as it needs);
+//       (kernels/kv_layout.hpp, without room for further positions: the last group of positions has as many lanes as it needs);
 //       of one that keeps a state, that, float32, where there are positions
 //       logits, float32
 //       u8[32]   SHA-256 of everything before
@@ -87,10 +87,13 @@ void ForEachStretch(const SequenceCache& cache, const CacheShape& shape, std::si
                     Function&& f) {
   if (positions == 0) return;
   const KvType type = cache.type();
-  const std::size_t groups = positions / kKvLanes, rest = positions % kKvLanes;
-  const std::size_t lane_bytes = KvKeyLaneBytes(type), row_bytes = kKvLanes * lane_bytes;
-  const auto scales = [&](std::byte* head, std::size_t dim, std::size_t capacity) {
-    if (type == KvType::kQ8) f(std::span(head + KvScaleOffset(dim, capacity), positions * sizeof(float)));
+  const std::size_t groups = positions / kKvChunk, rest = positions % kKvChunk;
+  const std::size_t lane_bytes = KvKeyLaneBytes(type), row_bytes = kKvChunk * lane_bytes;
+  const std::size_t value_lanes = KvValueLanes(type), whole = positions / value_lanes * value_lanes;
+  const auto scales = [&](std::byte* head, std::size_t dim, std::size_t capacity, std::size_t count) {
+    for (std::size_t row = 0; row < count; ++row) {
+      f(std::span(head + KvScaleOffset(type, dim, capacity) + row * capacity * sizeof(float), positions * sizeof(float)));
+    }
   };
   for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
     if (shape.state_layers.Has(l)) {
@@ -99,18 +102,23 @@ void ForEachStretch(const SequenceCache& cache, const CacheShape& shape, std::si
     }
     const KvLayer layer = cache.layer(l);
     const std::size_t head_dim = shape.HeadDim(l), value_dim = shape.ValueDim(l);
-    const std::size_t rows = KvKeyRows(type, head_dim), value_bytes = KvValueStride(value_dim) * KvElementBytes(type);
+    const std::size_t rows = KvKeyRows(type, head_dim), value_bytes = KvValueRowBytes(type, value_dim);
     for (std::size_t h = 0; h < layer.kv_heads; ++h) {
       std::byte* const keys = layer.keys(h);
       f(std::span(keys, groups * rows * row_bytes));
       for (std::size_t row = 0; rest != 0 && row < rows; ++row) {
         f(std::span(keys + (groups * rows + row) * row_bytes, rest * lane_bytes));
       }
-      scales(keys, head_dim, layer.capacity);
+      scales(keys, head_dim, layer.capacity, KvKeyScales(type, head_dim));
     }
     for (std::size_t h = 0; h < layer.kv_heads && value_dim != 0; ++h) {
-      f(std::span(layer.values(h), positions * value_bytes));
-      scales(layer.values(h), value_dim, layer.capacity);
+      std::byte* const values = layer.values(h);
+      f(std::span(values, whole * value_bytes));
+      // Integers of a last position without the other of its pair.
+      for (std::size_t i = 0; positions % value_lanes != 0 && i < value_bytes; ++i) {
+        f(std::span(values + whole * value_bytes + i * value_lanes, 1));
+      }
+      scales(values, value_dim, layer.capacity, KvValueScales(type));
     }
   }
 }
@@ -121,12 +129,12 @@ void ForEachStretch(const SequenceCache& cache, const CacheShape& shape, std::si
 constexpr std::size_t SavedSequenceBytes(const ModelConfig& config, KvType type, std::size_t positions, std::size_t logits) {
   const CacheShape shape = CacheShape::Of(config);
   const std::size_t states = shape.StateLayersBefore(shape.layers);
-  const std::size_t scale = type == KvType::kQ8 ? sizeof(float) : 0;
   std::size_t position = 0;  // the bytes of one
   for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
     if (shape.state_layers.Has(l)) continue;
-    const std::size_t key = KvKeyRows(type, shape.HeadDim(l)) * KvKeyLaneBytes(type) + scale;
-    const std::size_t dim = shape.ValueDim(l), value = dim == 0 ? 0 : KvValueStride(dim) * KvElementBytes(type) + scale;
+    const std::size_t head_dim = shape.HeadDim(l), dim = shape.ValueDim(l);
+    const std::size_t key = KvKeyRows(type, head_dim) * KvKeyLaneBytes(type) + KvKeyScales(type, head_dim) * sizeof(float);
+    const std::size_t value = dim == 0 ? 0 : KvValueRowBytes(type, dim) + KvValueScales(type) * sizeof(float);
     position += shape.KvHeads(l) * (key + value);
   }
   return sizeof(detail::SavedSequenceHeader) + positions * position +
