@@ -8,7 +8,7 @@
 #   name::DescribedModel          the model's type
 #   name::TextGenerator           what generates text with it: TextGenerator::Open(File(), executor)
 #
-# KV: the types of key/value caches that are compiled in (f32, f16, bf16, q8); without it those of inlay::Model. Each takes
+# KV: the types of key/value caches that are compiled in (f32, f16, bf16, q8, q4); without it those of inlay::Model. Each takes
 # some 20 KiB of code.
 #
 # The weights are in a section of their own, "inlay_weights". Packing and description are made when the target is built,
