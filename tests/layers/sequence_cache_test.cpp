@@ -102,13 +102,8 @@ BOOST_AUTO_TEST_CASE(two_kinds_of_layers) {
   inlay::ModelConfig config{.layers = 6, .heads = 4, .kv_heads = 1, .head_dim = 24, .window = 8};
   config.attention.global = inlay::LayerPattern{6}.Add(3).Add(5);
   config.attention.shared_layers = 2;
-<<<<<<< HEAD
   config.local = {.head_dim = 36, .kv_heads = 2, .rope_dim = 12};
-  const std::size_t wide = 2 * inlay::KvHeadBytes(KvType::kF16, 24, 64), narrow = 2 * 2 * inlay::KvHeadBytes(KvType::kF16, 36, 64);
-=======
-  config.local = {.head_dim = 12, .kv_heads = 2, .rope_dim = 12};
-  const std::size_t wide = 2 * inlay::KvKeyBytes(KvType::kF16, 24, 64), narrow = 2 * 2 * inlay::KvKeyBytes(KvType::kF16, 12, 64);
->>>>>>> 314aa40 (Attention over caches of integers multiplies integers; keys lie 64 positions side by side; memory is fetched ahead; keys and values in 4 bits)
+  const std::size_t wide = 2 * inlay::KvKeyBytes(KvType::kF16, 24, 64), narrow = 2 * 2 * inlay::KvKeyBytes(KvType::kF16, 36, 64);
   inlay::MemoryCounter counter;
   BOOST_REQUIRE(inlay::SequenceCache::Create(counter, config, KvType::kF16, 64));
   BOOST_TEST(counter.used() == 3 * narrow + wide);
@@ -118,11 +113,7 @@ BOOST_AUTO_TEST_CASE(two_kinds_of_layers) {
   for (const std::size_t l : {0, 1, 2}) {
     BOOST_TEST(cache.layer(l).data == memory.data() + l * narrow);
     BOOST_TEST(cache.layer(l).kv_heads == 2u);
-<<<<<<< HEAD
-    BOOST_TEST(cache.layer(l).key_bytes == inlay::KvHeadBytes(KvType::kF16, 36, 64));
-=======
-    BOOST_TEST(cache.layer(l).key_bytes == inlay::KvKeyBytes(KvType::kF16, 12, 64));
->>>>>>> 314aa40 (Attention over caches of integers multiplies integers; keys lie 64 positions side by side; memory is fetched ahead; keys and values in 4 bits)
+    BOOST_TEST(cache.layer(l).key_bytes == inlay::KvKeyBytes(KvType::kF16, 36, 64));
   }
   BOOST_TEST(cache.layer(3).data == memory.data() + 3 * narrow);
   BOOST_TEST(cache.layer(3).kv_heads == 1u);
