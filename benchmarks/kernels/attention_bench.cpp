@@ -99,6 +99,7 @@ void DecodeShapes(benchmark::internal::Benchmark* b) {
   for (const int head_dim : {64, 128}) {
     for (const int group : {1, 4, 8}) b->Args({head_dim, group, 4095});
   }
+  b->Args({64, 8, 16383});
 }
 BENCHMARK(Decode<KvType::kF32>)->Apply(DecodeShapes);
 BENCHMARK(Decode<KvType::kF16>)->Apply(DecodeShapes);
@@ -120,6 +121,7 @@ void PrefillShapes(benchmark::internal::Benchmark* b) {
     b->Args({head_dim, 1, 0, 512});
     b->Args({head_dim, 4, 4096, 64});
   }
+  b->Args({64, 4, 16384, 64});
 }
 BENCHMARK(Prefill<KvType::kF32>)->Apply(PrefillShapes);
 BENCHMARK(Prefill<KvType::kF16>)->Apply(PrefillShapes);
