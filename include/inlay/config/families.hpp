@@ -28,12 +28,6 @@ struct Family {
   void (*derive)(ModelConfig&) = nullptr;
 
   constexpr std::string_view name() const { return Name(features.architecture); }
-  constexpr std::string_view FileName(std::string_view usual) const {
-    for (const TensorRename& rename : renames) {
-      if (rename.usual == usual) return rename.name;
-    }
-    return usual;
-  }
 };
 
 namespace detail {
@@ -326,6 +320,23 @@ inline constexpr std::array kFamilies = {
 
 // Every architecture has its family, in the order of the enumerators.
 constexpr const Family& FamilyOf(Architecture architecture) { return kFamilies[static_cast<std::size_t>(architecture)]; }
+
+namespace detail {
+// Apart from kFamilies, so that a program that only names tensors, in errors, does not hold what families are.
+inline constexpr auto kRenamesOf = [] {
+  std::array<std::span<const TensorRename>, kFamilies.size()> renames;
+  for (std::size_t i = 0; i < renames.size(); ++i) renames[i] = kFamilies[i].renames;
+  return renames;
+}();
+}  // namespace detail
+
+// What files of a family call a tensor that is usually called `usual`.
+constexpr std::string_view FileName(Architecture architecture, std::string_view usual) {
+  for (const TensorRename& rename : detail::kRenamesOf[static_cast<std::size_t>(architecture)]) {
+    if (rename.usual == usual) return rename.name;
+  }
+  return usual;
+}
 static_assert([] {
   std::size_t count = 0;
 #define INLAY_DETAIL_FAMILY(enumerator, name) \

@@ -413,7 +413,7 @@ constexpr TensorId TensorAt(std::size_t index) {
 constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
   TextBuffer<96> text;
   if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
-  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
+  text.Append(FileName(c.architecture, Info(id.role).name));
   return text;
 }
 
@@ -444,10 +444,9 @@ constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name,
 constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
   const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
   if (!parsed) return {};
-  const Family& family = FamilyOf(c.architecture);
   for (const TensorRoleInfo& info : kTensorRoles) {
     const TensorId id{info.role, parsed->layer};
-    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
+    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && FileName(c.architecture, info.name) == parsed->rest) {
       return id;
     }
   }
