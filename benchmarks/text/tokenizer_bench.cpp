@@ -30,9 +30,7 @@ struct Vocabulary {
 // nullptr with the benchmark marked as failed.
 std::unique_ptr<Vocabulary> Open(benchmark::State& state, const std::string& path) {
   auto vocabulary = std::make_unique<Vocabulary>();
-  auto mapping = inlay::MappedFile::Open(path.c_str());
-  auto file =
-      mapping ? inlay::MappedGguf::Open(std::move(*mapping)) : inlay::Result<inlay::MappedGguf>(mapping.error());
+  auto file = inlay::MappedGguf::Open(path.c_str());
   if (!file) {
     state.SkipWithError(file.error().Message().c_str());
     return nullptr;
