@@ -403,6 +403,8 @@ INLAY_BEGIN_NAMESPACE
   FAMILY(kGemma, "gemma")                                                                                          \
   FAMILY(kGemma2, "gemma2")                                                                                        \
   FAMILY(kGemma3, "gemma3")                                                                                        \
+  FAMILY(kGemma3n, "gemma3n")                                                                                      \
+  FAMILY(kGemma4, "gemma4")                                                                                        \
   FAMILY(kSmolLm3, "smollm3")                                                                                      \
   FAMILY(kOlmo2, "olmo2")       /* OLMo 2, 3 */                                                                    \
   FAMILY(kGranite, "granite")   /* Granite 3, 4 dense */                                                           \
@@ -412,6 +414,7 @@ INLAY_BEGIN_NAMESPACE
   FAMILY(kGptOss, "gpt-oss")                                                                                       \
   FAMILY(kBert, "bert")         /* BERT, MiniLM, BGE, E5 */                                                        \
   FAMILY(kNomicBert, "nomic-bert")                                                                                 \
+  FAMILY(kNomicBertMoe, "nomic-bert-moe")                                                                          \
   FAMILY(kModernBert, "modern-bert")                                                                               \
   FAMILY(kGemmaEmbedding, "gemma-embedding")                                                                       \
   FAMILY(kLfm2, "lfm2")                                                                                            \
@@ -550,16 +553,37 @@ struct AttentionConfig {
   float temperature = 0.0f;
   float temperature_offset = 0.0f;
   std::uint32_t temperature_length = 0;
+  LayerPattern keys_as_values{};       // layers whose values are their keys, before norm and rotation
+  std::uint32_t shared_layers = 0;     // so many layers at the end have no keys and values: see KeysFrom
   bool temperature_unrotated = false;  // only in layers without rotary positions
   QkNorm qk_norm = QkNorm::kNone;
   WindowKind window_kind = WindowKind::kSliding;
   bool qkv_bias = false;
   bool output_bias = false;
   bool output_gate = false;  // each element of a head's result is multiplied by sigmoid(w x)
+  bool value_norm = false;   // each head's values are normalised (RMS, without a weight)
   bool sinks = false;   // one more score per head, which takes part in the softmax and has no value (arXiv:2309.17453)
   bool causal = true;   // false: every token of a sequence sees all of them; a sequence is read in one pass
 
   constexpr bool operator==(const AttentionConfig&) const = default;
+};
+
+// Layers with a window whose heads have other widths than those of layers that see everything (Gemma 4).
+struct LocalConfig {
+  std::uint32_t head_dim = 0;  // 0: all layers are alike, and so are the other fields
+  std::uint32_t kv_heads = 0;
+  std::uint32_t rope_dim = 0;
+
+  constexpr bool operator==(const LocalConfig&) const = default;
+};
+
+// Several residual streams (AltUp, arXiv:2301.13310, as in Gemma 3n). A layer predicts all of them as mixtures of each other,
+// runs on the first, and corrects all by what its result differs from the prediction.
+struct StreamConfig {
+  std::uint32_t count = 0;        // 0: there is one stream, without all this
+  std::uint32_t bypass_rank = 0;  // width of the low-rank bypass of attention (LAuReL, arXiv:2411.07501)
+
+  constexpr bool operator==(const StreamConfig&) const = default;
 };
 
 enum class Activation : std::uint8_t {
@@ -593,6 +617,8 @@ struct ExpertConfig {
   bool bias = false;                 // of gate, up and down of each expert
   bool scales_input = false;         // the weight multiplies an expert's input instead of its output
   bool shared_gate = false;          // the shared network's output is multiplied by sigmoid(w x)
+  bool beside_dense = false;         // the layer's dense network runs too; it, the experts and the router have norms of their own
+  bool output_scale = false;         // each expert has a factor on its output
 
   constexpr bool operator==(const ExpertConfig&) const = default;
 };
@@ -646,6 +672,24 @@ enum class Pooling : std::uint8_t {
   kMean,
   kCls,   // the first token
   kLast,  // the last token
+  kRank,  // not an embedding but scores, as HeadConfig says
+};
+
+// What is behind the pooled vector of a sequence: the head of a classifier or reranker, which makes scores, or projections of
+// an embedding.
+struct HeadConfig {
+  std::uint32_t labels = 0;  // scores; 0: the model has none
+  bool label_bias = false;
+  bool dense = false;        // a square layer before that, with tanh (or GELU)
+  bool dense_bias = false;
+  bool gelu = false;
+  bool norm = false;         // LayerNorm without a bias behind the square layer
+  bool softmax = false;      // scores become probabilities
+  Pooling pooling = Pooling::kCls;    // what the scores are made of
+  std::uint32_t first_dim = 0;        // embeddings are projected to this width; 0: they are not
+  std::uint32_t last_dim = 0;         // and then to this one
+
+  constexpr bool operator==(const HeadConfig&) const = default;
 };
 
 // A model's hyperparameters. Aggregate and structural: usable as a constant, a template argument and a value read from
@@ -679,6 +723,16 @@ struct ModelConfig {
   ExpertConfig expert{};
   LatentConfig latent{};
   StateConfig state{};
+  LocalConfig local{};
+  StreamConfig streams{};
+  std::uint32_t layer_input_dim = 0;  // width of what each layer gets of a token besides the residual stream; 0: nothing
+  LayerPattern wide_layers{};         // layers whose dense network has this hidden width instead of ffn_dim
+  std::uint32_t wide_ffn_dim = 0;
+  // Layers whose gates are cut off, before the activation: g becomes max(0, g - (mean + sparsity * standard deviation)), both
+  // over the gates of a token.
+  LayerPattern sparse_layers{};
+  float sparsity = 0.0f;
+  bool layer_scale = false;       // a factor on the residual stream behind each layer
   Activation activation = Activation::kSilu;
   bool gated = true;              // down(activation(gate(x)) * up(x)); false: down(activation(up(x)))
   bool ffn_bias = false;          // of gate, up and down of the dense network
@@ -692,6 +746,7 @@ struct ModelConfig {
   bool output_bias = false;       // of the output matrix
   bool logits = true;             // false: a model that gives embeddings only
   Pooling pooling = Pooling::kNone;
+  HeadConfig head{};
 
   constexpr bool operator==(const ModelConfig&) const = default;
 
@@ -711,7 +766,7 @@ struct ModelConfig {
   }
   // The widest feed-forward network of any layer.
   constexpr std::size_t max_ffn_dim() const {
-    return std::max({std::size_t{ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
+    return std::max({std::size_t{ffn_dim}, std::size_t{wide_ffn_dim}, experts == 0 ? 0 : expert_ffn_dim(), std::size_t{expert.shared_ffn_dim}});
   }
 
   constexpr bool HasStates() const { return state.layers.period != 0; }
@@ -728,6 +783,51 @@ struct ModelConfig {
     return inputs + (state.kind == StateKind::kConvolution ? 0 : std::size_t{state.inner_dim} * state.key_dim);
   }
 
+  // The same model as its layers with a window see it: their widths are the widths.
+  constexpr ModelConfig OfLocalLayers() const {
+    ModelConfig config = *this;
+    if (local.head_dim == 0) return config;
+    config.head_dim = local.head_dim;
+    config.kv_heads = local.kv_heads;
+    config.rope_dim = local.rope_dim;
+    config.local = {};
+    return config;
+  }
+  // Whether a layer attends to another layer's keys and values, and to whose: those of the last layer of its own kind (with a
+  // window or without) that has some. `layers` when there is none.
+  constexpr bool SharesKeys(std::size_t layer) const { return layer < layers && layer + attention.shared_layers >= layers; }
+  constexpr std::size_t KeysFrom(std::size_t layer) const {
+    if (!SharesKeys(layer)) return layer;
+    for (std::size_t own = layers - attention.shared_layers; own-- != 0;) {
+      if (IsLocal(own) == IsLocal(layer)) return own;
+    }
+    return layers;
+  }
+  constexpr bool CanShareKeys() const {
+    if (attention.shared_layers >= layers) return false;
+    for (std::size_t l = layers - attention.shared_layers; l < layers; ++l) {
+      if (KeysFrom(l) == layers) return false;
+    }
+    return true;
+  }
+
+  // Of a sequence's embedding, and of what comes out for a kind of pooling.
+  constexpr std::size_t embedding_dim() const {
+    return head.last_dim != 0 ? head.last_dim : head.first_dim != 0 ? head.first_dim : dim;
+  }
+  constexpr bool HasScores() const { return head.labels != 0 || head.dense; }
+  constexpr std::size_t score_count() const { return head.labels != 0 ? head.labels : head.dense ? dim : 0; }
+
+  // Layers with a window, as a pattern.
+  constexpr LayerPattern LocalLayers() const {
+    if (window == 0) return {};
+    LayerPattern pattern{std::max(1u, attention.global.period)};
+    bool any = false;
+    for (std::size_t l = 0; l < pattern.period; ++l) {
+      if (IsLocal(l)) pattern.Add(l), any = true;
+    }
+    return any ? pattern : LayerPattern{};
+  }
   constexpr bool IsLocal(std::size_t layer) const { return window != 0 && !attention.global.Has(layer); }
   constexpr bool IsRotated(std::size_t layer) const { return rope_dim != 0 && !rope.unrotated.Has(layer); }
   constexpr bool HasPreNorm() const {
@@ -746,19 +846,25 @@ struct ModelConfig {
   FIELD(rope.log_multiplier) FIELD(rope.attention_factor) FIELD(rope.local_base) FIELD(rope.style)                    \
   FIELD(norm.kind) FIELD(norm.placement) FIELD(norm.bias) FIELD(norm.embedding) FIELD(norm.first_identity)            \
   FIELD(attention.global) FIELD(attention.scale) FIELD(attention.softcap) FIELD(attention.temperature)                \
-  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.temperature_unrotated)      \
+  FIELD(attention.temperature_offset) FIELD(attention.temperature_length) FIELD(attention.keys_as_values)             \
+  FIELD(attention.shared_layers) FIELD(attention.temperature_unrotated)                                               \
   FIELD(attention.qk_norm) FIELD(attention.window_kind) FIELD(attention.qkv_bias) FIELD(attention.output_bias)        \
-  FIELD(attention.output_gate) FIELD(attention.sinks) FIELD(attention.causal)                                                                      \
+  FIELD(attention.output_gate) FIELD(attention.value_norm) FIELD(attention.sinks) FIELD(attention.causal)                                       \
   FIELD(expert.ffn_dim) FIELD(expert.shared_ffn_dim) FIELD(expert.leading_dense) FIELD(expert.step)                   \
   FIELD(expert.groups) FIELD(expert.groups_used) FIELD(expert.scale) FIELD(expert.router) FIELD(expert.normalized)    \
   FIELD(expert.router_bias) FIELD(expert.selection_bias) FIELD(expert.bias) FIELD(expert.scales_input)                \
-  FIELD(expert.shared_gate)                                                                                           \
+  FIELD(expert.shared_gate) FIELD(expert.beside_dense) FIELD(expert.output_scale)                                     \
   FIELD(latent.rank) FIELD(latent.query_rank) FIELD(latent.head_dim) FIELD(latent.value_dim) FIELD(latent.key_rows)   \
   FIELD(state.layers) FIELD(state.kernel) FIELD(state.inner_dim) FIELD(state.heads) FIELD(state.groups)               \
   FIELD(state.key_dim) FIELD(state.kind) FIELD(state.tiled_groups)                                                    \
+  FIELD(local.head_dim) FIELD(local.kv_heads) FIELD(local.rope_dim) FIELD(streams.count) FIELD(streams.bypass_rank)   \
+  FIELD(layer_input_dim) FIELD(wide_layers) FIELD(wide_ffn_dim) FIELD(sparse_layers) FIELD(sparsity)                  \
+  FIELD(layer_scale)                                                                                                  \
   FIELD(activation) FIELD(gated) FIELD(ffn_bias) FIELD(parallel_residual) FIELD(learned_positions)                    \
   FIELD(token_types) FIELD(embedding_scale) FIELD(residual_scale) FIELD(logit_divisor) FIELD(logit_softcap)           \
-  FIELD(output_bias) FIELD(logits) FIELD(pooling)
+  FIELD(output_bias) FIELD(logits) FIELD(pooling)                                                                     \
+  FIELD(head.labels) FIELD(head.label_bias) FIELD(head.dense) FIELD(head.dense_bias) FIELD(head.gelu)                 \
+  FIELD(head.norm) FIELD(head.softmax) FIELD(head.pooling) FIELD(head.first_dim) FIELD(head.last_dim)
 
 // Limits that keep every product of two dimensions far from overflow, and that no published model comes near.
 inline constexpr std::uint32_t kMaxDimension = 1u << 22;
@@ -766,6 +872,7 @@ inline constexpr std::uint32_t kMaxLayers = 1u << 12;
 inline constexpr std::uint32_t kMaxHeads = 1u << 12;
 inline constexpr std::uint32_t kMaxHeadDim = 640;  // latent attention of DeepSeek V3: 512 + 64
 inline constexpr std::uint32_t kMaxStateKernel = 16;
+inline constexpr std::uint32_t kMaxStreams = 8;
 inline constexpr std::uint32_t kMaxContext = 1u << 28;
 inline constexpr std::uint32_t kMaxExperts = 1u << 10;
 
@@ -862,6 +969,45 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
   RULE("state.key_dim", "must be 1 .. 512",                                                                            \
        c.state.kind <= StateKind::kConvolution || (c.state.key_dim >= 1 && c.state.key_dim <= 512))                    \
   RULE("expert.scale", "must be -1e6 .. 1e6", detail::IsScale(c.expert.scale))                                        \
+  RULE("expert.beside_dense", "needs norms before and behind the branches, and experts that scale their output only",  \
+       !c.expert.beside_dense || (c.norm.placement == NormPlacement::kSandwich && !c.norm.bias && c.ffn_dim != 0 &&   \
+                                  c.expert.shared_ffn_dim == 0 && !c.expert.scales_input))                            \
+  RULE("attention.keys_as_values", "must repeat after at most 128 layers, and needs keys as wide as values",          \
+       c.attention.keys_as_values.period <= LayerPattern::kMaxPeriod &&                                               \
+           (c.attention.keys_as_values.period == 0 || (c.value_width() == c.head_dim && c.latent.rank == 0)))         \
+  RULE("attention.shared_layers", "must leave a layer of each kind with keys of its own",                             \
+       c.attention.shared_layers == 0 || c.CanShareKeys())                                                            \
+  RULE("attention.shared_layers", "is not for states, latents and norms over all heads",                              \
+       c.attention.shared_layers == 0 ||                                                                              \
+           (!c.HasStates() && c.latent.rank == 0 && c.attention.qk_norm != QkNorm::kWidth))                           \
+  RULE("local", "needs a window, values as wide as keys, and a rope.local_base",                                      \
+       c.local == LocalConfig{} || (c.window != 0 && c.value_dim == 0 && !c.HasStates() && c.latent.rank == 0 &&      \
+                                    c.attention.qk_norm != QkNorm::kWidth && c.rope.local_base != 0.0f))              \
+  RULE("local.head_dim", "must be even and 2 .. 640, or 0 where the other fields of local are",                       \
+       (c.local.head_dim != 0 || c.local == LocalConfig{}) && c.local.head_dim % 2 == 0 &&                            \
+           c.local.head_dim <= kMaxHeadDim)                                                                           \
+  RULE("local.kv_heads", "must be 1 .. heads and divide heads",                                                       \
+       c.local.head_dim == 0 ||                                                                                       \
+           (c.local.kv_heads >= 1 && c.local.kv_heads <= c.heads && c.heads % c.local.kv_heads == 0))                 \
+  RULE("local.rope_dim", "must be even and at most local.head_dim",                                                   \
+       c.local.rope_dim <= c.local.head_dim && c.local.rope_dim % 2 == 0)                                             \
+  RULE("streams.count", "must be 2 .. 8 with norms before and behind the branches, or 0",                             \
+       c.streams.count == 0 ? c.streams.bypass_rank == 0                                                              \
+                            : c.streams.count >= 2 && c.streams.count <= kMaxStreams &&                               \
+                                  c.norm.placement == NormPlacement::kSandwich && !c.HasStates() &&                   \
+                                  c.latent.rank == 0 && c.layer_input_dim != 0)                                       \
+  RULE("streams.bypass_rank", "must be 1 .. 2^22 with streams",                                                       \
+       c.streams.count == 0 || (c.streams.bypass_rank >= 1 && c.streams.bypass_rank <= kMaxDimension))                \
+  RULE("layer_input_dim", "must be at most 2^16, with norms before and behind the branches and gates",                \
+       c.layer_input_dim <= 65536 &&                                                                                  \
+           (c.layer_input_dim == 0 || (c.norm.placement == NormPlacement::kSandwich && c.gated && !c.norm.bias)))     \
+  RULE("wide_layers", "must repeat after at most 128 layers, with a wide_ffn_dim of 1 .. 2^22",                       \
+       c.wide_layers.period <= LayerPattern::kMaxPeriod && c.wide_ffn_dim <= kMaxDimension &&                         \
+           (c.wide_layers.period == 0) == (c.wide_ffn_dim == 0) && (c.wide_ffn_dim == 0 || c.ffn_dim != 0))           \
+  RULE("sparse_layers", "must repeat after at most 128 layers, in networks with gates of two or more",                \
+       c.sparse_layers.period <= LayerPattern::kMaxPeriod &&                                                          \
+           (c.sparse_layers.period == 0 || (c.gated && c.ffn_dim >= 2)))                                              \
+  RULE("sparsity", "must be -1e6 .. 1e6", detail::IsScale(c.sparsity))                                                \
   RULE("activation", "the clamped SwiGLU needs a gate", c.gated || c.activation != Activation::kClampedSilu)          \
   RULE("parallel_residual", "needs norms before the branches only, and no residual scale",                            \
        !c.parallel_residual || (c.norm.placement == NormPlacement::kPre && c.residual_scale == 1.0f))                                               \
@@ -872,6 +1018,12 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
        c.residual_scale == 1.0f || c.norm.placement != NormPlacement::kResidual)                                      \
   RULE("logit_divisor", "must be 1e-6 .. 1e6", detail::IsPositive(c.logit_divisor))                                   \
   RULE("logit_softcap", "must be 1e-6 .. 1e6, or 0", detail::IsCap(c.logit_softcap))                                  \
+  RULE("head.labels", "must be at most 2^16", c.head.labels <= 65536)                                                 \
+  RULE("head", "has biases and norms only with their layers, and pools vectors",                                      \
+       (c.head.labels != 0 || (!c.head.label_bias && !c.head.softmax)) &&                                             \
+           (c.head.dense || (!c.head.dense_bias && !c.head.norm)) && c.head.pooling != Pooling::kRank)                \
+  RULE("head.first_dim", "must be at most 2^16", c.head.first_dim <= 65536)                                           \
+  RULE("head.last_dim", "must be at most 2^16", c.head.last_dim <= 65536)                                             \
   RULE("tied_embeddings", "a model without logits has no output matrix", c.logits || !c.tied_embeddings)              \
   RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 
@@ -939,7 +1091,7 @@ INLAY_DETAIL_ENUM(WindowKind, "kSliding", "kChunked", "kSymmetric")
 INLAY_DETAIL_ENUM(Activation, "kSilu", "kGelu", "kGeluErf", "kReluSquared", "kClampedSilu")
 INLAY_DETAIL_ENUM(Router, "kSoftmaxOfChosen", "kSoftmaxOfAll", "kSigmoid")
 INLAY_DETAIL_ENUM(StateKind, "kNone", "kConvolution", "kDelta", "kSpace")
-INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast")
+INLAY_DETAIL_ENUM(Pooling, "kNone", "kMean", "kCls", "kLast", "kRank")
 #undef INLAY_DETAIL_ENUM
 
 template <class T>
@@ -1117,6 +1269,22 @@ inline void GemmaScales(ModelConfig& c, std::uint32_t layers_of_27b) {
   if (c.layers == layers_of_27b && c.heads != 0) c.attention.scale = 1.0f / std::sqrt(static_cast<float>(c.dim / c.heads));
 }
 
+// A number of layers that a file need not say.
+inline constexpr std::uint32_t kUnsaid = 0xFFFFFFFFu;
+
+// Where a file does not say otherwise, the first ten layers cut off their gates and all from the twentieth on share keys.
+inline void Gemma3nLayers(ModelConfig& c) {
+  GemmaScale(c);
+  if (c.attention.shared_layers == kUnsaid) c.attention.shared_layers = c.layers > 20 ? c.layers - 20 : 0;
+  if (c.sparse_layers.period != 0 || c.sparsity == 0.0f || c.layers > LayerPattern::kMaxPeriod) return;
+  if (c.layers <= 10) {
+    c.sparse_layers = LayerPattern::All();
+    return;
+  }
+  c.sparse_layers.period = c.layers;
+  for (std::uint32_t l = 0; l < 10; ++l) c.sparse_layers.Add(l);
+}
+
 }  // namespace detail
 
 inline constexpr std::array kFamilies = {
@@ -1146,7 +1314,8 @@ inline constexpr std::array kFamilies = {
                         .attention = {.qkv_bias = true}}},
     Family{.features = {.architecture = Architecture::kQwen3,
                         .rope = {.style = RopeStyle::kHalves},
-                        .attention = {.qk_norm = QkNorm::kHead}}},
+                        .attention = {.qk_norm = QkNorm::kHead},
+                        .head = {.softmax = true, .pooling = Pooling::kLast}}},
     Family{.features = {.architecture = Architecture::kQwen3Moe,
                         .rope = {.style = RopeStyle::kHalves},
                         .attention = {.qk_norm = QkNorm::kHead}}},
@@ -1172,6 +1341,31 @@ inline constexpr std::array kFamilies = {
                         .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead},
                         .activation = Activation::kGelu},
            .derive = [](ModelConfig& c) { detail::GemmaScales(c, 62); }},
+    // Gemma 3n: four residual streams, inputs of each layer's own, and no keys and values in the last layers.
+    Family{.features = {.architecture = Architecture::kGemma3n,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.global = LayerPattern::LastOf(5),
+                                      .scale = 1.0f,
+                                      .shared_layers = detail::kUnsaid,
+                                      .qk_norm = QkNorm::kHead,
+                                      .value_norm = true},
+                        .streams = {.count = 4},
+                        .layer_input_dim = 256,
+                        .sparsity = 1.6448533535f,  // of a normal distribution, one value in 20 is beyond that
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = detail::Gemma3nLayers},
+    Family{.features = {.architecture = Architecture::kGemma4,
+                        .norm_epsilon = 1e-6f,
+                        .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+                        .norm = {.placement = NormPlacement::kSandwich},
+                        .attention = {.scale = 1.0f, .qk_norm = QkNorm::kHead, .value_norm = true},
+                        .expert = {.beside_dense = true},
+                        .activation = Activation::kGelu,
+                        .logit_softcap = 30.0f},
+           .derive = detail::GemmaScale},
     Family{.features = {.architecture = Architecture::kSmolLm3, .rope = {.unrotated = LayerPattern::LastOf(4)}}},
     // OLMo 3 is OLMo 2 with windows; only layers without one have their positions scaled.
     Family{.features = {.architecture = Architecture::kOlmo2,
@@ -1227,6 +1421,16 @@ inline constexpr std::array kFamilies = {
                         .attention = {.causal = false},
                         .logits = false},
            .renames = detail::kBertNames},
+    Family{.features = {.architecture = Architecture::kNomicBertMoe,
+                        .norm_epsilon = 1e-12f,
+                        .rope = {.style = RopeStyle::kHalves},
+                        .norm = detail::kBertNorm,
+                        .attention = {.causal = false},
+                        .expert = {.router = Router::kSoftmaxOfAll},
+                        .activation = Activation::kGelu,
+                        .gated = false,
+                        .logits = false},
+           .renames = detail::kBertNames},
     Family{.features = {.architecture = Architecture::kModernBert,
                         .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
                         .norm = {.kind = NormKind::kLayer, .embedding = true},
@@ -1234,7 +1438,8 @@ inline constexpr std::array kFamilies = {
                                       .window_kind = WindowKind::kSymmetric,
                                       .causal = false},
                         .activation = Activation::kGelu,
-                        .logits = false}},
+                        .logits = false,
+                        .head = {.gelu = true, .pooling = Pooling::kMean}}},
     Family{.features = {.architecture = Architecture::kGemmaEmbedding,
                         .norm_epsilon = 1e-6f,
                         .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
@@ -1380,9 +1585,370 @@ inline constexpr ModelConfig kSmolLM2_1_7B{.dim = 2048, .layers = 24, .heads = 3
                                            .ffn_dim = 8192, .vocab = 49152, .context = 8192, .rope_dim = 64,
                                            .rope_base = 130000.0f, .tied_embeddings = true};
 
+inline constexpr ModelConfig kMixtral8x7B{
+    .dim = 4096, .layers = 32, .heads = 32, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 14336, .vocab = 32000, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .experts = 8, .experts_per_token = 2};
+inline constexpr ModelConfig kMistralSmall24B{
+    .dim = 5120, .layers = 40, .heads = 32, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 32768, .vocab = 131072, .context = 32768, .rope_dim = 128, .rope_base = 100000000.0f};
+inline constexpr ModelConfig kLlama4Scout{
+    .architecture = Architecture::kLlama4, .dim = 5120, .layers = 48, .heads = 40, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 16384, .vocab = 202048, .context = 10485760, .rope_dim = 128, .rope_base = 500000.0f,
+    .rope_scaling = RopeScaling::kFactors, .window = 8192, .experts = 16, .experts_per_token = 1,
+    .rope = {.unrotated = LayerPattern::LastOf(4)},
+    .attention = {.global = LayerPattern::LastOf(4), .temperature = 0.1f, .temperature_offset = 1.0f,
+                  .temperature_length = 8192, .temperature_unrotated = true, .qk_norm = QkNorm::kUnweighted,
+                  .window_kind = WindowKind::kChunked},
+    .expert = {.ffn_dim = 8192, .shared_ffn_dim = 8192, .router = Router::kSigmoid, .scales_input = true}};
+inline constexpr ModelConfig kQwen2_5_0_5B{
+    .architecture = Architecture::kQwen2, .dim = 896, .layers = 24, .heads = 14, .kv_heads = 2, .head_dim = 64,
+    .ffn_dim = 4864, .vocab = 151936, .context = 32768, .rope_dim = 64, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_1_5B{
+    .architecture = Architecture::kQwen2, .dim = 1536, .layers = 28, .heads = 12, .kv_heads = 2, .head_dim = 128,
+    .ffn_dim = 8960, .vocab = 151936, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_3B{
+    .architecture = Architecture::kQwen2, .dim = 2048, .layers = 36, .heads = 16, .kv_heads = 2, .head_dim = 128,
+    .ffn_dim = 11008, .vocab = 151936, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_7B{
+    .architecture = Architecture::kQwen2, .dim = 3584, .layers = 28, .heads = 28, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 18944, .vocab = 152064, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_14B{
+    .architecture = Architecture::kQwen2, .dim = 5120, .layers = 48, .heads = 40, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 13824, .vocab = 152064, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_32B{
+    .architecture = Architecture::kQwen2, .dim = 5120, .layers = 64, .heads = 40, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 27648, .vocab = 152064, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen2_5_72B{
+    .architecture = Architecture::kQwen2, .dim = 8192, .layers = 80, .heads = 64, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 29568, .vocab = 152064, .context = 32768, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qkv_bias = true}};
+inline constexpr ModelConfig kQwen3_0_6B{
+    .architecture = Architecture::kQwen3, .dim = 1024, .layers = 28, .heads = 16, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 3072, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_1_7B{
+    .architecture = Architecture::kQwen3, .dim = 2048, .layers = 28, .heads = 16, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 6144, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_4B{
+    .architecture = Architecture::kQwen3, .dim = 2560, .layers = 36, .heads = 32, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 9728, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_8B{
+    .architecture = Architecture::kQwen3, .dim = 4096, .layers = 36, .heads = 32, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 12288, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_14B{
+    .architecture = Architecture::kQwen3, .dim = 5120, .layers = 40, .heads = 40, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 17408, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_32B{
+    .architecture = Architecture::kQwen3, .dim = 5120, .layers = 64, .heads = 64, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 25600, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .attention = {.qk_norm = QkNorm::kHead}};
+inline constexpr ModelConfig kQwen3_30B_A3B{
+    .architecture = Architecture::kQwen3Moe, .dim = 2048, .layers = 48, .heads = 32, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 6144, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .experts = 128, .experts_per_token = 8, .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead}, .expert = {.ffn_dim = 768}};
+inline constexpr ModelConfig kQwen3_235B_A22B{
+    .architecture = Architecture::kQwen3Moe, .dim = 4096, .layers = 94, .heads = 64, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 12288, .vocab = 151936, .context = 40960, .rope_dim = 128, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f,
+    .experts = 128, .experts_per_token = 8, .rope = {.style = RopeStyle::kHalves},
+    .attention = {.qk_norm = QkNorm::kHead}, .expert = {.ffn_dim = 1536}};
+inline constexpr ModelConfig kGemma2B{
+    .architecture = Architecture::kGemma, .dim = 2048, .layers = 18, .heads = 8, .kv_heads = 1, .head_dim = 256,
+    .ffn_dim = 16384, .vocab = 256000, .context = 8192, .rope_dim = 256, .norm_epsilon = 1e-6f, .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .activation = Activation::kGelu, .embedding_scale = 45.2548332f};
+inline constexpr ModelConfig kGemma7B{
+    .architecture = Architecture::kGemma, .dim = 3072, .layers = 28, .heads = 16, .kv_heads = 16, .head_dim = 256,
+    .ffn_dim = 24576, .vocab = 256000, .context = 8192, .rope_dim = 256, .norm_epsilon = 1e-6f, .tied_embeddings = true,
+    .rope = {.style = RopeStyle::kHalves}, .activation = Activation::kGelu, .embedding_scale = 55.4256248f};
+inline constexpr ModelConfig kGemma2_2B{
+    .architecture = Architecture::kGemma2, .dim = 2304, .layers = 26, .heads = 8, .kv_heads = 4, .head_dim = 256,
+    .ffn_dim = 9216, .vocab = 256000, .context = 8192, .rope_dim = 256, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true, .window = 4096,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(2), .softcap = 50.0f}, .activation = Activation::kGelu,
+    .embedding_scale = 48.0f, .logit_softcap = 30.0f};
+inline constexpr ModelConfig kGemma2_9B{
+    .architecture = Architecture::kGemma2, .dim = 3584, .layers = 42, .heads = 16, .kv_heads = 8, .head_dim = 256,
+    .ffn_dim = 14336, .vocab = 256000, .context = 8192, .rope_dim = 256, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true, .window = 4096,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(2), .softcap = 50.0f}, .activation = Activation::kGelu,
+    .embedding_scale = 59.8665199f, .logit_softcap = 30.0f};
+inline constexpr ModelConfig kGemma2_27B{
+    .architecture = Architecture::kGemma2, .dim = 4608, .layers = 46, .heads = 32, .kv_heads = 16, .head_dim = 128,
+    .ffn_dim = 36864, .vocab = 256000, .context = 8192, .rope_dim = 128, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true, .window = 4096,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(2), .scale = 0.0833333358f, .softcap = 50.0f},
+    .activation = Activation::kGelu,
+    .embedding_scale = 67.8822479f, .logit_softcap = 30.0f};
+inline constexpr ModelConfig kGemma3_270M{
+    .architecture = Architecture::kGemma3, .dim = 640, .layers = 18, .heads = 4, .kv_heads = 1, .head_dim = 256,
+    .ffn_dim = 2048, .vocab = 262144, .context = 32768, .rope_dim = 256, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 512,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead}, .activation = Activation::kGelu,
+    .embedding_scale = 25.2982216f};
+inline constexpr ModelConfig kGemma3_1B{
+    .architecture = Architecture::kGemma3, .dim = 1152, .layers = 26, .heads = 4, .kv_heads = 1, .head_dim = 256,
+    .ffn_dim = 6912, .vocab = 262144, .context = 32768, .rope_dim = 256, .rope_base = 1000000.0f,
+    .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 512,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead}, .activation = Activation::kGelu,
+    .embedding_scale = 33.941124f};
+inline constexpr ModelConfig kGemma3_4B{
+    .architecture = Architecture::kGemma3, .dim = 2560, .layers = 34, .heads = 8, .kv_heads = 4, .head_dim = 256,
+    .ffn_dim = 10240, .vocab = 262144, .context = 131072, .rope_dim = 256, .rope_base = 1000000.0f,
+    .rope_scale = 8.0f, .rope_scaling = RopeScaling::kLinear,
+    .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 1024,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead}, .activation = Activation::kGelu,
+    .embedding_scale = 50.5964432f};
+inline constexpr ModelConfig kGemma3_12B{
+    .architecture = Architecture::kGemma3, .dim = 3840, .layers = 48, .heads = 16, .kv_heads = 8, .head_dim = 256,
+    .ffn_dim = 15360, .vocab = 262144, .context = 131072, .rope_dim = 256, .rope_base = 1000000.0f,
+    .rope_scale = 8.0f, .rope_scaling = RopeScaling::kLinear,
+    .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 1024,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead}, .activation = Activation::kGelu,
+    .embedding_scale = 61.9677353f};
+inline constexpr ModelConfig kGemma3_27B{
+    .architecture = Architecture::kGemma3, .dim = 5376, .layers = 62, .heads = 32, .kv_heads = 16, .head_dim = 128,
+    .ffn_dim = 21504, .vocab = 262144, .context = 131072, .rope_dim = 128, .rope_base = 1000000.0f,
+    .rope_scale = 8.0f, .rope_scaling = RopeScaling::kLinear,
+    .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 1024,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .scale = 0.0771516785f, .qk_norm = QkNorm::kHead},
+    .activation = Activation::kGelu,
+    .embedding_scale = 73.3212128f};
+inline constexpr ModelConfig kEmbeddingGemma300M{
+    .architecture = Architecture::kGemmaEmbedding, .dim = 768, .layers = 24, .heads = 3, .kv_heads = 1, .head_dim = 256,
+    .ffn_dim = 1152, .vocab = 262144, .context = 2048, .rope_dim = 256, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .window = 512, .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+    .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .qk_norm = QkNorm::kHead, .window_kind = WindowKind::kSymmetric,
+                  .causal = false},
+    .activation = Activation::kGelu, .embedding_scale = 27.7128124f, .logits = false, .pooling = Pooling::kMean,
+    .head = {.first_dim = 3072, .last_dim = 768}};
+inline constexpr ModelConfig kPhi3Mini{
+    .architecture = Architecture::kPhi3, .dim = 3072, .layers = 32, .heads = 32, .kv_heads = 32, .head_dim = 96,
+    .ffn_dim = 8192, .vocab = 32064, .context = 4096, .rope_dim = 96, .window = 2047,
+    .rope = {.style = RopeStyle::kHalves}};
+inline constexpr ModelConfig kPhi4{
+    .architecture = Architecture::kPhi3, .dim = 5120, .layers = 40, .heads = 40, .kv_heads = 10, .head_dim = 128,
+    .ffn_dim = 17920, .vocab = 100352, .context = 16384, .rope_dim = 128, .rope_base = 250000.0f,
+    .rope = {.style = RopeStyle::kHalves}};
+inline constexpr ModelConfig kGptOss20B{
+    .architecture = Architecture::kGptOss, .dim = 2880, .layers = 24, .heads = 64, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 2880, .vocab = 201088, .context = 131072, .rope_dim = 64, .rope_base = 150000.0f, .rope_scale = 32.0f,
+    .rope_scaling = RopeScaling::kYarn, .window = 128, .experts = 32, .experts_per_token = 4,
+    .rope = {.original_context = 4096, .style = RopeStyle::kHalves},
+    .attention = {.global = LayerPattern::LastOf(2), .qkv_bias = true, .output_bias = true, .sinks = true},
+    .expert = {.router_bias = true, .bias = true}, .activation = Activation::kClampedSilu};
+inline constexpr ModelConfig kGptOss120B{
+    .architecture = Architecture::kGptOss, .dim = 2880, .layers = 36, .heads = 64, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 2880, .vocab = 201088, .context = 131072, .rope_dim = 64, .rope_base = 150000.0f, .rope_scale = 32.0f,
+    .rope_scaling = RopeScaling::kYarn, .window = 128, .experts = 128, .experts_per_token = 4,
+    .rope = {.original_context = 4096, .style = RopeStyle::kHalves},
+    .attention = {.global = LayerPattern::LastOf(2), .qkv_bias = true, .output_bias = true, .sinks = true},
+    .expert = {.router_bias = true, .bias = true}, .activation = Activation::kClampedSilu};
+inline constexpr ModelConfig kSmolLM3_3B{
+    .architecture = Architecture::kSmolLm3, .dim = 2048, .layers = 36, .heads = 16, .kv_heads = 4, .head_dim = 128,
+    .ffn_dim = 11008, .vocab = 128256, .context = 65536, .rope_dim = 128, .rope_base = 5000000.0f,
+    .norm_epsilon = 1e-6f,
+    .tied_embeddings = true, .rope = {.unrotated = LayerPattern::LastOf(4)}};
+inline constexpr ModelConfig kOlmo2_1B{
+    .architecture = Architecture::kOlmo2, .dim = 2048, .layers = 16, .heads = 16, .kv_heads = 16, .head_dim = 128,
+    .ffn_dim = 8192, .vocab = 100352, .context = 4096, .rope_dim = 128, .rope_base = 500000.0f, .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kPost},
+    .attention = {.qk_norm = QkNorm::kWidth}};
+inline constexpr ModelConfig kOlmo2_7B{
+    .architecture = Architecture::kOlmo2, .dim = 4096, .layers = 32, .heads = 32, .kv_heads = 32, .head_dim = 128,
+    .ffn_dim = 11008, .vocab = 100352, .context = 4096, .rope_dim = 128, .rope_base = 500000.0f, .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kPost},
+    .attention = {.qk_norm = QkNorm::kWidth}};
+inline constexpr ModelConfig kOlmo2_13B{
+    .architecture = Architecture::kOlmo2, .dim = 5120, .layers = 40, .heads = 40, .kv_heads = 40, .head_dim = 128,
+    .ffn_dim = 13824, .vocab = 100352, .context = 4096, .rope_dim = 128, .rope_base = 500000.0f, .norm_epsilon = 1e-6f,
+    .rope = {.style = RopeStyle::kHalves}, .norm = {.placement = NormPlacement::kPost},
+    .attention = {.qk_norm = QkNorm::kWidth}};
+inline constexpr ModelConfig kGranite3_3_2B{
+    .architecture = Architecture::kGranite, .dim = 2048, .layers = 40, .heads = 32, .kv_heads = 8, .head_dim = 64,
+    .ffn_dim = 8192, .vocab = 49159, .context = 131072, .rope_dim = 64, .rope_base = 10000000.0f,
+    .tied_embeddings = true,
+    .attention = {.scale = 0.015625f}, .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 8.0f};
+inline constexpr ModelConfig kGranite3_3_8B{
+    .architecture = Architecture::kGranite, .dim = 4096, .layers = 40, .heads = 32, .kv_heads = 8, .head_dim = 128,
+    .ffn_dim = 12800, .vocab = 49159, .context = 131072, .rope_dim = 128, .rope_base = 10000000.0f,
+    .tied_embeddings = true,
+    .attention = {.scale = 0.0078125f}, .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 16.0f};
+inline constexpr ModelConfig kGpt2_124M{
+    .architecture = Architecture::kGpt2, .dim = 768, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 3072, .vocab = 50257, .context = 1024, .tied_embeddings = true, .norm = {.kind = NormKind::kLayer,
+    .bias = true},
+    .attention = {.qkv_bias = true, .output_bias = true}, .activation = Activation::kGelu, .gated = false,
+    .ffn_bias = true, .learned_positions = true};
+inline constexpr ModelConfig kGpt2Medium{
+    .architecture = Architecture::kGpt2, .dim = 1024, .layers = 24, .heads = 16, .kv_heads = 16, .head_dim = 64,
+    .ffn_dim = 4096, .vocab = 50257, .context = 1024, .tied_embeddings = true, .norm = {.kind = NormKind::kLayer,
+    .bias = true},
+    .attention = {.qkv_bias = true, .output_bias = true}, .activation = Activation::kGelu, .gated = false,
+    .ffn_bias = true, .learned_positions = true};
+inline constexpr ModelConfig kGpt2Large{
+    .architecture = Architecture::kGpt2, .dim = 1280, .layers = 36, .heads = 20, .kv_heads = 20, .head_dim = 64,
+    .ffn_dim = 5120, .vocab = 50257, .context = 1024, .tied_embeddings = true, .norm = {.kind = NormKind::kLayer,
+    .bias = true},
+    .attention = {.qkv_bias = true, .output_bias = true}, .activation = Activation::kGelu, .gated = false,
+    .ffn_bias = true, .learned_positions = true};
+inline constexpr ModelConfig kGpt2Xl{
+    .architecture = Architecture::kGpt2, .dim = 1600, .layers = 48, .heads = 25, .kv_heads = 25, .head_dim = 64,
+    .ffn_dim = 6400, .vocab = 50257, .context = 1024, .tied_embeddings = true, .norm = {.kind = NormKind::kLayer,
+    .bias = true},
+    .attention = {.qkv_bias = true, .output_bias = true}, .activation = Activation::kGelu, .gated = false,
+    .ffn_bias = true, .learned_positions = true};
+inline constexpr ModelConfig kPythia160M{
+    .architecture = Architecture::kGptNeoX, .dim = 768, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 3072, .vocab = 50304, .context = 2048, .rope_dim = 16, .rope = {.style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .bias = true}, .attention = {.qkv_bias = true, .output_bias = true},
+    .activation = Activation::kGelu, .gated = false, .ffn_bias = true, .parallel_residual = true};
+inline constexpr ModelConfig kPythia1B{
+    .architecture = Architecture::kGptNeoX, .dim = 2048, .layers = 16, .heads = 8, .kv_heads = 8, .head_dim = 256,
+    .ffn_dim = 8192, .vocab = 50304, .context = 2048, .rope_dim = 64, .rope = {.style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .bias = true}, .attention = {.qkv_bias = true, .output_bias = true},
+    .activation = Activation::kGelu, .gated = false, .ffn_bias = true, .parallel_residual = true};
+inline constexpr ModelConfig kGptNeoX20B{
+    .architecture = Architecture::kGptNeoX, .dim = 6144, .layers = 44, .heads = 64, .kv_heads = 64, .head_dim = 96,
+    .ffn_dim = 24576, .vocab = 50432, .context = 2048, .rope_dim = 24, .rope = {.style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .bias = true}, .attention = {.qkv_bias = true, .output_bias = true},
+    .activation = Activation::kGelu, .gated = false, .ffn_bias = true, .parallel_residual = true};
+inline constexpr ModelConfig kMiniLmL6{
+    .architecture = Architecture::kBert, .dim = 384, .layers = 6, .heads = 12, .kv_heads = 12, .head_dim = 32,
+    .ffn_dim = 1536, .vocab = 30522, .context = 512, .norm_epsilon = 1e-12f,
+    .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true, .embedding = true},
+    .attention = {.qkv_bias = true, .output_bias = true, .causal = false}, .activation = Activation::kGelu,
+    .gated = false,
+    .ffn_bias = true, .learned_positions = true, .token_types = 2, .logits = false, .pooling = Pooling::kMean};
+inline constexpr ModelConfig kBgeSmallEn{
+    .architecture = Architecture::kBert, .dim = 384, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 32,
+    .ffn_dim = 1536, .vocab = 30522, .context = 512, .norm_epsilon = 1e-12f,
+    .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true, .embedding = true},
+    .attention = {.qkv_bias = true, .output_bias = true, .causal = false}, .activation = Activation::kGelu,
+    .gated = false,
+    .ffn_bias = true, .learned_positions = true, .token_types = 2, .logits = false, .pooling = Pooling::kCls};
+inline constexpr ModelConfig kBgeBaseEn{
+    .architecture = Architecture::kBert, .dim = 768, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 3072, .vocab = 30522, .context = 512, .norm_epsilon = 1e-12f,
+    .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true, .embedding = true},
+    .attention = {.qkv_bias = true, .output_bias = true, .causal = false}, .activation = Activation::kGelu,
+    .gated = false,
+    .ffn_bias = true, .learned_positions = true, .token_types = 2, .logits = false, .pooling = Pooling::kCls};
+inline constexpr ModelConfig kNomicEmbedText{
+    .architecture = Architecture::kNomicBert, .dim = 768, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 3072, .vocab = 30528, .context = 2048, .rope_dim = 64, .rope_base = 1000.0f, .norm_epsilon = 1e-12f,
+    .rope = {.style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true, .embedding = true},
+    .attention = {.causal = false}, .token_types = 2, .logits = false, .pooling = Pooling::kMean};
+inline constexpr ModelConfig kNomicEmbedTextV2Moe{
+    .architecture = Architecture::kNomicBertMoe, .dim = 768, .layers = 12, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 3072, .vocab = 250048, .context = 512, .rope_dim = 64, .norm_epsilon = 1e-5f, .experts = 8,
+    .experts_per_token = 2, .rope = {.style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .placement = NormPlacement::kResidual, .bias = true, .embedding = true},
+    .attention = {.qkv_bias = true, .output_bias = true, .causal = false},
+    .expert = {.step = 2, .router = Router::kSoftmaxOfAll}, .activation = Activation::kGelu, .gated = false,
+    .ffn_bias = true, .token_types = 1, .logits = false, .pooling = Pooling::kMean};
+inline constexpr ModelConfig kModernBertBase{
+    .architecture = Architecture::kModernBert, .dim = 768, .layers = 22, .heads = 12, .kv_heads = 12, .head_dim = 64,
+    .ffn_dim = 1152, .vocab = 50368, .context = 8192, .rope_dim = 64, .rope_base = 160000.0f, .window = 128,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+    .norm = {.kind = NormKind::kLayer, .embedding = true, .first_identity = true},
+    .attention = {.global = LayerPattern::FirstOf(3), .window_kind = WindowKind::kSymmetric, .causal = false},
+    .activation = Activation::kGelu, .logits = false, .pooling = Pooling::kCls};
+inline constexpr ModelConfig kMamba2_130M{
+    .architecture = Architecture::kMamba2, .dim = 768, .layers = 24, .heads = 1, .kv_heads = 1, .head_dim = 2,
+    .vocab = 50288,
+    .context = 1048576, .tied_embeddings = true,
+    .state = {.layers = LayerPattern::All(), .kernel = 4, .inner_dim = 1536, .heads = 24, .groups = 1, .key_dim = 128,
+              .kind = StateKind::kSpace}};
+inline constexpr ModelConfig kMamba2_2_7B{
+    .architecture = Architecture::kMamba2, .dim = 2560, .layers = 64, .heads = 1, .kv_heads = 1, .head_dim = 2,
+    .vocab = 50288,
+    .context = 1048576, .tied_embeddings = true,
+    .state = {.layers = LayerPattern::All(), .kernel = 4, .inner_dim = 5120, .heads = 80, .groups = 1, .key_dim = 128,
+              .kind = StateKind::kSpace}};
+
+// Of the last layers, which share keys and values, only what is used.
+inline constexpr ModelConfig kGemma3nE2B{
+    .architecture = Architecture::kGemma3n, .dim = 2048, .layers = 30, .heads = 8, .kv_heads = 2, .head_dim = 256,
+    .ffn_dim = 8192, .vocab = 262400, .context = 32768, .rope_dim = 256, .rope_base = 1000000.0f, .norm_epsilon = 1e-6f,
+    .tied_embeddings = true, .window = 512,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+    .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(5), .scale = 1.0f, .shared_layers = 10,
+                  .qk_norm = QkNorm::kHead, .value_norm = true},
+    .streams = {.count = 4, .bypass_rank = 64}, .layer_input_dim = 256,
+    .sparse_layers = LayerPattern::AllBut(30, {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+    28, 29}),
+    .sparsity = 1.6448533535f, .activation = Activation::kGelu, .embedding_scale = 45.2548332f, .logit_softcap = 30.0f};
+inline constexpr ModelConfig kGemma3nE4B = [] {
+  ModelConfig config = kGemma3nE2B;
+  config.layers = config.sparse_layers.period = 35;
+  config.ffn_dim = 16384;
+  config.attention.shared_layers = 15;
+  return config;
+}();
+
+inline constexpr ModelConfig kGemma4E2B{
+    .architecture = Architecture::kGemma4, .dim = 1536, .layers = 35, .heads = 8, .kv_heads = 1, .head_dim = 512,
+    .ffn_dim = 6144, .vocab = 262144, .context = 131072, .rope_dim = 512, .rope_base = 1000000.0f,
+    .rope_scaling = RopeScaling::kFactors, .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 512,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+    .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(5), .scale = 1.0f, .shared_layers = 20,
+                  .qk_norm = QkNorm::kHead, .value_norm = true},
+    .local = {.head_dim = 256, .kv_heads = 1, .rope_dim = 256}, .layer_input_dim = 256,
+    .wide_layers = LayerPattern::AllBut(35, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}), .wide_ffn_dim = 12288,
+    .layer_scale = true, .activation = Activation::kGelu, .embedding_scale = 39.1918358f, .logit_softcap = 30.0f};
+inline constexpr ModelConfig kGemma4E4B{
+    .architecture = Architecture::kGemma4, .dim = 2560, .layers = 42, .heads = 8, .kv_heads = 2, .head_dim = 512,
+    .ffn_dim = 10240, .vocab = 262144, .context = 131072, .rope_dim = 512, .rope_base = 1000000.0f,
+    .rope_scaling = RopeScaling::kFactors, .norm_epsilon = 1e-6f, .tied_embeddings = true, .window = 512,
+    .rope = {.local_base = 10000.0f, .style = RopeStyle::kHalves},
+    .norm = {.placement = NormPlacement::kSandwich},
+    .attention = {.global = LayerPattern::LastOf(6), .scale = 1.0f, .shared_layers = 18,
+                  .qk_norm = QkNorm::kHead, .value_norm = true},
+    .local = {.head_dim = 256, .kv_heads = 2, .rope_dim = 256}, .layer_input_dim = 256, .layer_scale = true,
+    .activation = Activation::kGelu, .embedding_scale = 50.5964413f, .logit_softcap = 30.0f};
+
 inline constexpr ModelConfig kLfm2_1_2B{
     .architecture = Architecture::kLfm2, .dim = 2048, .layers = 16, .heads = 32, .kv_heads = 8, .head_dim = 64,
-    .ffn_dim = 8192, .vocab = 65536, .context = 128000, .rope_dim = 64, .rope_base = 1000000.0f, .tied_embeddings = true,
+    .ffn_dim = 8192, .vocab = 65536, .context = 128000, .rope_dim = 64, .rope_base = 1000000.0f,
+    .tied_embeddings = true,
     .rope = {.style = RopeStyle::kHalves},
     .attention = {.qk_norm = QkNorm::kHead},
     .state = {.layers = LayerPattern::AllBut(15, {2, 5, 8, 10, 12, 14}), .kernel = 3, .kind = StateKind::kConvolution}};
@@ -1402,14 +1968,16 @@ inline constexpr ModelConfig kDeepSeekV3{
     .rope_scaling = RopeScaling::kYarn, .norm_epsilon = 1e-6f, .experts = 256, .experts_per_token = 8,
     .rope = {.original_context = 4096, .log_multiplier = 1.0f},
     .attention = {.scale = 0.135233775f},
-    .expert = {.ffn_dim = 2048, .shared_ffn_dim = 2048, .leading_dense = 3, .groups = 8, .groups_used = 4, .scale = 2.5f,
+    .expert = {.ffn_dim = 2048, .shared_ffn_dim = 2048, .leading_dense = 3, .groups = 8, .groups_used = 4,
+    .scale = 2.5f,
                .router = Router::kSigmoid, .normalized = true, .selection_bias = true},
     .latent = {.rank = 512, .query_rank = 1536, .head_dim = 192, .value_dim = 128}};
 
 // Without the layers that predict further tokens.
 inline constexpr ModelConfig kQwen3Next_80B_A3B{
     .architecture = Architecture::kQwen3Next, .dim = 2048, .layers = 48, .heads = 16, .kv_heads = 2, .head_dim = 256,
-    .ffn_dim = 5120, .vocab = 151936, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .ffn_dim = 5120, .vocab = 151936, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f,
+    .norm_epsilon = 1e-6f,
     .experts = 512, .experts_per_token = 10,
     .rope = {.style = RopeStyle::kHalves},
     .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
@@ -1418,7 +1986,8 @@ inline constexpr ModelConfig kQwen3Next_80B_A3B{
               .key_dim = 128, .kind = StateKind::kDelta}};
 inline constexpr ModelConfig kQwen3_5_9B{
     .architecture = Architecture::kQwen35, .dim = 4096, .layers = 32, .heads = 16, .kv_heads = 4, .head_dim = 256,
-    .ffn_dim = 12288, .vocab = 248320, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f, .norm_epsilon = 1e-6f,
+    .ffn_dim = 12288, .vocab = 248320, .context = 262144, .rope_dim = 64, .rope_base = 10000000.0f,
+    .norm_epsilon = 1e-6f,
     .rope = {.style = RopeStyle::kHalves},
     .attention = {.qk_norm = QkNorm::kHead, .output_gate = true},
     .state = {.layers = LayerPattern::AllButLastOf(4), .kernel = 4, .inner_dim = 4096, .heads = 32, .groups = 16,
@@ -1431,7 +2000,8 @@ inline constexpr ModelConfig kGranite4HMicro{
               .key_dim = 128, .kind = StateKind::kSpace},
     .embedding_scale = 12.0f, .residual_scale = 0.22f, .logit_divisor = 8.0f};
 inline constexpr ModelConfig kGranite4HTiny{
-    .architecture = Architecture::kGraniteHybrid, .dim = 1536, .layers = 40, .heads = 12, .kv_heads = 4, .head_dim = 128,
+    .architecture = Architecture::kGraniteHybrid, .dim = 1536, .layers = 40, .heads = 12, .kv_heads = 4,
+    .head_dim = 128,
     .ffn_dim = 512, .vocab = 100352, .context = 1048576, .tied_embeddings = true, .experts = 64, .experts_per_token = 6,
     .attention = {.scale = 0.0078125f},
     .expert = {.shared_ffn_dim = 1024},
@@ -1465,6 +2035,64 @@ inline constexpr std::array kKnownModels = {
     KnownModel{"smollm2-135m", "kSmolLM2_135M", &kSmolLM2_135M},
     KnownModel{"smollm2-360m", "kSmolLM2_360M", &kSmolLM2_360M},
     KnownModel{"smollm2-1.7b", "kSmolLM2_1_7B", &kSmolLM2_1_7B},
+    KnownModel{"mixtral-8x7b", "kMixtral8x7B", &kMixtral8x7B},
+    KnownModel{"mistral-small-24b", "kMistralSmall24B", &kMistralSmall24B},
+    KnownModel{"llama-4-scout", "kLlama4Scout", &kLlama4Scout},
+    KnownModel{"qwen2.5-0.5b", "kQwen2_5_0_5B", &kQwen2_5_0_5B},
+    KnownModel{"qwen2.5-1.5b", "kQwen2_5_1_5B", &kQwen2_5_1_5B},
+    KnownModel{"qwen2.5-3b", "kQwen2_5_3B", &kQwen2_5_3B},
+    KnownModel{"qwen2.5-7b", "kQwen2_5_7B", &kQwen2_5_7B},
+    KnownModel{"qwen2.5-14b", "kQwen2_5_14B", &kQwen2_5_14B},
+    KnownModel{"qwen2.5-32b", "kQwen2_5_32B", &kQwen2_5_32B},
+    KnownModel{"qwen2.5-72b", "kQwen2_5_72B", &kQwen2_5_72B},
+    KnownModel{"qwen3-0.6b", "kQwen3_0_6B", &kQwen3_0_6B},
+    KnownModel{"qwen3-1.7b", "kQwen3_1_7B", &kQwen3_1_7B},
+    KnownModel{"qwen3-4b", "kQwen3_4B", &kQwen3_4B},
+    KnownModel{"qwen3-8b", "kQwen3_8B", &kQwen3_8B},
+    KnownModel{"qwen3-14b", "kQwen3_14B", &kQwen3_14B},
+    KnownModel{"qwen3-32b", "kQwen3_32B", &kQwen3_32B},
+    KnownModel{"qwen3-30b-a3b", "kQwen3_30B_A3B", &kQwen3_30B_A3B},
+    KnownModel{"qwen3-235b-a22b", "kQwen3_235B_A22B", &kQwen3_235B_A22B},
+    KnownModel{"gemma-2b", "kGemma2B", &kGemma2B},
+    KnownModel{"gemma-7b", "kGemma7B", &kGemma7B},
+    KnownModel{"gemma-2-2b", "kGemma2_2B", &kGemma2_2B},
+    KnownModel{"gemma-2-9b", "kGemma2_9B", &kGemma2_9B},
+    KnownModel{"gemma-2-27b", "kGemma2_27B", &kGemma2_27B},
+    KnownModel{"gemma-3-270m", "kGemma3_270M", &kGemma3_270M},
+    KnownModel{"gemma-3-1b", "kGemma3_1B", &kGemma3_1B},
+    KnownModel{"gemma-3-4b", "kGemma3_4B", &kGemma3_4B},
+    KnownModel{"gemma-3-12b", "kGemma3_12B", &kGemma3_12B},
+    KnownModel{"gemma-3-27b", "kGemma3_27B", &kGemma3_27B},
+    KnownModel{"embeddinggemma-300m", "kEmbeddingGemma300M", &kEmbeddingGemma300M},
+    KnownModel{"phi-3-mini-4k", "kPhi3Mini", &kPhi3Mini},
+    KnownModel{"phi-4", "kPhi4", &kPhi4},
+    KnownModel{"gpt-oss-20b", "kGptOss20B", &kGptOss20B},
+    KnownModel{"gpt-oss-120b", "kGptOss120B", &kGptOss120B},
+    KnownModel{"smollm3-3b", "kSmolLM3_3B", &kSmolLM3_3B},
+    KnownModel{"olmo-2-1b", "kOlmo2_1B", &kOlmo2_1B},
+    KnownModel{"olmo-2-7b", "kOlmo2_7B", &kOlmo2_7B},
+    KnownModel{"olmo-2-13b", "kOlmo2_13B", &kOlmo2_13B},
+    KnownModel{"granite-3.3-2b", "kGranite3_3_2B", &kGranite3_3_2B},
+    KnownModel{"granite-3.3-8b", "kGranite3_3_8B", &kGranite3_3_8B},
+    KnownModel{"gpt2", "kGpt2_124M", &kGpt2_124M},
+    KnownModel{"gpt2-medium", "kGpt2Medium", &kGpt2Medium},
+    KnownModel{"gpt2-large", "kGpt2Large", &kGpt2Large},
+    KnownModel{"gpt2-xl", "kGpt2Xl", &kGpt2Xl},
+    KnownModel{"pythia-160m", "kPythia160M", &kPythia160M},
+    KnownModel{"pythia-1b", "kPythia1B", &kPythia1B},
+    KnownModel{"gpt-neox-20b", "kGptNeoX20B", &kGptNeoX20B},
+    KnownModel{"all-minilm-l6-v2", "kMiniLmL6", &kMiniLmL6},
+    KnownModel{"bge-small-en-v1.5", "kBgeSmallEn", &kBgeSmallEn},
+    KnownModel{"bge-base-en-v1.5", "kBgeBaseEn", &kBgeBaseEn},
+    KnownModel{"nomic-embed-text-v1.5", "kNomicEmbedText", &kNomicEmbedText},
+    KnownModel{"nomic-embed-text-v2-moe", "kNomicEmbedTextV2Moe", &kNomicEmbedTextV2Moe},
+    KnownModel{"modernbert-base", "kModernBertBase", &kModernBertBase},
+    KnownModel{"mamba2-130m", "kMamba2_130M", &kMamba2_130M},
+    KnownModel{"mamba2-2.7b", "kMamba2_2_7B", &kMamba2_2_7B},
+    KnownModel{"gemma-3n-e2b", "kGemma3nE2B", &kGemma3nE2B},
+    KnownModel{"gemma-3n-e4b", "kGemma3nE4B", &kGemma3nE4B},
+    KnownModel{"gemma-4-e2b", "kGemma4E2B", &kGemma4E2B},
+    KnownModel{"gemma-4-e4b", "kGemma4E4B", &kGemma4E4B},
     KnownModel{"lfm2-1.2b", "kLfm2_1_2B", &kLfm2_1_2B},
     KnownModel{"deepseek-v2-lite", "kDeepSeekV2Lite", &kDeepSeekV2Lite},
     KnownModel{"deepseek-v3", "kDeepSeekV3", &kDeepSeekV3},
@@ -1559,6 +2187,7 @@ struct StaticSpec {
   static constexpr auto dim() { return detail::ColumnsExtent<kConfig.dim>(); }
   static constexpr auto mixed_dim() { return detail::ColumnsExtent<kConfig.mixed_dim()>(); }
   static constexpr auto ffn_dim() { return detail::ColumnsExtent<kConfig.ffn_dim>(); }
+  static constexpr auto wide_ffn_dim() { return detail::ColumnsExtent<kConfig.wide_ffn_dim>(); }
   static constexpr auto expert_ffn_dim() { return detail::ColumnsExtent<kConfig.expert_ffn_dim()>(); }
   static constexpr auto shared_ffn_dim() { return detail::ColumnsExtent<kConfig.expert.shared_ffn_dim>(); }
   static constexpr auto head_dim() { return StaticExtent<kConfig.head_dim>{}; }
@@ -1570,6 +2199,9 @@ struct StaticSpec {
     }
   }
   static constexpr auto state_inner_dim() { return detail::ColumnsExtent<kConfig.state_inner_dim()>(); }
+
+  // What layers with a window see.
+  static constexpr auto OfLocalLayers() { return StaticSpec<kConfig.OfLocalLayers()>{}; }
 };
 
 // Dimensions read from a file. The configuration has passed Validate.
@@ -1583,11 +2215,14 @@ class DynamicSpec {
   constexpr DynamicExtent dim() const { return {config_.dim}; }
   constexpr DynamicExtent mixed_dim() const { return {config_.mixed_dim()}; }
   constexpr DynamicExtent ffn_dim() const { return {config_.ffn_dim}; }
+  constexpr DynamicExtent wide_ffn_dim() const { return {config_.wide_ffn_dim}; }
   constexpr DynamicExtent expert_ffn_dim() const { return {config_.expert_ffn_dim()}; }
   constexpr DynamicExtent shared_ffn_dim() const { return {config_.expert.shared_ffn_dim}; }
   constexpr DynamicExtent head_dim() const { return {config_.head_dim}; }
   constexpr DynamicExtent value_dim() const { return {config_.value_width()}; }
   constexpr DynamicExtent state_inner_dim() const { return {config_.state_inner_dim()}; }
+
+  constexpr DynamicSpec OfLocalLayers() const { return DynamicSpec(config_.OfLocalLayers()); }
 
  private:
   ModelConfig config_;
@@ -6078,6 +6713,7 @@ enum class KvType : std::uint8_t {
   kF16,
   kBF16,
   kQ8,  // int8 with one float32 scale per position and head
+  kQ4,  // 4 bits with one float32 scale per position and head for values, and per 32 elements of those for keys
 };
 
 constexpr std::string_view Name(KvType type) {
@@ -6086,19 +6722,23 @@ constexpr std::string_view Name(KvType type) {
     case KvType::kF16: return "f16";
     case KvType::kBF16: return "bf16";
     case KvType::kQ8: return "q8";
+    case KvType::kQ4: return "q4";
   }
   return "unknown";
 }
 
-// A closed list of cache types: what a model type is compiled for. Each costs about 20 KiB of code and a second of the
-// compiler's time.
+// Whether keys and values are integers with scales.
+constexpr bool IsInteger(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
+
+// A closed list of cache types: what a model type is compiled for. Each costs 20 KiB of code and more (45 to 65 where widths
+// of heads are known at run time only) and a second or two of the compiler's time.
 template <KvType... kTypes>
 struct KvTypes {
   static constexpr std::array<KvType, sizeof...(kTypes)> kList = {kTypes...};
   static constexpr bool Contains(KvType type) { return ((type == kTypes) || ...); }
 };
 
-using AllKvTypes = KvTypes<KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8>;
+using AllKvTypes = KvTypes<KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4>;
 // Half of the memory at no cost in quality that can be measured, and a quarter of it for long contexts.
 using CommonKvTypes = KvTypes<KvType::kF16, KvType::kQ8>;
 
@@ -6603,12 +7243,17 @@ INLAY_END_NAMESPACE
 // Where every element of a key/value cache is: constexpr arithmetic only, no SIMD.
 //
 // Per layer and key/value head, for `capacity` positions (a multiple of 64, kKvChunk):
-//   F32, F16, BF16  keys   [capacity / 16][head_dim][16]      16 positions side by side: a query times 16 keys at once
+//   F32, F16, BF16  keys   [capacity / 64][head_dim][64]      positions side by side: a query times 64 keys at once
 //                   values [capacity][stride]
-//   Q8              keys   int8 [capacity / 16][head_dim4 / 4][16][4], float scale [capacity]
-//                   values int8 [capacity][stride],                    float scale [capacity]
-// head_dim4 is head_dim rounded up to a multiple of 4, stride (KvValueStride) to a multiple of 16, or 8 for narrow heads;
-// the padding is zero. Scales start at the same offset for keys and values (KvScaleOffset).
+//   Q8              keys   int8 [capacity / 64][head_dim4 / 4][64][4], float scale [capacity]
+//                   values int8 [capacity / 2][stride][2],             float scale [capacity]
+//   Q4              keys   bytes [capacity / 64][head_dim8 / 8][64][4], float scale [head_dim / 32, rounded up][capacity]
+//                   values bytes [capacity / 2][stride / 2][2],         float scale [capacity]
+// head_dim4 is head_dim rounded up to a multiple of 4, and so on; stride (KvValueStride) to a multiple of 16, of 32 for Q4, or
+// 8 for narrow heads of floats; the padding is zero. Four bits count from -8. A byte of a key holds element 8 i + j in its lower
+// half and 8 i + 4 + j in its upper one, a byte of a value 32 i + j and 32 i + 16 + j.
+// One query over many positions reads all of this from one end to the other: 64 positions and not 16 side by side, so that
+// four vectors of scores are computed from one stream of memory and not from four.
 #ifndef INLAY_KERNELS_KV_LAYOUT_HPP_
 #define INLAY_KERNELS_KV_LAYOUT_HPP_
 
@@ -6628,23 +7273,44 @@ inline constexpr std::size_t kMaxKvHeadDim = 640;
 constexpr std::size_t KvCapacity(std::size_t context) { return RoundUp(context, kKvChunk); }
 
 // Elements from one position's value to the next. Sixteen lanes hold whole positions (two of a head of 8) or a part of one.
-constexpr std::size_t KvValueStride(std::size_t head_dim) { return head_dim <= 8 ? 8 : RoundUp(head_dim, 16); }
-
-// Q8: bytes before the scales.
-constexpr std::size_t KvScaleOffset(std::size_t head_dim, std::size_t capacity) {
-  return capacity * KvValueStride(head_dim);
+constexpr std::size_t KvValueStride(KvType type, std::size_t head_dim) {
+  if (type == KvType::kQ4) return RoundUp(head_dim, 32);
+  return head_dim <= 8 && !IsInteger(type) ? 8 : RoundUp(head_dim, 16);
 }
 
-// Bytes of the keys of one layer and head, or of the values, with the width of either; a multiple of 64.
-constexpr std::size_t KvHeadBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
-  const std::size_t elements = capacity * KvValueStride(head_dim);
-  switch (type) {
-    case KvType::kF32: return elements * 4;
-    case KvType::kF16:
-    case KvType::kBF16: return elements * 2;
-    case KvType::kQ8: return elements + capacity * 4;
-  }
-  return 0;
+// Bytes of one element; of Q4 they hold two.
+constexpr std::size_t KvElementBytes(KvType type) { return type == KvType::kF32 ? 4 : IsInteger(type) ? 1 : 2; }
+
+// Keys, in groups of kKvChunk positions: rows of a group, and bytes of one position in a row.
+constexpr std::size_t KvKeyRows(KvType type, std::size_t head_dim) {
+  if (type == KvType::kQ4) return DivideUp(head_dim, 8);
+  return type == KvType::kQ8 ? RoundUp(head_dim, 4) / 4 : head_dim;
+}
+constexpr std::size_t KvKeyLaneBytes(KvType type) { return IsInteger(type) ? 4 : KvElementBytes(type); }
+// Values: positions side by side, and bytes of one position.
+constexpr std::size_t KvValueLanes(KvType type) { return IsInteger(type) ? 2 : 1; }
+constexpr std::size_t KvValueRowBytes(KvType type, std::size_t head_dim) {
+  return KvValueStride(type, head_dim) * KvElementBytes(type) / (type == KvType::kQ4 ? 2 : 1);
+}
+
+// Scales of one position's key, and of its value. Elements of a Q4 key that share a scale.
+inline constexpr std::size_t kKvBlock = 32;
+constexpr std::size_t KvKeyScales(KvType type, std::size_t head_dim) {
+  return type == KvType::kQ4 ? DivideUp(head_dim, kKvBlock) : IsInteger(type) ? 1 : 0;
+}
+constexpr std::size_t KvValueScales(KvType type) { return IsInteger(type) ? 1 : 0; }
+
+// Integers: bytes before the scales.
+constexpr std::size_t KvScaleOffset(KvType type, std::size_t head_dim, std::size_t capacity) {
+  return capacity * KvValueRowBytes(type, head_dim);
+}
+
+// Bytes of the keys of one layer and head, and of the values; multiples of 64.
+constexpr std::size_t KvKeyBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
+  return capacity * (KvValueRowBytes(type, head_dim) + KvKeyScales(type, head_dim) * sizeof(float));
+}
+constexpr std::size_t KvValueBytes(KvType type, std::size_t head_dim, std::size_t capacity) {
+  return capacity * (KvValueRowBytes(type, head_dim) + KvValueScales(type) * sizeof(float));
 }
 
 INLAY_END_NAMESPACE
@@ -6689,12 +7355,46 @@ struct CacheShape {
   std::uint32_t value_dim = 0;   // 0: values are the first elements of the keys
   LayerPattern state_layers{};   // layers that keep a state instead of keys and values
   std::size_t state_floats = 0;  // of one such layer
+  // Layers whose keys and values have these widths instead (both the same); and how many layers at the end have none, but read
+  // those of the last layer of their own kind.
+  LayerPattern local_layers{};
+  std::uint32_t local_kv_heads = 0;
+  std::uint32_t local_head_dim = 0;
+  std::uint32_t shared_layers = 0;
 
   constexpr bool operator==(const CacheShape&) const = default;
 
   static constexpr CacheShape Of(const ModelConfig& config) {
     const std::uint32_t value_dim = config.latent.rank != 0 ? 0 : static_cast<std::uint32_t>(config.value_width());
-    return {config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
+    CacheShape shape{config.layers, config.kv_heads, config.head_dim, value_dim, config.state.layers, config.state_floats()};
+    if (config.local.head_dim == 0 && config.attention.shared_layers == 0) return shape;
+    const ModelConfig local = config.OfLocalLayers();
+    shape.local_layers = config.LocalLayers();
+    shape.local_kv_heads = local.kv_heads;
+    shape.local_head_dim = local.head_dim;
+    shape.shared_layers = config.attention.shared_layers;
+    return shape;
+  }
+
+  // Of a layer with keys and values of its own.
+  constexpr bool IsLocal(std::size_t layer) const { return local_head_dim != 0 && local_layers.Has(layer); }
+  constexpr std::size_t HeadDim(std::size_t layer) const { return IsLocal(layer) ? local_head_dim : head_dim; }
+  constexpr std::size_t ValueDim(std::size_t layer) const { return IsLocal(layer) ? local_head_dim : value_dim; }
+  constexpr std::size_t KvHeads(std::size_t layer) const { return IsLocal(layer) ? local_kv_heads : kv_heads; }
+
+  constexpr std::size_t OwnLayers() const { return layers - std::size_t{shared_layers}; }  // with keys and values or a state
+  // The layer whose keys and values a layer reads.
+  constexpr std::size_t KeysFrom(std::size_t layer) const {
+    if (layer < OwnLayers()) return layer;
+    for (std::size_t own = OwnLayers(); own-- != 0;) {
+      if (local_layers.Has(own) == local_layers.Has(layer)) return own;
+    }
+    return layer;
+  }
+  constexpr std::size_t LocalLayersBefore(std::size_t layer) const {
+    std::size_t count = 0;
+    for (std::size_t l = 0; l < layer && local_layers.period != 0; ++l) count += local_layers.Has(l) ? 1 : 0;
+    return count;
   }
 
   constexpr std::size_t StateLayersBefore(std::size_t layer) const {
@@ -6717,18 +7417,21 @@ class SequenceCache {
   static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
     SequenceCache cache;
     cache.shape_ = shape;
-    cache.layer_.type = type;
-    cache.layer_.capacity = KvCapacity(context);
-    cache.layer_.key_bytes = KvHeadBytes(type, shape.head_dim, cache.layer_.capacity);
-    cache.layer_.value_bytes = shape.value_dim == 0 ? 0 : KvHeadBytes(type, shape.value_dim, cache.layer_.capacity);
-    cache.layer_.kv_heads = shape.kv_heads;
+    const auto layer_of = [&](std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t value_dim) {
+      KvLayer layer{type, KvCapacity(context)};
+      layer.key_bytes = KvKeyBytes(type, head_dim, layer.capacity);
+      layer.value_bytes = value_dim == 0 ? 0 : KvValueBytes(type, value_dim, layer.capacity);
+      layer.kv_heads = kv_heads;
+      return layer;
+    };
+    cache.layer_ = layer_of(shape.kv_heads, shape.head_dim, shape.value_dim);
+    cache.local_layer_ = layer_of(shape.local_kv_heads, shape.local_head_dim, shape.local_head_dim);
     cache.context_ = context;
-    cache.layer_bytes_ = std::size_t{shape.kv_heads} * (cache.layer_.key_bytes + cache.layer_.value_bytes);
     const std::size_t states = shape.StateLayersBefore(shape.layers);
     INLAY_ASSIGN_OR_RETURN(
         const std::span<std::byte> bytes,
-        memory.template Allocate<std::byte>((shape.layers - states) * cache.layer_bytes_, "kv cache"));
-    cache.layer_.data = bytes.data();
+        memory.template Allocate<std::byte>(cache.BytesBefore(shape.OwnLayers()), "kv cache"));
+    cache.data_ = bytes.data();
     for (std::span<float>& copy : cache.copies_) {
       INLAY_ASSIGN_OR_RETURN(copy, memory.template Allocate<float>(states * shape.state_floats, "states"));
     }
@@ -6742,11 +7445,11 @@ class SequenceCache {
     return Create(memory, CacheShape::Of(config), type, context);
   }
 
-  // Of a layer that attends.
+  // Of a layer that attends: its own, or those that it shares.
   KvLayer layer(std::size_t index) const {
-    KvLayer layer = layer_;
-    const std::size_t before = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(index);
-    layer.data += (index - before) * layer_bytes_;
+    const std::size_t own = shape_.KeysFrom(index);
+    KvLayer layer = shape_.local_layers.Has(own) ? local_layer_ : layer_;
+    layer.data = data_ + BytesBefore(own);
     return layer;
   }
 
@@ -6790,6 +7493,13 @@ class SequenceCache {
   }
 
  private:
+  static constexpr std::size_t BytesOf(const KvLayer& layer) { return layer.kv_heads * (layer.key_bytes + layer.value_bytes); }
+  // Of the keys and values of the layers before one that has its own.
+  constexpr std::size_t BytesBefore(std::size_t layer) const {
+    const std::size_t local = shape_.LocalLayersBefore(layer);
+    const std::size_t states = shape_.state_layers.period == 0 ? 0 : shape_.StateLayersBefore(layer);
+    return local * BytesOf(local_layer_) + (layer - local - states) * BytesOf(layer_);
+  }
   std::span<float> StateOf(std::size_t copy, std::size_t index) const {
     return copies_[copy].subspan(shape_.StateLayersBefore(index) * shape_.state_floats, shape_.state_floats);
   }
@@ -6797,8 +7507,8 @@ class SequenceCache {
   std::size_t next() const { return current_ == saved_ ? (current_ + 1) % 3 : 3 - current_ - saved_; }
 
   CacheShape shape_;
-  KvLayer layer_;
-  std::size_t layer_bytes_ = 0;
+  KvLayer layer_, local_layer_;  // of the two kinds, without a place
+  std::byte* data_ = nullptr;
   std::array<std::span<float>, 3> copies_;  // [state layers, state_floats]
   std::size_t current_ = 0, saved_ = 0;     // which copy is what
   std::size_t context_ = 0;
@@ -6840,7 +7550,19 @@ INLAY_BEGIN_NAMESPACE
   ROLE(kVector, kOutputBias, output_bias, "output.bias")                               \
   ROLE(kVector, kRopeFactors, rope_factors, "rope_freqs.weight")                       \
   ROLE(kVector, kLongRopeFactors, long_rope_factors, "rope_factors_long.weight")       \
-  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")
+  ROLE(kVector, kShortRopeFactors, short_rope_factors, "rope_factors_short.weight")    \
+  ROLE(kMatrix, kLayerInputTable, layer_input_table, "per_layer_token_embd.weight")    \
+  ROLE(kMatrix, kLayerInputProjection, layer_input_projection, "per_layer_model_proj.weight") \
+  ROLE(kVector, kLayerInputNorm, layer_input_norm, "per_layer_proj_norm.weight")       \
+  ROLE(kMatrix, kStreamsIn, streams_in, "altup_proj.weight")                           \
+  ROLE(kMatrix, kStreamsOut, streams_out, "altup_unembd_proj.weight")                  \
+  ROLE(kMatrix, kHeadDense, head_dense, "cls.weight")                                  \
+  ROLE(kVector, kHeadDenseBias, head_dense_bias, "cls.bias")                           \
+  ROLE(kVector, kHeadNorm, head_norm, "cls.norm.weight")                               \
+  ROLE(kMatrix, kHeadLabels, head_labels, "cls.output.weight")                         \
+  ROLE(kVector, kHeadLabelBias, head_label_bias, "cls.output.bias")                    \
+  ROLE(kMatrix, kHeadFirst, head_first, "dense_2.weight")                              \
+  ROLE(kMatrix, kHeadLast, head_last, "dense_3.weight")
 
 #define INLAY_LAYER_ROLES(ROLE)                                                            \
   ROLE(kVector, kAttentionNorm, attention_norm, "attn_norm.weight")                        \
@@ -6900,7 +7622,24 @@ INLAY_BEGIN_NAMESPACE
   ROLE(kMatrix, kSharedDown, shared_down, "ffn_down_shexp.weight")                         \
   ROLE(kVector, kSharedRouter, shared_router, "ffn_gate_inp_shexp.weight")                 \
   ROLE(kVector, kPostFfnNorm, post_ffn_norm, "post_ffw_norm.weight")                       \
-  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")
+  ROLE(kVector, kPostFfnNormBias, post_ffn_norm_bias, "post_ffw_norm.bias")                \
+  ROLE(kVector, kRouterNorm, router_norm, "ffn_gate_inp.scale")                            \
+  ROLE(kVector, kExpertNorm, expert_norm, "pre_ffw_norm_2.weight")                         \
+  ROLE(kVector, kExpertScale, expert_scale, "ffn_down_exps.scale")                         \
+  ROLE(kVector, kPostDenseNorm, post_dense_norm, "post_ffw_norm_1.weight")                 \
+  ROLE(kVector, kPostExpertNorm, post_expert_norm, "post_ffw_norm_2.weight")               \
+  ROLE(kMatrix, kLayerInputGate, layer_input_gate, "inp_gate.weight")                      \
+  ROLE(kMatrix, kLayerInputOutput, layer_input_output, "proj.weight")                      \
+  ROLE(kVector, kLayerInputPostNorm, layer_input_post_norm, "post_norm.weight")            \
+  ROLE(kVector, kLayerScale, layer_scale, "layer_output_scale.weight")                     \
+  ROLE(kVector, kStreamRouterNorm, stream_router_norm, "altup_router_norm.weight")         \
+  ROLE(kVector, kStreamRouter, stream_router, "altup_router.weight")                       \
+  ROLE(kVector, kStreamPrediction, stream_prediction, "altup_predict_coef.weight")         \
+  ROLE(kVector, kStreamCorrection, stream_correction, "altup_correct_coef.weight")         \
+  ROLE(kVector, kStreamScale, stream_scale, "altup_correct_scale.weight")                  \
+  ROLE(kMatrix, kBypassDown, bypass_down, "laurel_l.weight")                               \
+  ROLE(kMatrix, kBypassUp, bypass_up, "laurel_r.weight")                                   \
+  ROLE(kVector, kBypassNorm, bypass_norm, "laurel_post_norm.weight")
 
 #define INLAY_TENSOR_ROLES(ROLE) INLAY_MODEL_ROLES(ROLE) INLAY_LAYER_ROLES(ROLE)
 
@@ -6950,8 +7689,10 @@ struct TensorShape {
 };
 
 constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
+  if (c.local.head_dim != 0 && IsLayerRole(id.role) && c.IsLocal(id.layer)) return ShapeOf(c.OfLocalLayers(), id);
   const std::size_t dim = c.dim, experts = c.experts, expert_ffn = c.expert_ffn_dim(), shared_ffn = c.expert.shared_ffn_dim;
-  const std::size_t ffn = c.ffn_dim;
+  const std::size_t ffn = c.wide_layers.Has(id.layer) ? c.wide_ffn_dim : c.ffn_dim;
+  const std::size_t input = c.layer_input_dim, streams = c.streams.count, bypass = c.streams.bypass_rank;
   const bool latent = c.latent.rank != 0, delta = c.state.kind == StateKind::kDelta;
   const std::size_t latent_q_dim = std::size_t{c.heads} * c.latent.head_dim;
   switch (id.role) {
@@ -6977,7 +7718,36 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
     case TensorRole::kDownBias:
     case TensorRole::kSharedRouter:
     case TensorRole::kPostFfnNorm:
+    case TensorRole::kRouterNorm:
+    case TensorRole::kExpertNorm:
+    case TensorRole::kPostDenseNorm:
+    case TensorRole::kPostExpertNorm:
+    case TensorRole::kLayerInputPostNorm:
+    case TensorRole::kStreamRouterNorm:
+    case TensorRole::kStreamScale:
+    case TensorRole::kBypassNorm:
     case TensorRole::kPostFfnNormBias: return {1, dim};
+    case TensorRole::kHeadDense: return {dim, dim};
+    case TensorRole::kHeadDenseBias:
+    case TensorRole::kHeadNorm: return {1, dim};
+    case TensorRole::kHeadLabels: return {c.head.labels, dim};
+    case TensorRole::kHeadLabelBias: return {1, c.head.labels};
+    case TensorRole::kHeadFirst: return {c.head.first_dim, dim};
+    case TensorRole::kHeadLast: return {c.head.last_dim, c.head.first_dim != 0 ? c.head.first_dim : dim};
+    case TensorRole::kLayerInputTable: return {c.vocab, c.layers * input};
+    case TensorRole::kLayerInputProjection: return {c.layers * input, dim};
+    case TensorRole::kLayerInputNorm: return {1, input};
+    case TensorRole::kLayerInputGate: return {input, dim};
+    case TensorRole::kLayerInputOutput: return {dim, input};
+    case TensorRole::kLayerScale: return {1, 1};
+    case TensorRole::kStreamsIn:
+    case TensorRole::kStreamsOut: return {dim, dim, streams == 0 ? 0 : streams - 1};
+    case TensorRole::kStreamRouter: return {1, dim, streams};
+    case TensorRole::kStreamPrediction: return {1, streams, streams * streams};
+    case TensorRole::kStreamCorrection: return {1, streams, streams};
+    case TensorRole::kBypassDown: return {bypass, dim};
+    case TensorRole::kBypassUp: return {dim, bypass};
+    case TensorRole::kExpertScale: return {1, experts};
     case TensorRole::kQuery: return {latent ? latent_q_dim : c.q_dim(), dim};
     case TensorRole::kQueryGate: return {c.q_dim(), dim};
     case TensorRole::kKey: return {c.k_dim(), dim};
@@ -7033,7 +7803,9 @@ constexpr TensorShape ShapeOf(const ModelConfig& c, TensorId id) {
 
 // Whether a model of this configuration has the tensor.
 constexpr bool HasRole(const ModelConfig& c, TensorId id) {
-  const bool experts = c.HasExperts(id.layer), dense = !experts && c.ffn_dim != 0;
+  const bool experts = c.HasExperts(id.layer), beside = experts && c.expert.beside_dense;
+  const bool dense = (!experts || beside) && c.ffn_dim != 0;
+  const bool streams = c.streams.count != 0, shares = c.SharesKeys(id.layer);
   const bool state = c.KeepsState(id.layer), attends = !state, latent = attends && c.latent.rank != 0;
   const bool shared = experts && c.expert.shared_ffn_dim != 0;
   const bool attention_norm = c.HasPreNorm() && !(c.norm.first_identity && id.layer == 0);
@@ -7042,8 +7814,8 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
   switch (id.role) {
     case TensorRole::kTokenEmbedding: return true;
     case TensorRole::kQuery: return attends && c.latent.query_rank == 0;
-    case TensorRole::kKey:
-    case TensorRole::kValue: return attends && !latent;
+    case TensorRole::kKey: return attends && !latent && !shares;
+    case TensorRole::kValue: return attends && !latent && !shares && !c.attention.keys_as_values.Has(id.layer);
     case TensorRole::kAttentionOutput: return attends;
     case TensorRole::kQueryGate: return attends && c.attention.output_gate;
     case TensorRole::kLatentQueryDown:
@@ -7078,11 +7850,11 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
     case TensorRole::kShortRopeFactors: return c.rope_scaling == RopeScaling::kLongRope;
     case TensorRole::kAttentionNorm: return attention_norm;
     case TensorRole::kAttentionNormBias: return attention_norm && c.norm.bias;
-    case TensorRole::kQueryBias:
+    case TensorRole::kQueryBias: return attends && c.attention.qkv_bias;
     case TensorRole::kKeyBias:
-    case TensorRole::kValueBias: return attends && c.attention.qkv_bias;
-    case TensorRole::kQueryNorm:
-    case TensorRole::kKeyNorm: return attends && qk_norm;
+    case TensorRole::kValueBias: return attends && c.attention.qkv_bias && !shares;
+    case TensorRole::kQueryNorm: return attends && qk_norm;
+    case TensorRole::kKeyNorm: return attends && qk_norm && !shares;
     case TensorRole::kSinks: return attends && c.attention.sinks;
     case TensorRole::kAttentionOutputBias: return attends && c.attention.output_bias;
     case TensorRole::kPostAttentionNorm:
@@ -7110,6 +7882,35 @@ constexpr bool HasRole(const ModelConfig& c, TensorId id) {
     case TensorRole::kSharedUp:
     case TensorRole::kSharedDown: return shared;
     case TensorRole::kSharedRouter: return shared && c.expert.shared_gate;
+    case TensorRole::kHeadDense: return c.head.dense;
+    case TensorRole::kHeadDenseBias: return c.head.dense_bias;
+    case TensorRole::kHeadNorm: return c.head.norm;
+    case TensorRole::kHeadLabels: return c.head.labels != 0;
+    case TensorRole::kHeadLabelBias: return c.head.label_bias;
+    case TensorRole::kHeadFirst: return c.head.first_dim != 0;
+    case TensorRole::kHeadLast: return c.head.last_dim != 0;
+    case TensorRole::kRouterNorm:
+    case TensorRole::kExpertNorm:
+    case TensorRole::kPostDenseNorm:
+    case TensorRole::kPostExpertNorm: return beside;
+    case TensorRole::kExpertScale: return experts && c.expert.output_scale;
+    case TensorRole::kLayerInputTable:
+    case TensorRole::kLayerInputProjection:
+    case TensorRole::kLayerInputNorm:
+    case TensorRole::kLayerInputGate:
+    case TensorRole::kLayerInputOutput:
+    case TensorRole::kLayerInputPostNorm: return c.layer_input_dim != 0;
+    case TensorRole::kLayerScale: return c.layer_scale;
+    case TensorRole::kStreamsIn:
+    case TensorRole::kStreamsOut:
+    case TensorRole::kStreamRouterNorm:
+    case TensorRole::kStreamRouter:
+    case TensorRole::kStreamPrediction:
+    case TensorRole::kStreamCorrection:
+    case TensorRole::kStreamScale:
+    case TensorRole::kBypassDown:
+    case TensorRole::kBypassUp:
+    case TensorRole::kBypassNorm: return streams;
   }
   return false;
 }
@@ -7183,6 +7984,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 #define INLAY_WEIGHTS_CONFIG_KEYS_HPP_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -7211,6 +8013,11 @@ inline constexpr ConfigKey kConfigKeys[] = {
     INLAY_DETAIL_KEY("attention.head_count_kv", kv_heads, false)
     INLAY_DETAIL_KEY("attention.key_length", head_dim, false)
     INLAY_DETAIL_KEY("attention.value_length", value_dim, false)
+    INLAY_DETAIL_KEY("attention.key_length_swa", local.head_dim, false)
+    INLAY_DETAIL_KEY("rope.dimension_count_swa", local.rope_dim, false)
+    INLAY_DETAIL_KEY("attention.shared_kv_layers", attention.shared_layers, false)
+    INLAY_DETAIL_KEY("embedding_length_per_layer_input", layer_input_dim, false)
+    INLAY_DETAIL_KEY("altup.num_inputs", streams.count, false)
     INLAY_DETAIL_KEY("feed_forward_length", ffn_dim, true)
     INLAY_DETAIL_KEY("context_length", context, true)
     INLAY_DETAIL_KEY("attention.sliding_window", window, false)
@@ -7220,6 +8027,7 @@ inline constexpr ConfigKey kConfigKeys[] = {
     INLAY_DETAIL_KEY("expert_shared_feed_forward_length", expert.shared_ffn_dim, false)
     INLAY_DETAIL_KEY("leading_dense_block_count", expert.leading_dense, false)
     INLAY_DETAIL_KEY("interleave_moe_layer_step", expert.step, false)
+    INLAY_DETAIL_KEY("moe_every_n_layers", expert.step, false)
     INLAY_DETAIL_KEY("expert_group_count", expert.groups, false)
     INLAY_DETAIL_KEY("expert_group_used_count", expert.groups_used, false)
     INLAY_DETAIL_KEY("expert_weights_scale", expert.scale, false)
@@ -7382,9 +8190,11 @@ class KeyReader {
       if (value && key.name == "attention.head_count_kv" && config.state.kind != StateKind::kNone) {
         // Layers that keep a state have no such heads.
         INLAY_ASSIGN_OR_RETURN(config.kv_heads, UniformUnsigned(*value, true));
+      } else if (value && value->type == GgufType::kArray && IsByLayer(key.name)) {
+        continue;  // ReadWidths
       } else if (value) {
         INLAY_CHECK_OK(ReadField(*value, key.field, config));
-      } else if (key.required) {
+      } else if (key.required && !(config.state.kind == StateKind::kSpace && key.name == "attention.head_count")) {
         return Fail(ErrorCode::kMissing, Key(key.name).view(), "the file has no such key");
       }
     }
@@ -7404,6 +8214,9 @@ class KeyReader {
       const std::uint64_t width = count * config.expert_ffn_dim();
       config.expert.shared_ffn_dim = static_cast<std::uint32_t>(width > kMaxDimension ? kMaxDimension + 1 : width);
     }
+    if (const auto every = Find("moe_every_n_layers"); every && config.expert.step != 2) {
+      return FailAt(ErrorCode::kUnsupported, every->offset, every->key, "is ", config.expert.step, ", this version knows 2");
+    }
     // A switch of the Granite family: false where a model has no positions at all.
     const bool granite = config.architecture == Architecture::kGranite || config.architecture == Architecture::kGraniteMoe ||
                          config.architecture == Architecture::kGraniteHybrid;
@@ -7415,6 +8228,68 @@ class KeyReader {
     if (config.residual_scale == 0.0f) config.residual_scale = 1.0f;
     if (config.embedding_scale == 0.0f) config.embedding_scale = 1.0f;
     if (config.expert.scale == 0.0f) config.expert.scale = 1.0f;
+    return {};
+  }
+
+  // Widths that differ from layer to layer; after the pattern of windows has been read.
+  Result<void> ReadWidths(ModelConfig& config) const {
+    if (config.state.kind != StateKind::kNone) return {};
+    if (const auto heads = Find("attention.head_count_kv"); heads && heads->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*heads, config));
+      for (std::uint32_t l = config.layers; l-- != 0;) {
+        const std::uint32_t count = NumberAt(array, l);
+        std::uint32_t& of_kind = config.IsLocal(l) ? config.local.kv_heads : config.kv_heads;
+        if (of_kind == 0) of_kind = count;
+        if (count != of_kind) return NotUniform(*heads, count, l, of_kind, ", among layers that all have a window, or all have none");
+      }
+      if (config.kv_heads == 0) config.kv_heads = config.local.kv_heads;
+    }
+    if (const auto widths = Find("feed_forward_length"); widths && widths->type == GgufType::kArray) {
+      INLAY_ASSIGN_OR_RETURN(const GgufArray array, LayerNumbers(*widths, config));
+      config.ffn_dim = config.layers == 0 ? 0 : NumberAt(array, 0);
+      for (std::uint32_t l = 0; l < config.layers; ++l) {
+        const std::uint32_t width = NumberAt(array, l);
+        if (width == config.ffn_dim) continue;
+        if (config.wide_ffn_dim == 0) config.wide_ffn_dim = width;
+        if (width != config.wide_ffn_dim) {
+          return NotUniform(*widths, width, l, config.ffn_dim, "; this version runs two different widths");
+        }
+      }
+      if (config.wide_ffn_dim != 0) {
+        INLAY_ASSIGN_OR_RETURN(config.wide_layers, Pattern(*widths, config.layers, [&](std::uint32_t l) {
+                                 return NumberAt(array, l) == config.wide_ffn_dim;
+                               }));
+      }
+    }
+    if (const auto values = Find("attention.value_length_swa")) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t width, UniformUnsigned(*values));
+      if (width != (config.local.head_dim == 0 ? config.head_dim : config.local.head_dim)) {
+        return FailAt(ErrorCode::kUnsupported, values->offset, values->key, "is ", width, ", and the keys' width is another");
+      }
+    }
+    // What only one of the keys says holds for all layers.
+    if (config.local.head_dim == 0) config.local.head_dim = config.head_dim;
+    if (config.local.kv_heads == 0) config.local.kv_heads = config.kv_heads;
+    if (!Find("rope.dimension_count_swa")) config.local.rope_dim = std::min(config.rope_dim, config.local.head_dim);
+    return {};
+  }
+
+  // Which layers cut off their gates: a number of standard deviations per layer, none where it is not above 0.
+  Result<void> ReadSparsity(ModelConfig& config) const {
+    const auto value = Find("activation_sparsity_scale");
+    if (!value || config.sparsity == 0.0f) return {};
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value->AsArray(GgufType::kF32));
+    if (array.count < config.layers) return TooFew(*value, array.count, config.layers);
+    config.sparsity = 0.0f;
+    for (std::uint32_t l = 0; l < config.layers; ++l) {
+      const float deviations = array.at<float>(l);
+      if (!(deviations > 0.0f)) continue;
+      if (config.sparsity == 0.0f) config.sparsity = deviations;
+      if (deviations != config.sparsity) {
+        return FailAt(ErrorCode::kUnsupported, value->offset, value->key, "differs between layers in more than whether it is 0");
+      }
+    }
+    INLAY_ASSIGN_OR_RETURN(config.sparse_layers, Pattern(*value, config.layers, [&](std::uint32_t l) { return array.at<float>(l) > 0.0f; }));
     return {};
   }
 
@@ -7550,12 +8425,72 @@ class KeyReader {
     config.ffn_bias |= HasTensor("blk.0.ffn_up.bias");
     config.expert.selection_bias |=
         config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".exp_probs_b.bias").view());
+    const auto lacks_values = [&](std::uint32_t l) {
+      return !config.SharesKeys(l) && !HasTensor(TextBuffer<96>("blk.", l, ".attn_v.weight").view());
+    };
+    if (config.attention.value_norm && !HasTensor("blk.0.attn_qkv.weight")) {
+      config.attention.keys_as_values = PatternOf(config.layers, lacks_values).value_or(LayerPattern{});
+    }
+    ReadHead(config);
+    config.layer_scale |= HasTensor("blk.0.layer_output_scale.weight");
+    config.expert.output_scale |=
+        config.experts != 0 && HasTensor(TextBuffer<96>("blk.", config.layers - 1, ".ffn_down_exps.scale").view());
+    if (const std::optional<GgufTensor> bypass = file_.FindTensor("blk.0.laurel_l.weight"); bypass && config.streams.count != 0) {
+      config.streams.bypass_rank = static_cast<std::uint32_t>(std::min<std::uint64_t>(bypass->dims[1], kMaxDimension));
+    }
     config.latent.key_rows = config.latent.rank != 0 && !HasTensor("blk.0.attn_k_b.weight");
     config.norm.first_identity = config.norm.embedding && config.HasPreNorm() && !HasTensor("blk.0.attn_norm.weight");
     return {};
   }
 
  private:
+  // Rows of a matrix that a model may have, 0 without.
+  std::uint32_t RowsOf(std::string_view name) const {
+    const std::optional<GgufTensor> tensor = file_.FindTensor(name);
+    return tensor ? static_cast<std::uint32_t>(std::min<std::uint64_t>(tensor->dims[1], kMaxDimension)) : 0;
+  }
+  void ReadHead(ModelConfig& config) const {
+    HeadConfig& head = config.head;
+    head.labels = RowsOf("cls.output.weight");
+    head.label_bias = HasTensor("cls.output.bias");
+    head.dense = HasTensor("cls.weight");
+    head.dense_bias = HasTensor("cls.bias");
+    head.norm = HasTensor("cls.norm.weight");
+    head.first_dim = RowsOf("dense_2.weight");
+    head.last_dim = RowsOf("dense_3.weight");
+  }
+
+  static bool IsByLayer(std::string_view key) { return key == "attention.head_count_kv" || key == "feed_forward_length"; }
+
+  // An array of at least as many integers as there are layers.
+  Result<GgufArray> LayerNumbers(const GgufValue& value, const ModelConfig& config) const {
+    INLAY_ASSIGN_OR_RETURN(const GgufArray array, value.AsArray());
+    if (array.element != GgufType::kU32 && array.element != GgufType::kI32) {
+      return FailAt(ErrorCode::kMismatch, value.offset, value.key, "must be an integer or an array of 32-bit integers");
+    }
+    if (array.count < config.layers) return TooFew(value, array.count, config.layers);
+    return array;
+  }
+  // Of an array of 32-bit integers, signed or not; a negative one is beyond every limit.
+  static std::uint32_t NumberAt(const GgufArray& array, std::size_t index) {
+    return LoadAs<std::uint32_t>(array.bytes.data() + index * sizeof(std::uint32_t));
+  }
+  static Error TooFew(const GgufValue& value, std::uint64_t count, std::uint32_t layers) {
+    return FailAt(ErrorCode::kMismatch, value.offset, value.key, "has ", count, " entries for ", layers, " layers");
+  }
+  static Error NotUniform(const GgufValue& value, std::uint32_t number, std::uint32_t layer, std::uint32_t other,
+                          std::string_view where) {
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "is ", number, " in layer ", layer, " and ", other,
+                  " in another", where);
+  }
+  template <class Has>
+  static Result<LayerPattern> Pattern(const GgufValue& value, std::uint32_t layers, Has&& has) {
+    const std::optional<LayerPattern> pattern = PatternOf(layers, has);
+    if (pattern) return *pattern;
+    return FailAt(ErrorCode::kUnsupported, value.offset, value.key, "does not repeat after at most ",
+                  std::uint32_t{LayerPattern::kMaxPeriod}, " layers");
+  }
+
   const GgufFile& file_;
   std::string_view architecture_;
 };
@@ -7580,9 +8515,16 @@ inline void Canonicalize(ModelConfig& c) {
     c.attention.temperature_offset = 0.0f;
     c.attention.temperature_unrotated = false;
   }
+  if (c.window == 0 || (c.local.head_dim == c.head_dim && c.local.kv_heads == c.kv_heads && c.local.rope_dim == c.rope_dim)) {
+    c.local = {};
+  }
+  if (c.sparse_layers.period == 0) c.sparsity = 0.0f;
   if (c.experts == 0) c.expert = {};
   if (c.expert.ffn_dim == c.ffn_dim) c.expert.ffn_dim = 0;
   if (c.latent.rank == 0) c.latent = {};
+  if (c.head.labels == 0) c.head.softmax = false;
+  if (!c.head.dense) c.head.gelu = false;
+  if (!c.HasScores()) c.head.pooling = HeadConfig{}.pooling;
   if (!c.HasStates()) c.state = {};
 }
 
@@ -7605,6 +8547,8 @@ inline Result<ModelConfig> ReadConfig(const GgufFile& file) {
   INLAY_CHECK_OK(reader.ReadRouter(config));
   INLAY_CHECK_OK(reader.ReadRopeScaling(config));
   INLAY_CHECK_OK(reader.ReadWindowPattern(config));
+  INLAY_CHECK_OK(reader.ReadWidths(config));
+  INLAY_CHECK_OK(reader.ReadSparsity(config));
   INLAY_CHECK_OK(reader.ReadStateLayers(config));
   INLAY_CHECK_OK(reader.ReadTensors(config));
   if (family->derive != nullptr) family->derive(config);
@@ -7636,12 +8580,30 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
   }
   ModelConfig said = c;
   if (said.value_dim == 0) said.value_dim = said.head_dim;
+  // Numbers of each layer, where two kinds of layers differ.
+  std::array<std::uint32_t, kMaxLayers> numbers{};
+  const auto by_layer = [&](std::string_view name, auto&& number) {
+    for (std::uint32_t l = 0; l < c.layers && l < numbers.size(); ++l) numbers[l] = number(l);
+    return put(key(name).view(), std::span<const std::uint32_t>(numbers.data(), c.layers));
+  };
   const std::string_view other_kernel = c.state.kind == StateKind::kConvolution ? "ssm.conv_kernel" : "shortconv.l_cache";
   for (const detail::ConfigKey& entry : detail::kConfigKeys) {
     const bool dimension = entry.field.name == "kv_heads" || entry.field.name == "head_dim" ||
                            entry.field.name == "value_dim" || entry.field.name == "rope_dim" || entry.field.name == "rope_base";
     if (!entry.required && !dimension && SameField(said, unsaid, entry.field)) continue;
     if (entry.name == other_kernel) continue;
+    if (entry.field.name == "expert.step" &&
+        (entry.name == "moe_every_n_layers") != (c.architecture == Architecture::kNomicBertMoe)) {
+      continue;
+    }
+    if (entry.field.name == "kv_heads" && c.local.head_dim != 0) {
+      INLAY_CHECK_OK(by_layer(entry.name, [&](std::size_t l) { return c.IsLocal(l) ? c.local.kv_heads : c.kv_heads; }));
+      continue;
+    }
+    if (entry.field.name == "ffn_dim" && c.wide_ffn_dim != 0) {
+      INLAY_CHECK_OK(by_layer(entry.name, [&](std::size_t l) { return c.wide_layers.Has(l) ? c.wide_ffn_dim : c.ffn_dim; }));
+      continue;
+    }
     const TextBuffer<96> name = key(entry.name);
     switch (entry.field.kind) {
       case ConfigFieldKind::kUnsigned:
@@ -7661,11 +8623,20 @@ Result<void> ForConfigMetadata(const ModelConfig& c, Put&& put) {
   }
   if (c.window != 0 && c.attention.global != family.features.attention.global) {
     const std::uint32_t period = c.attention.global.period;
+    const bool listed = family.features.attention.global.period == 0;
     const bool first = family.features.attention.global == LayerPattern::FirstOf(family.features.attention.global.period);
-    if (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period))) {
-      return Fail(ErrorCode::kUnsupported, "attention.global", "is no pattern that a ", family.name(), " file can name");
+    if (listed || (period != 0 && c.attention.global != (first ? LayerPattern::FirstOf(period) : LayerPattern::LastOf(period)))) {
+      std::array<bool, kMaxLayers> local{};
+      for (std::size_t l = 0; l < c.layers && l < local.size(); ++l) local[l] = c.IsLocal(l);
+      INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), std::span<const bool>(local.data(), c.layers)));
+    } else {
+      INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
     }
-    INLAY_CHECK_OK(put(key("attention.sliding_window_pattern").view(), period));
+  }
+  if (family.features.sparsity != 0.0f) {
+    std::array<float, kMaxLayers> deviations{};
+    for (std::size_t l = 0; l < c.layers && l < deviations.size(); ++l) deviations[l] = c.sparse_layers.Has(l) ? c.sparsity : 0.0f;
+    INLAY_CHECK_OK(put(key("activation_sparsity_scale").view(), std::span<const float>(deviations.data(), c.layers)));
   }
   if (c.activation != family.features.activation) {
     if (c.activation != Activation::kSilu && c.activation != Activation::kGelu) {
@@ -7701,7 +8672,8 @@ inline std::size_t ConfigMetadataCount(const ModelConfig& config) {
 inline Result<void> PutConfig(const ModelConfig& config, std::string_view name, GgufWriter& writer) {
   INLAY_CHECK_OK(writer.Put("general.name", name));
   return ForConfigMetadata(config, [&]<class T>(std::string_view key, T value) -> Result<void> {
-    if constexpr (std::is_same_v<T, std::span<const bool>>) {
+    if constexpr (std::is_same_v<T, std::span<const bool>> || std::is_same_v<T, std::span<const float>> ||
+                  std::is_same_v<T, std::span<const std::uint32_t>>) {
       return writer.PutArray(key, value);
     } else {
       return writer.Put(key, value);
@@ -7761,6 +8733,7 @@ inline constexpr FusedTensor kFusedTensors[] = {
     {"attn_qkv.bias", {TensorRole::kQueryBias, TensorRole::kKeyBias, TensorRole::kValueBias}, 3},
     // Also the name of the up projection alone: told apart by the number of rows.
     {"ffn_up.weight", {TensorRole::kGate, TensorRole::kUp}, 2},
+    {"ffn_gate_up_exps.weight", {TensorRole::kExpertGate, TensorRole::kExpertUp}, 2, true},
     {"attn_q.weight", {TensorRole::kQuery, TensorRole::kQueryGate}, 2, true},
     {"attn_kv_b.weight", {TensorRole::kLatentKeyRows, TensorRole::kLatentValues}, 2, true},
     {"shortconv.in_proj.weight", {TensorRole::kStateStrength, TensorRole::kStateGate, TensorRole::kStateInput}, 3},
@@ -7774,6 +8747,8 @@ constexpr std::size_t RunOf(const ModelConfig& c, TensorRole role) {
   switch (role) {
     case TensorRole::kQuery:
     case TensorRole::kQueryGate: return c.head_dim;
+    case TensorRole::kExpertGate:
+    case TensorRole::kExpertUp: return c.expert_ffn_dim();
     case TensorRole::kLatentKeyRows: return c.latent.plain_dim(c.rope_dim);
     case TensorRole::kLatentValues: return c.latent.value_dim;
     case TensorRole::kStateStrength:
@@ -7793,6 +8768,12 @@ constexpr std::string_view FusedNameOf(const ModelConfig& config, TensorId id) {
     if (holds && has_all) return fused.name;
   }
   return {};
+}
+
+// Whether a tensor makes keys and values that nobody reads, as its layer shares those of another. Some files have them.
+constexpr bool IsOfSharedKeys(const ModelConfig& config, const ParsedTensorName& name) {
+  return config.SharesKeys(name.layer) &&
+         (name.rest == "attn_k.weight" || name.rest == "attn_v.weight" || name.rest == "attn_k_norm.weight");
 }
 
 }  // namespace detail
@@ -7817,7 +8798,7 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
       const TensorShape shape = ShapeOf(config, parts.ids[i]);
       rows += IsVector(fused.parts[i]) ? shape.cols : shape.rows * shape.count;
     }
-    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.dims[1];
+    const std::uint64_t found = IsVector(fused.parts[0]) ? tensor.dims[0] : tensor.rows();
     // Where the name means a single tensor too, only the exact number of rows is the fused one.
     if (has_all && (fused.count == 3 || found == rows)) {
       parts.count = fused.count;
@@ -7845,6 +8826,7 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
     const std::optional<ParsedTensorName> parsed = SplitTensorName(tensor.name, blocks);
     if (parsed && parsed->in_layer && parsed->layer >= config.layers) continue;
     const TensorParts parts = PartsOf(config, tensor);
+    if (parts.count == 0 && parsed && parsed->in_layer && detail::IsOfSharedKeys(config, *parsed)) continue;
     if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "is not part of a ", Name(config.architecture),
                     " model with ", config.layers, " layers");
@@ -7864,7 +8846,9 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
       if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
     }
-    const std::uint64_t rows = vector ? whole.count : whole.rows, planes = vector ? 1 : whole.count;
+    const std::uint64_t planes = vector ? 1 : parts.alternating && tensor.dims[2] == ShapeOf(config, parts.ids[0]).count
+                                                ? tensor.dims[2] : whole.count;
+    const std::uint64_t rows = vector ? whole.count : parts.alternating ? whole.rows / planes : whole.rows;
     if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
                     ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
@@ -8922,8 +9906,8 @@ constexpr SpanRange AttentionSpans(const AttentionShape& shape, std::size_t posi
   return {shape.First(position) / kKvSpan, DivideUp(shape.End(position), kKvSpan)};
 }
 
-// The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen unused floats, and
-// the values weighted by e^(score - largest), padded to a multiple of 16.
+// The result of one query over one span: the largest score, the sum of e^(score - largest), fourteen floats that mean
+// nothing later, and the values weighted by e^(score - largest), padded to a multiple of 16.
 constexpr std::size_t PartialStride(std::size_t value_dim) { return 16 + RoundUp(value_dim, 16); }
 
 // Floats that hold the partial results of one key/value head: [spans][group][PartialStride].
@@ -8942,11 +9926,12 @@ constexpr std::size_t AttentionRows(std::size_t head_dim, std::size_t value_dim)
   return width <= 64 ? kMaxAttentionRows : width <= 128 ? 12 : 6;
 }
 
-// Floats of working memory of one call of AttendTokens or AttendSpan, at a multiple of 64 bytes; calls that run at the
-// same time need one each. At most 44 KiB.
+// Floats of working memory of one call of AttendTokens or AttendSpans, at a multiple of 64 bytes; calls that run at the
+// same time need one each. At most 45 KiB.
 constexpr std::size_t AttentionScratchFloats(std::size_t head_dim, std::size_t value_dim) {
   return AttentionRows(head_dim, value_dim) *
-         (2 * PartialStride(value_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16);
+         (2 * PartialStride(value_dim) + RoundUp(head_dim, 16) + kAttentionScoreStride + 16 +
+          RoundUp(DivideUp(head_dim, kKvBlock), 16));
 }
 
 INLAY_END_NAMESPACE
@@ -8988,6 +9973,21 @@ struct ExpertScratch {
   float* member_weights = nullptr;     // [tokens]
   Activations input;                   // [tokens, dim]
   float* output = nullptr;             // [tokens, dim]
+  float* sum = nullptr;                // [tokens, dim]: of all experts, where a dense network runs beside them
+};
+
+// Inputs of each layer's own only: from the embeddings on, for all layers.
+struct LayerInputScratch {
+  float* values = nullptr;  // [tokens, layers, layer_input_dim]
+  float* table = nullptr;   // [tokens, layers, layer_input_dim]: what each token itself adds
+  Activations gated;        // [tokens, layer_input_dim]
+};
+
+// Several residual streams only.
+struct StreamScratch {
+  float* rows = nullptr;    // [streams.count, tokens, dim]
+  Activations low;          // [tokens, streams.bypass_rank]
+  float* bypass = nullptr;  // [tokens, dim]: what goes past attention
 };
 
 // Layers that keep a state only.
@@ -9009,8 +10009,9 @@ struct LatentScratch {
 
 // Rotary positions of the tokens of a pass.
 struct Rotations {
-  float* frequencies = nullptr;  // [rope_dim / 2]: radians per position, filled once
-  float* turns = nullptr;        // [tokens, rope_dim]: cos, sin per pair
+  std::size_t dim = 0;           // rope_dim of the layers that they are for
+  float* frequencies = nullptr;  // [dim / 2]: radians per position, filled once
+  float* turns = nullptr;        // [tokens, dim]: cos, sin per pair
 };
 
 // Whether branches go through memory of their own before they are added to the residual.
@@ -9041,7 +10042,13 @@ struct Scratch {
   ExpertScratch experts;
   StateScratch state;
   LatentScratch latent;
+  LayerInputScratch layer_input;
+  StreamScratch streams;
   float* query_gate = nullptr;      // [tokens, q_dim]
+  // Only with a head behind the pooled vector.
+  float* pooled = nullptr;          // [dim]
+  float* head_hidden = nullptr;     // [the wider of dim and head.first_dim]
+  float* head_row = nullptr;        // the same: a row of a matrix
 
   // Takes everything from an arena, or counts it.
   template <class Memory>
@@ -9061,27 +10068,33 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
   INLAY_CHECK_OK(floats(scratch.residual, tokens * config.dim));
   INLAY_ASSIGN_OR_RETURN(scratch.normalized, MakeActivations(memory, shape.kinds, tokens, config.dim));
   if (NeedsBranch(config)) INLAY_CHECK_OK(floats(scratch.branch, tokens * config.dim));
-  INLAY_CHECK_OK(floats(scratch.query, tokens * config.q_dim()));
-  INLAY_CHECK_OK(floats(scratch.key, tokens * config.k_dim()));
-  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * config.v_dim()));
+  const ModelConfig local = config.OfLocalLayers();  // the wider kind of layers decides
+  INLAY_CHECK_OK(floats(scratch.query, tokens * std::max(config.q_dim(), local.q_dim())));
+  INLAY_CHECK_OK(floats(scratch.key, tokens * std::max(config.k_dim(), local.k_dim())));
+  if (config.latent.rank == 0) INLAY_CHECK_OK(floats(scratch.value, tokens * std::max(config.v_dim(), local.v_dim())));
   if (config.attention.output_gate) INLAY_CHECK_OK(floats(scratch.query_gate, tokens * config.q_dim()));
   const std::size_t mixed_dim = config.HasStates() ? std::max(config.mixed_dim(), config.state_inner_dim())
-                                                   : config.mixed_dim();
+                                                   : std::max(config.mixed_dim(), local.mixed_dim());
   INLAY_ASSIGN_OR_RETURN(scratch.mixed, MakeActivations(memory, shape.kinds, tokens, mixed_dim));
   INLAY_ASSIGN_OR_RETURN(scratch.hidden, MakeActivations(memory, shape.kinds, tokens, config.max_ffn_dim()));
   if (config.gated) INLAY_CHECK_OK(floats(scratch.up, tokens * config.max_ffn_dim()));
   for (Rotations* rotations : {&scratch.rotations, &scratch.local_rotations}) {
     if (rotations == &scratch.local_rotations && config.rope.local_base == 0.0f) continue;
-    INLAY_CHECK_OK(floats(rotations->turns, tokens * config.rope_dim));
-    INLAY_CHECK_OK(floats(rotations->frequencies, config.rope_dim / 2));
+    rotations->dim = rotations == &scratch.rotations ? config.rope_dim : local.rope_dim;
+    INLAY_CHECK_OK(floats(rotations->turns, tokens * rotations->dim));
+    INLAY_CHECK_OK(floats(rotations->frequencies, rotations->dim / 2));
   }
   if (config.attention.temperature != 0.0f) INLAY_CHECK_OK(floats(scratch.temperatures, tokens));
-  scratch.attention_floats = AttentionScratchFloats(config.head_dim, config.value_width());
+  scratch.attention_floats = std::max(AttentionScratchFloats(config.head_dim, config.value_width()),
+                                      AttentionScratchFloats(local.head_dim, local.value_width()));
   INLAY_CHECK_OK(floats(scratch.attention, shape.threads * scratch.attention_floats));
   const std::size_t spans = DivideUp(shape.context, kKvSpan);
   if (spans > 1) {
-    INLAY_CHECK_OK(floats(scratch.partials,
-                          config.kv_heads * AttentionPartialFloats(config.value_width(), config.group(), spans)));
+    std::size_t partials = 0;
+    for (const ModelConfig* kind : {&config, &local}) {
+      partials = std::max(partials, kind->kv_heads * AttentionPartialFloats(kind->value_width(), kind->group(), spans));
+    }
+    INLAY_CHECK_OK(floats(scratch.partials, partials));
   }
   if (config.logits) INLAY_CHECK_OK(floats(scratch.logits, shape.outputs * config.vocab));
   if (shape.adapter_rank != 0) INLAY_CHECK_OK(floats(scratch.adapter_low, kAdapterSlots * tokens * shape.adapter_rank));
@@ -9095,6 +10108,7 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
     INLAY_CHECK_OK(floats(experts.member_weights, tokens));
     INLAY_ASSIGN_OR_RETURN(experts.input, MakeActivations(memory, shape.kinds, tokens, config.dim));
     INLAY_CHECK_OK(floats(experts.output, tokens * config.dim));
+    if (config.expert.beside_dense) INLAY_CHECK_OK(floats(experts.sum, tokens * config.dim));
     experts.chosen = chosen.data();
     experts.members = members.data();
   }
@@ -9113,6 +10127,24 @@ constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& con
                            MakeActivations(memory, shape.kinds, rows, config.latent.plain_dim(config.rope_dim)));
     INLAY_ASSIGN_OR_RETURN(latent.mixed_head, MakeActivations(memory, shape.kinds, rows, config.latent.rank));
     INLAY_CHECK_OK(floats(latent.mixed, tokens * config.heads * config.latent.rank));
+  }
+  if (config.head != HeadConfig{}) {
+    const std::size_t width = std::max(config.dim, config.head.first_dim);
+    INLAY_CHECK_OK(floats(scratch.pooled, config.dim));
+    INLAY_CHECK_OK(floats(scratch.head_hidden, width));
+    INLAY_CHECK_OK(floats(scratch.head_row, width));
+  }
+  if (config.layer_input_dim != 0) {
+    LayerInputScratch& input = scratch.layer_input;
+    INLAY_CHECK_OK(floats(input.values, tokens * config.layers * config.layer_input_dim));
+    INLAY_CHECK_OK(floats(input.table, tokens * config.layers * config.layer_input_dim));
+    INLAY_ASSIGN_OR_RETURN(input.gated, MakeActivations(memory, shape.kinds, tokens, config.layer_input_dim));
+  }
+  if (config.streams.count != 0) {
+    StreamScratch& streams = scratch.streams;
+    INLAY_CHECK_OK(floats(streams.rows, config.streams.count * tokens * config.dim));
+    INLAY_ASSIGN_OR_RETURN(streams.low, MakeActivations(memory, shape.kinds, tokens, config.streams.bypass_rank));
+    INLAY_CHECK_OK(floats(streams.bypass, tokens * config.dim));
   }
   return scratch;
 }
@@ -9551,6 +10583,17 @@ HWY_INLINE Words LoadBytePairs(const std::uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
+// The same, sign-extended.
+HWY_INLINE Words LoadBytePairsSigned(const std::int8_t* HWY_RESTRICT p) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::Set(WordTag(), static_cast<std::int32_t>((static_cast<std::uint32_t>(p[1]) << 16) |
+                                                      (static_cast<std::uint32_t>(p[0]) & 0xFFFFu)));
+#else
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  return hn::BitCast(WordTag(), hn::PromoteTo(d16, hn::LoadU(hn::Rebind<std::int8_t, decltype(d16)>(), p)));
+#endif
+}
+
 // Whether half precision takes several instructions. Highway's own (1.0) then drop infinity and NaN, and truncate.
 #undef INLAY_SOFT_HALVES
 #if HWY_TARGET != HWY_SCALAR && ((HWY_ARCH_X86 && HWY_TARGET > HWY_AVX2) || HWY_ARCH_WASM)
@@ -9637,6 +10680,9 @@ HWY_INLINE Words MultiplyAddPairs(Words a, Words b) {
   return Words{_mm_madd_epi16(a.raw, b.raw)};
 #elif HWY_ARCH_WASM && HWY_TARGET != HWY_SCALAR
   return Words{wasm_i32x4_dot_i16x8(a.raw, b.raw)};
+#elif HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_SCALAR
+  const int16x8_t x = vreinterpretq_s16_s32(a.raw), y = vreinterpretq_s16_s32(b.raw);
+  return Words{vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y))};
 #else
   const Words low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
   return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
@@ -10253,6 +11299,24 @@ inline void SoftCap(float cap, std::size_t n, float* x) {
   });
 }
 
+// x[i] = max(0, x[i] - (mean + deviations * standard deviation)), both over the n >= 2 values, the deviation of a sample (its
+// sum of squares divided by n - 1). Of normally distributed values, few stay.
+// Source: Gemma 3n's reference code (activation sparsity).
+inline void KeepLargest(float deviations, std::size_t n, float* x) {
+  Lanes16 sum = Set16(0.0f), squares = sum;
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR { sum = Add16(sum, LoadUpTo16(x + i, count)); });
+  const Lanes16 mean = Set16(Sum16(sum) / static_cast<float>(n));
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 centered = Sub16(LoadUpTo16(x + i, count), mean);
+    const Lanes16 counted = count == 16 ? centered : KeepRange16(centered, 0, count, 0.0f);
+    squares = MulAdd16(counted, counted, squares);
+  });
+  const Lanes16 cutoff = MulAdd16(Set16(deviations), Set16(std::sqrt(Sum16(squares) / static_cast<float>(n - 1))), mean);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    StoreUpTo16(Max16(Set16(0.0f), Sub16(LoadUpTo16(x + i, count), cutoff)), x + i, count);
+  });
+}
+
 // Activations of a feed-forward network, 16 at a time.
 struct Silu16 {  // x / (1 + e^-x)
   HWY_INLINE Lanes16 operator()(const Lanes16& x) const { return Mul16(x, Sigmoid16(x)); }
@@ -10537,7 +11601,8 @@ HWY_AFTER_NAMESPACE();
 // One algorithm for prefill and decode. A query goes through the positions it sees in spans (kKvSpan): scores of
 // the whole span, its largest, exponentials, weighted values. The partial results of spans are merged in order. Every
 // score is one chain over head_dim, every output element one chain over the positions of a span, sums of exponentials run
-// over 16 lanes; nothing depends on how many queries or spans are computed together. So tokens one by one, in blocks of
+// over 16 lanes; nothing depends on how many queries or spans are computed together. Where keys and values are integers
+// (KvType Q8 and Q4), so are the queries (8 bits) and a span's weights (16 bits), and their products are exact. So tokens one by one, in blocks of
 // any size, and spans on different threads give the same bits.
 // Positions that a query does not see are not read as values, and their scores are dropped lane by lane: what is there
 // (even NaN) does not matter.
@@ -10579,14 +11644,51 @@ HWY_INLINE Lanes16 LoadKv16(const std::byte* from, std::size_t index) {
   if constexpr (kType == KvType::kF32) return Load16(reinterpret_cast<const float*>(from) + index);
   if constexpr (kType == KvType::kF16) return LoadF16x16(reinterpret_cast<const std::uint16_t*>(from) + index);
   if constexpr (kType == KvType::kBF16) return LoadBF16x16(reinterpret_cast<const std::uint16_t*>(from) + index);
-  if constexpr (kType == KvType::kQ8) return LoadI8x16(reinterpret_cast<const std::int8_t*>(from) + index);
 }
 
+// Fetches `bytes` of keys or values well before they are needed. A span of keys and then one of values is too short a stream
+// for what processors fetch by themselves.
+constexpr std::size_t kKvAheadBytes = 8192;
+template <std::size_t kBytes>
+HWY_INLINE void FetchAhead(const std::byte* from) {
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(from + kKvAheadBytes + i);
+}
+
+// Where element 0 of the key of `position` is, in elements; the next elements are kKvChunk (of integers: in fours) further.
+constexpr std::size_t KeyStart(std::size_t width, std::size_t position) {
+  return position / kKvChunk * kKvChunk * width + position % kKvChunk;
+}
+constexpr std::size_t WordKeyStart(KvType type, std::size_t width, std::size_t position) {
+  return position / kKvChunk * kKvChunk * 4 * KvKeyRows(type, width) + position % kKvChunk * 4;
+}
+
+template <KvType kType>
 inline const float* KvScales(const std::byte* base, std::size_t head_dim, std::size_t capacity) {
-  return reinterpret_cast<const float*>(base + KvScaleOffset(head_dim, capacity));
+  return reinterpret_cast<const float*>(base + KvScaleOffset(kType, head_dim, capacity));
+}
+
+// Stores integers that fit Integer (8 or 16 bits), held as 12582912 + n: in the low bits of the mantissa. A product and
+// 12582912 = 1.5 * 2^23 added in one step is rounded to an integer, ties to even.
+template <class Integer>
+HWY_INLINE void StoreIntegers16(const Lanes16& shifted, std::byte* to) {
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+  Integer integers[16];
+  for (std::size_t i = 0; i < 16; ++i) integers[i] = static_cast<Integer>(std::bit_cast<std::uint32_t>(shifted.lane[i]));
+  std::memcpy(to, integers, sizeof(integers));
+#else
+  const hn::Rebind<Integer, FloatTag> narrow;
+  const WordTag wide;
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < kVectorsPer16; ++i) {
+    const Words number = hn::Sub(hn::BitCast(wide, shifted.vector[i]), hn::Set(wide, std::int32_t{0x4B400000}));
+    hn::StoreU(hn::DemoteTo(narrow, number), narrow, reinterpret_cast<Integer*>(to) + i * kVectorLanes);
+  }
+#endif
 }
 
 // out[i] = round(x[i] / scale) with scale = max |x| / 127, which is returned. NaN or infinity in x makes the scale NaN.
+// Writes zeros up to the next multiple of 16.
 inline float QuantizeRow(const float* x, std::size_t n, std::int8_t* out) {
   Lanes16 largest = Set16(0.0f), probe = Set16(0.0f);
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
@@ -10599,12 +11701,32 @@ inline float QuantizeRow(const float* x, std::size_t n, std::int8_t* out) {
   const bool tiny = !(magnitude > 1e-30f);
   const Lanes16 inverse = Set16(tiny ? 0.0f : 127.0f / magnitude);
   ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
-    // Added to 1.5 * 2^23, a number is rounded to an integer (ties to even) that sits in the low bits.
-    alignas(64) float shifted[16];
-    Store16(MulAdd16(LoadUpTo16(x + i, count), inverse, Set16(12582912.0f)), shifted);
-    for (std::size_t j = 0; j < count; ++j) out[i + j] = static_cast<std::int8_t>(std::bit_cast<std::uint32_t>(shifted[j]));
+    const Lanes16 value = LoadUpTo16(x + i, count);
+    StoreIntegers16<std::int8_t>(MulAdd16(value, inverse, Set16(12582912.0f)), reinterpret_cast<std::byte*>(out + i));
   });
   return (tiny ? 0.0f : magnitude / 127.0f) + Sum16(probe);
+}
+
+// out[i] = 8 + round(x[i] / scale), at most 15, where the element of the largest magnitude becomes 0: the scale, which is
+// returned, has the sign that it takes. Of two that differ by their sign the positive one. Otherwise as QuantizeRow. `n` elements,
+// then 8 (zero) up to the next multiple of 16.
+inline float QuantizeNibbles(const float* x, std::size_t n, std::int8_t* out) {
+  Lanes16 most = Set16(0.0f), least = Set16(0.0f), probe = Set16(0.0f);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 value = LoadUpTo16(x + i, count);
+    most = Max16(most, value);
+    least = Max16(least, Sub16(Set16(0.0f), value));
+    probe = MulAdd16(value, Set16(0.0f), probe);
+  });
+  const float positive = Largest16(most), negative = Largest16(least);
+  const float signed_most = positive >= negative ? positive : -negative;
+  const bool tiny = !(std::max(positive, negative) > 1e-30f);
+  const Lanes16 inverse = Set16(tiny ? 0.0f : -8.0f / signed_most);
+  ForEach16(n, [&](std::size_t i, std::size_t count) HWY_ATTR {
+    const Lanes16 shifted = MulAdd16(LoadUpTo16(x + i, count), inverse, Set16(12582912.0f));
+    StoreIntegers16<std::int8_t>(Add16(Min16(shifted, Set16(12582919.0f)), Set16(8.0f)), reinterpret_cast<std::byte*>(out + i));
+  });
+  return (tiny ? 0.0f : signed_most / -8.0f) + Sum16(probe);
 }
 
 // Rounds to nearest even. A finite number stays finite: beyond the range of F16 it becomes the largest F16.
@@ -10619,26 +11741,38 @@ HWY_INLINE void StoreHalves16(const Lanes16& value, std::uint16_t* to) {
 
 }  // namespace detail
 
-// Stores the key of one position, `key` [head_dim], in one layer and head's cache (KvHeadBytes at `keys`).
+// Stores the key of one position, `key` [head_dim], in one layer and head's cache (KvKeyBytes at `keys`).
 template <KvType kType, Extent HeadDim>
 inline void StoreKey(std::byte* keys, HeadDim head_dim, std::size_t capacity, std::size_t position, const float* key) {
   const std::size_t width = head_dim;
-  const std::size_t tile = position / 16, lane = position % 16;
   if constexpr (kType == KvType::kF32) {
-    float* to = reinterpret_cast<float*>(keys) + tile * width * 16 + lane;
-    for (std::size_t i = 0; i < width; ++i) to[i * 16] = key[i];
+    float* to = reinterpret_cast<float*>(keys) + detail::KeyStart(width, position);
+    for (std::size_t i = 0; i < width; ++i) to[i * kKvChunk] = key[i];
   } else if constexpr (kType == KvType::kQ8) {
-    std::int8_t row[RoundUp(kMaxKvHeadDim, 16)] = {};
+    std::int8_t row[RoundUp(kMaxKvHeadDim, 16)];
     const float scale = detail::QuantizeRow(key, width, row);
-    std::byte* to = keys + tile * RoundUp(width, 4) * 16 + lane * 4;
-    for (std::size_t i = 0; i < width; i += 4) std::memcpy(to + i * 16, row + i, 4);
-    const_cast<float*>(detail::KvScales(keys, width, capacity))[position] = scale;
+    std::byte* to = keys + detail::WordKeyStart(kType, width, position);
+    for (std::size_t i = 0; i < width; i += 4) std::memcpy(to + i * kKvChunk, row + i, 4);
+    const_cast<float*>(detail::KvScales<kType>(keys, width, capacity))[position] = scale;
+  } else if constexpr (kType == KvType::kQ4) {
+    float* const scales = const_cast<float*>(detail::KvScales<kType>(keys, width, capacity)) + position;
+    std::byte* const to = keys + detail::WordKeyStart(kType, width, position);
+    for (std::size_t begin = 0; begin < width; begin += kKvBlock) {
+      const std::size_t count = std::min(width - begin, kKvBlock);
+      std::int8_t row[kKvBlock];
+      scales[begin / kKvBlock * capacity] = detail::QuantizeNibbles(key + begin, count, row);
+      for (std::size_t i = 0; i < count; i += 8) {
+        for (std::size_t j = 0; j < 4; ++j) {
+          to[(begin + i) / 8 * 4 * kKvChunk + j] = static_cast<std::byte>(row[i + j] | (row[i + j + 4] << 4));
+        }
+      }
+    }
   } else {
-    std::uint16_t* to = reinterpret_cast<std::uint16_t*>(keys) + tile * width * 16 + lane;
+    std::uint16_t* to = reinterpret_cast<std::uint16_t*>(keys) + detail::KeyStart(width, position);
     ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
       alignas(32) std::uint16_t halves[16];
       detail::StoreHalves16<kType>(LoadUpTo16(key + i, count), halves);
-      for (std::size_t j = 0; j < count; ++j) to[(i + j) * 16] = halves[j];
+      for (std::size_t j = 0; j < count; ++j) to[(i + j) * kKvChunk] = halves[j];
     });
   }
 }
@@ -10648,15 +11782,24 @@ template <KvType kType, Extent HeadDim>
 inline void StoreValue(std::byte* values, HeadDim head_dim, std::size_t capacity, std::size_t position,
                        const float* value) {
   const std::size_t width = head_dim;
-  const std::size_t stride = KvValueStride(width);
+  const std::size_t stride = KvValueStride(kType, width);
   if constexpr (kType == KvType::kF32) {
     float* to = reinterpret_cast<float*>(values) + position * stride;
     std::copy_n(value, width, to);
     std::fill(to + width, to + stride, 0.0f);
   } else if constexpr (kType == KvType::kQ8) {
-    std::int8_t* to = reinterpret_cast<std::int8_t*>(values) + position * stride;
-    const_cast<float*>(detail::KvScales(values, width, capacity))[position] = detail::QuantizeRow(value, width, to);
-    std::fill(to + width, to + stride, std::int8_t{0});
+    std::int8_t row[RoundUp(kMaxKvHeadDim, 16)];
+    const_cast<float*>(detail::KvScales<kType>(values, width, capacity))[position] = detail::QuantizeRow(value, width, row);
+    std::int8_t* to = reinterpret_cast<std::int8_t*>(values) + position / 2 * 2 * stride + position % 2;
+    for (std::size_t i = 0; i < stride; ++i) to[i * 2] = row[i];
+  } else if constexpr (kType == KvType::kQ4) {
+    std::int8_t row[RoundUp(kMaxKvHeadDim, 32)];
+    const_cast<float*>(detail::KvScales<kType>(values, width, capacity))[position] = detail::QuantizeNibbles(value, width, row);
+    std::fill(row + RoundUp(width, 16), row + stride, std::int8_t{8});
+    std::byte* to = values + position / 2 * stride + position % 2;
+    for (std::size_t i = 0; i < stride; i += 32) {
+      for (std::size_t j = 0; j < 16; ++j) to[i + j * 2] = static_cast<std::byte>(row[i + j] | (row[i + j + 16] << 4));
+    }
   } else {
     std::uint16_t* to = reinterpret_cast<std::uint16_t*>(values) + position * stride;
     ForEach16(width, [&](std::size_t i, std::size_t count) HWY_ATTR {
@@ -10669,17 +11812,20 @@ inline void StoreValue(std::byte* values, HeadDim head_dim, std::size_t capacity
 
 namespace detail {
 
-// One query as it is multiplied with keys. [rows, stride] float32, or for Q8 [rows, stride] int8 with scales and sums.
+// One query as it is multiplied with keys. [rows, stride] float32, or for integers [rows, stride] int8 with scales and sums.
 struct Queries {
   const float* values = nullptr;
   const std::int8_t* bytes = nullptr;
-  const float* scales = nullptr;      // Q8: of the int8 values
-  const std::int32_t* sums = nullptr;  // Q8: of the int8 values, which pay for taking keys as unsigned
+  const float* scales = nullptr;       // of the int8 values
+  const std::int32_t* sums = nullptr;  // [rows, sum_stride] of the int8 values that share a key's scale, which pay for taking
+                                       // keys as unsigned
   std::size_t stride = 0;
+  std::size_t sum_stride = 1;
 
   Queries From(std::size_t row) const {
     return {values == nullptr ? nullptr : values + row * stride, bytes == nullptr ? nullptr : bytes + row * stride,
-            scales == nullptr ? nullptr : scales + row, sums == nullptr ? nullptr : sums + row, stride};
+            scales == nullptr ? nullptr : scales + row, sums == nullptr ? nullptr : sums + row * sum_stride, stride,
+            sum_stride};
   }
 };
 
@@ -10698,16 +11844,15 @@ struct KvHead {
 };
 
 // Dot products of kRows int8 queries and 16 * kColumns int8 keys. Integers: exact, whatever the order.
-//   keys  the first column's, `column_bytes` from one column of 16 positions to the next
 template <std::size_t kColumns, std::size_t kRows>
-HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t column_bytes, std::size_t width4, const Queries& queries,
+HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t width4, const Queries& queries,
                            Lanes16 (&dots)[kColumns][kRows]) {
 #if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
   for (std::size_t c = 0; c < kColumns; ++c) {
     for (std::size_t r = 0; r < kRows; ++r) {
       std::int32_t sums[16] = {};
       for (std::size_t i = 0; i < width4; i += 4) {
-        const std::int8_t* key = keys + c * column_bytes + i * 16;
+        const std::int8_t* key = keys + i * kKvChunk + c * 64;
         const std::int8_t* query = queries.bytes + r * queries.stride + i;
         for (std::size_t lane = 0; lane < 16; ++lane) {
           for (std::size_t j = 0; j < 4; ++j) sums[lane] += key[lane * 4 + j] * query[j];
@@ -10719,44 +11864,39 @@ HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t column_bytes, st
 #else
   const WordTag d;
   constexpr std::size_t kParts = 16 / kWordLanes;
-  Words sum[kColumns][kRows][kParts];
+  constexpr std::size_t kVectors = kColumns * kParts;
+  Words sum[kVectors][kRows];
   HWY_UNROLL(16)
   for (std::size_t r = 0; r < kRows; ++r) {
     // With unsigned keys, 128 too large, the sum of the query is counted 128 times too often.
     const Words start = INLAY_DOT4_UNSIGNED ? hn::Set(d, -128 * queries.sums[r]) : hn::Zero(d);
     HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      HWY_UNROLL(16)
-      for (std::size_t part = 0; part < kParts; ++part) sum[c][r][part] = start;
-    }
+    for (std::size_t v = 0; v < kVectors; ++v) sum[v][r] = start;
   }
   for (std::size_t i = 0; i < width4; i += 4) {
+    const std::uint8_t* const words = reinterpret_cast<const std::uint8_t*>(keys) + i * kKvChunk;
+    FetchAhead<kColumns * 64>(reinterpret_cast<const std::byte*>(words));
+    Words key[kVectors];
     HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      key[v] = LoadWords(words + v * kWordLanes * 4);
+#if INLAY_DOT4_UNSIGNED
+      key[v] = hn::Xor(key[v], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+#endif
+    }
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Words query = BroadcastWord(queries.bytes + r * queries.stride + i);
       HWY_UNROLL(16)
-      for (std::size_t part = 0; part < kParts; ++part) {
-        const Words key = LoadWords(
-            reinterpret_cast<const std::uint8_t*>(keys) + c * column_bytes + i * 16 + part * kWordLanes * 4);
+      for (std::size_t v = 0; v < kVectors; ++v) {
 #if INLAY_MADDUBS
-        const hn::Repartition<std::int8_t, WordTag> d8;
-        const Words magnitude = hn::BitCast(d, hn::Abs(hn::BitCast(d8, key)));
-#elif INLAY_DOT4_UNSIGNED
-        const Words shifted = hn::Xor(key, hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-#endif
-        HWY_UNROLL(16)
-        for (std::size_t r = 0; r < kRows; ++r) {
-          const Words query = BroadcastWord(queries.bytes + r * queries.stride + i);
-          Words& to = sum[c][r][part];
-#if INLAY_MADDUBS
-          // |key| * (query with the key's sign): two products of at most 127 * 127 fit 16 bits.
-          const Words pairs = MultiplyBytesToPairs(magnitude, TakeSigns(query, key));
-          to = hn::Add(to, MultiplyAddPairs(pairs, hn::Set(d, 0x00010001)));
-#elif INLAY_DOT4_UNSIGNED
-          to = AccumulateDot4(to, shifted, query);
+        // |key| * (query with the key's sign): two products of at most 127 * 127 fit 16 bits.
+        const Words pairs = MultiplyBytesToPairs(AbsoluteBytes(key[v]), TakeSigns(query, key[v]));
+        sum[v][r] = AccumulatePairs(sum[v][r], pairs, hn::Set(d, 0x00010001));
 #else
-          to = AccumulateDot4(to, key, query);
+        sum[v][r] = AccumulateDot4(sum[v][r], key[v], query);
 #endif
-        }
+        Pin(sum[v][r]);
       }
     }
   }
@@ -10766,11 +11906,95 @@ HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t column_bytes, st
     for (std::size_t r = 0; r < kRows; ++r) {
       HWY_UNROLL(16)
       for (std::size_t part = 0; part < kParts; ++part) {
-        dots[c][r].vector[part] = hn::ConvertTo(FloatTag(), sum[c][r][part]);
+        dots[c][r].vector[part] = hn::ConvertTo(FloatTag(), sum[c * kParts + part][r]);
       }
     }
   }
 #endif
+}
+
+// The same for keys of 4 bits, with their scales: a float for every block of 32. `key_scales` are the first block's, those of
+// the next `capacity` further.
+template <std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void DotNibbleColumns(const std::byte* keys, std::size_t width, const float* key_scales, std::size_t capacity,
+                                 const Queries& queries, Lanes16 (&dots)[kColumns][kRows]) {
+  HWY_UNROLL(16)
+  for (std::size_t c = 0; c < kColumns; ++c) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
+  }
+  for (std::size_t block = 0; block * kKvBlock < width; ++block) {
+    const std::size_t begin = block * kKvBlock, end = std::min(width, begin + kKvBlock);
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      for (std::size_t r = 0; r < kRows; ++r) {
+        std::int32_t sums[16] = {};
+        for (std::size_t i = begin; i < end; i += 8) {
+          const std::byte* key = keys + i / 8 * 4 * kKvChunk + c * 64;
+          const std::int8_t* query = queries.bytes + r * queries.stride + i;
+          for (std::size_t lane = 0; lane < 16; ++lane) {
+            for (std::size_t j = 0; j < 4; ++j) {
+              const int both = std::to_integer<int>(key[lane * 4 + j]);
+              sums[lane] += ((both & 15) - 8) * query[j] + ((both >> 4) - 8) * query[j + 4];
+            }
+          }
+        }
+        dots[c][r] = MulAdd16(LoadI32x16(sums), Load16(key_scales + block * capacity + c * 16), dots[c][r]);
+      }
+    }
+#else
+    const WordTag d;
+    constexpr std::size_t kParts = 16 / kWordLanes;
+    constexpr std::size_t kVectors = kColumns * kParts;
+    Words sum[kVectors][kRows];
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Words start = hn::Set(d, -8 * queries.sums[r * queries.sum_stride + block]);
+      HWY_UNROLL(16)
+      for (std::size_t v = 0; v < kVectors; ++v) sum[v][r] = start;
+    }
+    for (std::size_t i = begin; i < end; i += 8) {
+      const std::byte* const words = keys + i / 8 * 4 * kKvChunk;
+      FetchAhead<kColumns * 64>(words);
+      Words low[kVectors], high[kVectors];
+      HWY_UNROLL(16)
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        const Words both = LoadWords(reinterpret_cast<const std::uint8_t*>(words) + v * kWordLanes * 4);
+        low[v] = hn::And(both, hn::Set(d, 0x0F0F0F0F));
+        high[v] = hn::And(hn::ShiftRight<4>(both), hn::Set(d, 0x0F0F0F0F));
+      }
+      HWY_UNROLL(16)
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const Words first = BroadcastWord(queries.bytes + r * queries.stride + i);
+        const Words second = BroadcastWord(queries.bytes + r * queries.stride + i + 4);
+        HWY_UNROLL(16)
+        for (std::size_t v = 0; v < kVectors; ++v) {
+#if INLAY_MADDUBS
+          // Four products of at most 15 * 127 fit 16 bits.
+          const Words pairs = AddPairs(MultiplyBytesToPairs(low[v], first), MultiplyBytesToPairs(high[v], second));
+          sum[v][r] = AccumulatePairs(sum[v][r], pairs, hn::Set(d, 0x00010001));
+#else
+          sum[v][r] = AccumulateDot4(AccumulateDot4(sum[v][r], low[v], first), high[v], second);
+#endif
+          Pin(sum[v][r]);
+        }
+      }
+    }
+    HWY_UNROLL(16)
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      const Lanes16 scale = Load16(key_scales + block * capacity + c * 16);
+      HWY_UNROLL(16)
+      for (std::size_t r = 0; r < kRows; ++r) {
+        Lanes16 total;
+        HWY_UNROLL(16)
+        for (std::size_t part = 0; part < kParts; ++part) {
+          total.vector[part] = hn::ConvertTo(FloatTag(), sum[c * kParts + part][r]);
+        }
+        dots[c][r] = MulAdd16(total, scale, dots[c][r]);
+      }
+    }
+#endif
+  }
 }
 
 // Dot products of kRows float32 queries and 16 * kColumns keys of a float type, each one chain over head_dim.
@@ -10783,9 +12007,10 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
     for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
   }
   for (std::size_t i = 0; i < width; ++i) {
+    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(keys + i * kKvChunk * KvElementBytes(kType));
     Lanes16 key[kColumns];
     HWY_UNROLL(16)
-    for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, (c * width + i) * 16);
+    for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, i * kKvChunk + c * 16);
     HWY_UNROLL(16)
     for (std::size_t r = 0; r < kRows; ++r) {
       const Lanes16 query = Set16(queries.values[r * queries.stride + i]);
@@ -10796,15 +12021,17 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
 }
 
 // Scores of kRows queries and 16 * kColumns positions from `position` on (a multiple of 16), without any mask.
+// A function of its own, as the others with a register tile: inlined into one large function, GCC keeps the sums of integers
+// in memory (decode with Q8, Zen 4: 12 instead of 22 multiply-adds per cycle).
 template <KvType kType, std::size_t kColumns, std::size_t kRows, Extent HeadDim, Extent ValueDim>
-HWY_INLINE void ScoreColumns(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, std::size_t position, float scale,
+HWY_NOINLINE void ScoreColumns(const KvHead<HeadDim, ValueDim>& kv, const Queries& queries, std::size_t position, float scale,
                              float* scores) {
   const std::size_t width = kv.head_dim;
   Lanes16 dots[kColumns][kRows];
   if constexpr (kType == KvType::kQ8) {
     const std::size_t width4 = RoundUp(width, 4);
-    const float* key_scales = KvScales(kv.keys, width, kv.capacity) + position;
-    DotColumns(reinterpret_cast<const std::int8_t*>(kv.keys) + position * width4, width4 * 16, width4, queries, dots);
+    const float* key_scales = KvScales<kType>(kv.keys, width, kv.capacity) + position;
+    DotColumns(reinterpret_cast<const std::int8_t*>(kv.keys) + WordKeyStart(kType, width, position), width4, queries, dots);
     HWY_UNROLL(16)
     for (std::size_t r = 0; r < kRows; ++r) {
       const Lanes16 factor = Set16(scale * queries.scales[r]);
@@ -10814,9 +12041,19 @@ HWY_INLINE void ScoreColumns(const KvHead<HeadDim, ValueDim>& kv, const Queries&
                 scores + r * kAttentionScoreStride + c * 16);
       }
     }
+  } else if constexpr (kType == KvType::kQ4) {
+    DotNibbleColumns(kv.keys + WordKeyStart(kType, width, position), width,
+                     KvScales<kType>(kv.keys, width, kv.capacity) + position, kv.capacity, queries, dots);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes16 factor = Set16(scale * queries.scales[r]);
+      HWY_UNROLL(16)
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        Store16(Mul16(dots[c][r], factor), scores + r * kAttentionScoreStride + c * 16);
+      }
+    }
   } else {
-    constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : 2;
-    DotColumns<kType>(kv.keys + position * width * kElement, width, queries, dots);
+    DotColumns<kType>(kv.keys + KeyStart(width, position) * KvElementBytes(kType), width, queries, dots);
     const Lanes16 factor = Set16(scale);
     HWY_UNROLL(16)
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -10833,7 +12070,8 @@ template <KvType kType, std::size_t kRows, Extent HeadDim, Extent ValueDim>
 HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim, ValueDim>& kv, const Queries& queries,
                            std::size_t position, float scale, float* scores) {
   if (rows == kRows) {
-    constexpr std::size_t kColumns = ColumnsPerQueries(kRows);
+    // Q4 has sums of integers and of floats.
+    constexpr std::size_t kColumns = DivideUp(ColumnsPerQueries(kRows), kType == KvType::kQ4 ? 2 : 1);
     for (std::size_t c = 0; c < kKvChunk / 16; c += kColumns) {
       ScoreColumns<kType, kColumns, kRows>(kv, queries, position + c * 16, scale, scores + c * 16);
     }
@@ -10844,7 +12082,7 @@ HWY_INLINE void ScoreChunk(std::size_t rows, const KvHead<HeadDim, ValueDim>& kv
 
 // sums[r, 16 columns...] += weights[r, p] * values[p, ...] for positions [begin, end) in order.
 template <KvType kType, std::size_t kColumns, std::size_t kRows>
-HWY_INLINE void WeighColumns(const std::byte* values, std::size_t value_stride, std::size_t column, const float* weights,
+HWY_NOINLINE void WeighColumns(const std::byte* values, std::size_t value_stride, std::size_t column, const float* weights,
                              std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
   Lanes16 sum[kColumns][kRows];
   HWY_UNROLL(16)
@@ -10853,6 +12091,7 @@ HWY_INLINE void WeighColumns(const std::byte* values, std::size_t value_stride, 
     for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Load16(sums + r * sum_stride + column + c * 16);
   }
   for (std::size_t p = begin; p < end; ++p) {
+    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(values + (p * value_stride + column) * KvElementBytes(kType));
     Lanes16 value[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) value[c] = LoadKv16<kType>(values, p * value_stride + column + c * 16);
@@ -10900,8 +12139,7 @@ HWY_INLINE void Weigh(std::size_t rows, const std::byte* values, std::size_t val
 template <KvType kType, std::size_t kPack>
 HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::size_t begin, std::size_t end,
                             float* sums) {
-  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
-  constexpr std::size_t kPositionBytes = 16 / kPack * kElement;
+  constexpr std::size_t kPositionBytes = 16 / kPack * KvElementBytes(kType);
   constexpr std::size_t kGroup = 4 * kPack;
   Lanes16 sum[4];
   HWY_UNROLL(4)
@@ -10934,25 +12172,42 @@ HWY_INLINE void WeighNarrow(const std::byte* values, const float* weights, std::
   Store16(kPack == 1 ? total : AddHalves16(total), sums);
 }
 
-// Element `column` of the sixteen keys of a tile.
+// Element `column` of sixteen keys, from `position` on (a multiple of 16); for Q8 without its scale, for Q4 with it.
 template <KvType kType>
-HWY_INLINE Lanes16 LoadKeyColumn16(const std::byte* keys, std::size_t width, std::size_t tile, std::size_t column) {
+HWY_INLINE Lanes16 LoadKeyColumn16(const std::byte* keys, std::size_t width, std::size_t position, std::size_t column,
+                                   [[maybe_unused]] const float* scales, [[maybe_unused]] std::size_t capacity) {
   if constexpr (kType == KvType::kQ8) {
-    const std::int8_t* from =
-        reinterpret_cast<const std::int8_t*>(keys) + tile * RoundUp(width, 4) * 16 + column / 4 * 64 + column % 4;
+    const std::int8_t* from = reinterpret_cast<const std::int8_t*>(keys) + WordKeyStart(kType, width, position) +
+                              column / 4 * 4 * kKvChunk + column % 4;
     alignas(64) float lanes[16];
     for (std::size_t i = 0; i < 16; ++i) lanes[i] = static_cast<float>(from[4 * i]);
     return Load16(lanes);
+  } else if constexpr (kType == KvType::kQ4) {
+    const std::byte* from = keys + WordKeyStart(kType, width, position) + column / 8 * 4 * kKvChunk + column % 4;
+    const int shift = column % 8 < 4 ? 0 : 4;
+    alignas(64) float lanes[16];
+    for (std::size_t i = 0; i < 16; ++i) {
+      lanes[i] = static_cast<float>((std::to_integer<int>(from[4 * i]) >> shift & 15) - 8);
+    }
+    return Mul16(Load16(lanes), Load16(scales + column / kKvBlock * capacity + position));
   } else {
-    return LoadKv16<kType>(keys, (tile * width + column) * 16);
+    return LoadKv16<kType>(keys, KeyStart(width, position) + column * kKvChunk);
   }
 }
+
+// The keys of a span, which are values too.
+struct KeySpan {
+  const std::byte* data;
+  const float* scales;  // integers: of the first block
+  std::size_t width;
+  std::size_t capacity;
+};
 
 // sums[r, column + c] = the sum over positions [begin, end) of weights[r, p] * keys[p, column + c] for kColumns columns of keys
 // that are values too: one chain per position modulo 16, folded at the end. What is outside of the range is not read as
 // values.
 template <KvType kType, std::size_t kColumns, std::size_t kRows>
-HWY_INLINE void WeighKeyColumns(const std::byte* keys, std::size_t width, std::size_t column, const float* weights,
+HWY_INLINE void WeighKeyColumns(const KeySpan& keys, std::size_t column, const float* weights,
                                 std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
   Lanes16 sum[kColumns][kRows];
   HWY_UNROLL(16)
@@ -10966,7 +12221,7 @@ HWY_INLINE void WeighKeyColumns(const std::byte* keys, std::size_t width, std::s
     Lanes16 value[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) {
-      value[c] = LoadKeyColumn16<kType>(keys, width, tile, column + c);
+      value[c] = LoadKeyColumn16<kType>(keys.data, keys.width, tile * 16, column + c, keys.scales, keys.capacity);
       if (!whole) value[c] = KeepRange16(value[c], from, to, 0.0f);
     }
     HWY_UNROLL(16)
@@ -10985,26 +12240,26 @@ HWY_INLINE void WeighKeyColumns(const std::byte* keys, std::size_t width, std::s
 }
 
 template <KvType kType, std::size_t kColumns, std::size_t kRows>
-HWY_INLINE void WeighKeyRows(const std::byte* keys, std::size_t width, std::size_t value_dim, std::size_t column,
+HWY_INLINE void WeighKeyRows(const KeySpan& keys, std::size_t value_dim, std::size_t column,
                              const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
   for (; column + kColumns <= value_dim; column += kColumns) {
-    WeighKeyColumns<kType, kColumns, kRows>(keys, width, column, weights, begin, end, sums, sum_stride);
+    WeighKeyColumns<kType, kColumns, kRows>(keys, column, weights, begin, end, sums, sum_stride);
   }
   if constexpr (kColumns > 1) {
     if (column < value_dim) {
-      WeighKeyRows<kType, kColumns / 2, kRows>(keys, width, value_dim, column, weights, begin, end, sums, sum_stride);
+      WeighKeyRows<kType, kColumns / 2, kRows>(keys, value_dim, column, weights, begin, end, sums, sum_stride);
     }
   }
 }
 
 // All columns, `rows` (1 .. kRows) queries that see the same positions.
 template <KvType kType, std::size_t kRows>
-HWY_INLINE void WeighKeys(std::size_t rows, const std::byte* keys, std::size_t width, std::size_t value_dim,
+HWY_INLINE void WeighKeys(std::size_t rows, const KeySpan& keys, std::size_t value_dim,
                           const float* weights, std::size_t begin, std::size_t end, float* sums, std::size_t sum_stride) {
   if (rows == kRows) {
-    WeighKeyRows<kType, ColumnsPerQueries(kRows), kRows>(keys, width, value_dim, 0, weights, begin, end, sums, sum_stride);
+    WeighKeyRows<kType, ColumnsPerQueries(kRows), kRows>(keys, value_dim, 0, weights, begin, end, sums, sum_stride);
   } else if constexpr (kRows > 1) {
-    WeighKeys<kType, kRows - 1>(rows, keys, width, value_dim, weights, begin, end, sums, sum_stride);
+    WeighKeys<kType, kRows - 1>(rows, keys, value_dim, weights, begin, end, sums, sum_stride);
   }
 }
 
@@ -11016,8 +12271,143 @@ struct Seen {
 };
 static_assert(kKvSpan <= 65535);
 
+// Weights as integers: the largest magnitude becomes this. A span of them times 8-bit values fits 32 bits, and they stay
+// within 16 bits, as which processors multiply and add pairs. At 15 bits a weight is off by at most 1 / 65534 of the span's
+// largest: with 256 positions that is a hundredth of what 8 bits cost the values.
+inline constexpr float kMostWeight = 32767.0f;
+static_assert(32767 * 128 * kKvSpan < (std::size_t{1} << 31));
+
+// Replaces weights [first, last] (multiples of 16) of a span by 16-bit integers at the row's beginning, with zeros for the
+// others of [begin, end). Returns what one of the integer's units is worth: NaN where a weight is NaN or infinite.
+inline float QuantizeWeights(float* weights, std::size_t first, std::size_t last, std::size_t begin, std::size_t end) {
+  Lanes16 most = Set16(0.0f), probe = Set16(0.0f);
+  for (std::size_t at = first; at <= last; at += 16) {
+    const Lanes16 weight = Load16(weights + at);
+    most = Max16(most, Abs16(weight));
+    probe = MulAdd16(weight, Set16(0.0f), probe);
+  }
+  const float magnitude = Largest16(most);
+  // Below, the quotient could overflow.
+  const bool tiny = !(magnitude > 1e-30f);
+  const Lanes16 inverse = Set16(tiny ? 0.0f : kMostWeight / magnitude);
+  std::byte* const to = reinterpret_cast<std::byte*>(weights);
+  for (std::size_t at = first; at <= last; at += 16) {
+    StoreIntegers16<std::int16_t>(MulAdd16(Load16(weights + at), inverse, Set16(12582912.0f)), to + at * 2);
+  }
+  if (begin < first) std::memset(to + begin * 2, 0, (first - begin) * 2);
+  if (last + 16 < end) std::memset(to + (last + 16) * 2, 0, (end - last - 16) * 2);
+  return (tiny ? 0.0f : magnitude / kMostWeight) + Sum16(probe);
+}
+
+// Sixteen columns of the values of two positions, as 16-bit pairs: vector `part` of them; `pair` is the first column's.
+template <KvType kType>
+HWY_INLINE Words LoadValuePairs(const std::int8_t* pair, std::size_t column, std::size_t part) {
+  if constexpr (kType == KvType::kQ8) {
+    return LoadBytePairsSigned(pair + column * 32 + part * kWordLanes * 2);
+  } else {
+    const auto* from = reinterpret_cast<const std::uint8_t*>(pair) + column / 2 * 32 + part * kWordLanes * 2;
+    const Words both = LoadBytePairs(from);
+    return SubtractPairs(hn::And(column % 2 == 0 ? both : hn::ShiftRight<4>(both), hn::Set(WordTag(), 0x000F000F)), 8);
+  }
+}
+
+// sums[r, 16 columns...] = units[r] * the sum over positions [begin, end), both even, of weights[r, p] * values[p, ...].
+// Integers: exact, whatever the order. What is not seen has a weight of zero.
+//   weights  of 16 bits, in rows of kAttentionScoreStride floats;  units  one per row of sums, `sum_stride` apart
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_NOINLINE void WeighWordColumns(const std::byte* values, std::size_t value_stride, std::size_t column, const float* weights,
+                                 std::size_t begin, std::size_t end, const float* units, float* sums,
+                                 std::size_t sum_stride) {
+  const std::int8_t* const from = reinterpret_cast<const std::int8_t*>(values);
+  const std::size_t first = column / 16, position_bytes = kType == KvType::kQ4 ? value_stride / 2 : value_stride;
+#if HWY_TARGET == HWY_SCALAR || HWY_HAVE_SCALABLE
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      std::int32_t sum[16] = {};
+      for (std::size_t p = begin; p < end; p += 2) {
+        std::int16_t pair[2];
+        std::memcpy(pair, reinterpret_cast<const std::byte*>(weights + r * kAttentionScoreStride) + p * 2, sizeof(pair));
+        for (std::size_t i = 0; i < 16; ++i) {
+          if constexpr (kType == KvType::kQ8) {
+            const std::int8_t* value = from + p * position_bytes + (first + c) * 32 + 2 * i;
+            sum[i] += pair[0] * value[0] + pair[1] * value[1];
+          } else {
+            const std::int8_t* value = from + p * position_bytes + (first + c) / 2 * 32 + 2 * i;
+            const int shift = (first + c) % 2 == 0 ? 0 : 4;
+            sum[i] += pair[0] * ((value[0] >> shift & 15) - 8) + pair[1] * ((value[1] >> shift & 15) - 8);
+          }
+        }
+      }
+      Store16(Mul16(LoadI32x16(sum), Set16(units[r * sum_stride])), sums + r * sum_stride + column + c * 16);
+    }
+  }
+#else
+  constexpr std::size_t kParts = 16 / kWordLanes;
+  constexpr std::size_t kVectors = kColumns * kParts;
+  Words sum[kVectors][kRows];
+  HWY_UNROLL(16)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) sum[v][r] = hn::Zero(WordTag());
+  }
+  for (std::size_t p = begin; p < end; p += 2) {
+    const std::int8_t* const pair = from + p * position_bytes;
+    FetchAhead<kColumns * 32 / (kType == KvType::kQ4 ? 2 : 1)>(reinterpret_cast<const std::byte*>(pair) +
+                                                               column * 2 / (kType == KvType::kQ4 ? 2 : 1));
+    Words value[kVectors];
+    HWY_UNROLL(16)
+    for (std::size_t v = 0; v < kVectors; ++v) value[v] = LoadValuePairs<kType>(pair, first + v / kParts, v % kParts);
+    HWY_UNROLL(16)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Words weight = BroadcastWord(reinterpret_cast<const std::byte*>(weights + r * kAttentionScoreStride) + p * 2);
+      HWY_UNROLL(16)
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        sum[v][r] = AccumulatePairs(sum[v][r], value[v], weight);
+        Pin(sum[v][r]);
+      }
+    }
+  }
+  HWY_UNROLL(16)
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const Floats unit = hn::Set(FloatTag(), units[r * sum_stride]);
+    HWY_UNROLL(16)
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      hn::StoreU(hn::Mul(hn::ConvertTo(FloatTag(), sum[v][r]), unit), FloatTag(),
+                 sums + r * sum_stride + column + v * kWordLanes);
+    }
+  }
+#endif
+}
+
+template <KvType kType, std::size_t kColumns, std::size_t kRows>
+HWY_INLINE void WeighWordRows(const std::byte* values, std::size_t value_dim, std::size_t column, const float* weights,
+                              std::size_t begin, std::size_t end, const float* units, float* sums, std::size_t sum_stride) {
+  const std::size_t columns = RoundUp(value_dim, 16);
+  for (; column + kColumns * 16 <= columns; column += kColumns * 16) {
+    WeighWordColumns<kType, kColumns, kRows>(values, KvValueStride(kType, value_dim), column, weights, begin, end, units, sums,
+                                             sum_stride);
+  }
+  if constexpr (kColumns > 1) {
+    if (column < columns) {
+      WeighWordRows<kType, kColumns / 2, kRows>(values, value_dim, column, weights, begin, end, units, sums, sum_stride);
+    }
+  }
+}
+
+// All columns, `rows` (1 .. kRows) queries.
+template <KvType kType, std::size_t kRows>
+HWY_INLINE void WeighWords(std::size_t rows, const std::byte* values, std::size_t value_dim, const float* weights,
+                           std::size_t begin, std::size_t end, const float* units, float* sums, std::size_t sum_stride) {
+  if (rows == kRows) {
+    WeighWordRows<kType, ColumnsPerQueries(kRows), kRows>(values, value_dim, 0, weights, begin, end, units, sums, sum_stride);
+  } else if constexpr (kRows > 1) {
+    WeighWords<kType, kRows - 1>(rows, values, value_dim, weights, begin, end, units, sums, sum_stride);
+  }
+}
+
 // Turns the scores of one query, positions [begin, end) of a span, into weights e^(score - largest) and fills in the
-// partial result's largest and sum. For Q8 the weights take in the scales of the values.
+// partial result's largest and sum. For integers the weights take in the scales of the values, and are zero for what is not
+// seen in the first and the last sixteen.
 template <KvType kType>
 HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, float softcap, const float* value_scales,
                             float* partial) {
@@ -11043,11 +12433,16 @@ HWY_INLINE void SoftmaxSpan(float* scores, std::size_t begin, std::size_t end, f
   for (at = first; at <= last; at += 16) {
     const Lanes16 weight = ExpNegative16(Sub16(Load16(scores + at), offset));
     sum = Add16(sum, weight);
-    if constexpr (kType == KvType::kQ8) {
+    if (IsInteger(kType) && value_scales != nullptr) {
       Store16(Mul16(weight, Load16(value_scales + at)), scores + at);
     } else {
       Store16(weight, scores + at);
     }
+  }
+  if constexpr (IsInteger(kType)) {
+    // Scales of positions that are not seen may be NaN.
+    if (begin != first) Store16(KeepRange16(Load16(scores + first), begin - first, 16, 0.0f), scores + first);
+    if (end != last + 16) Store16(KeepRange16(Load16(scores + last), 0, end - last, 0.0f), scores + last);
   }
   Store16(Set16(0.0f), partial);
   partial[0] = largest;
@@ -11061,7 +12456,7 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries&
                              float* partials) {
   const std::size_t value_dim = kv.value_dim;
   const std::size_t partial_stride = PartialStride(value_dim);
-  const std::size_t value_stride = KvValueStride(value_dim);
+  const std::size_t value_stride = KvValueStride(kType, value_dim);
   const std::size_t blocks = DivideUp(rows, kMaxTileQueries);
   const std::size_t chunk_begin = seen.begin[0] / kKvChunk * kKvChunk;
   const std::size_t chunk_end = seen.end[rows - 1];
@@ -11075,37 +12470,41 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries&
       row += count;
     }
   }
-  constexpr std::size_t kElement = kType == KvType::kF32 ? 4 : kType == KvType::kQ8 ? 1 : 2;
   const bool shared = kMayShareValues<ValueDim> && kv.values == nullptr;
-  const std::byte* values = shared ? nullptr : kv.values + span_begin * value_stride * kElement;
+  const std::byte* values = shared ? nullptr : kv.values + span_begin * KvValueRowBytes(kType, value_dim);
   const float* value_scales = nullptr;
-  if constexpr (kType == KvType::kQ8) {
-    value_scales = (shared ? KvScales(kv.keys, kv.head_dim, kv.capacity) : KvScales(kv.values, value_dim, kv.capacity)) +
+  if constexpr (IsInteger(kType)) {
+    value_scales = (shared ? KvScales<kType>(kv.keys, kv.head_dim, kv.capacity) : KvScales<kType>(kv.values, value_dim, kv.capacity)) +
                    span_begin;
   }
   for (std::size_t row = 0; row < rows; ++row) {
     float* partial = partials + row * partial_stride;
     float* weights = scores + row * kAttentionScoreStride;
-    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], softcap, value_scales, partial);
+    // Keys of Q4 have more than one scale: where they are values, those are applied to them and not to the weights.
+    SoftmaxSpan<kType>(weights, seen.begin[row], seen.end[row], softcap,
+                       shared && kType == KvType::kQ4 ? nullptr : value_scales, partial);
     if (shared) {
       for (std::size_t i = 0; i < partial_stride - 16; i += 16) Store16(Set16(0.0f), partial + 16 + i);
-    } else if (value_stride == 8) {
-      WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
-    } else if (value_stride == 16) {
-      WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
-    } else {
-      for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+    } else if constexpr (!IsInteger(kType)) {
+      if (value_stride == 8) {
+        WeighNarrow<kType, 2>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+      } else if (value_stride == 16) {
+        WeighNarrow<kType, 1>(values, weights, seen.begin[row], seen.end[row], partial + 16);
+      } else {
+        for (std::size_t i = 0; i < value_stride; i += 16) Store16(Set16(0.0f), partial + 16 + i);
+      }
     }
   }
   if constexpr (kMayShareValues<ValueDim>) {
     if (shared) {
-      const std::size_t head_dim = kv.head_dim, key_stride = kType == KvType::kQ8 ? RoundUp(head_dim, 4) : head_dim;
-      const std::byte* const keys = kv.keys + span_begin * key_stride * kElement;
+      const KeySpan keys{kv.keys + span_begin * KvKeyRows(kType, kv.head_dim) * KvKeyLaneBytes(kType),
+                         IsInteger(kType) ? KvScales<kType>(kv.keys, kv.head_dim, kv.capacity) + span_begin : nullptr,
+                         kv.head_dim, kv.capacity};
       for (std::size_t left = blocks, row = 0; left != 0; --left) {
         const std::size_t count = (rows - row) / left, last = row + count - 1;
         const bool together = seen.begin[row] == seen.begin[last] && seen.end[row] == seen.end[last];
         for (std::size_t at = row; at < row + count; at += together ? count : 1) {
-          WeighKeys<kType, kMaxTileQueries>(together ? count : 1, keys, head_dim, value_dim,
+          WeighKeys<kType, kMaxTileQueries>(together ? count : 1, keys, value_dim,
                                             scores + at * kAttentionScoreStride, seen.begin[at], seen.end[at],
                                             partials + at * partial_stride + 16, partial_stride);
         }
@@ -11114,30 +12513,46 @@ HWY_NOINLINE void AttendRows(const KvHead<HeadDim, ValueDim>& kv, const Queries&
       return;
     }
   }
-  if (value_stride <= 16) return;
-  for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
+  if constexpr (IsInteger(kType)) {
     for (std::size_t left = blocks, row = 0; left != 0; --left) {
       const std::size_t count = (rows - row) / left;
-      const auto weigh = [&](std::size_t first, std::size_t n, std::size_t begin, std::size_t end) HWY_ATTR {
-        if (begin < end) {
-          Weigh<kType, kMaxTileQueries>(n, values, value_stride, scores + first * kAttentionScoreStride, begin, end,
-                                        partials + first * partial_stride + 16, partial_stride);
-        }
-      };
-      const auto begin_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.begin[r], chunk, chunk + kKvChunk); };
-      const auto end_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.end[r], chunk, chunk + kKvChunk); };
-      // Positions that all queries of the block see, and for each query alone those before and after.
-      const std::size_t common_begin = begin_of(row + count - 1), common_end = end_of(row);
-      if (begin_of(row) == common_begin && end_of(row + count - 1) == common_end) {
-        weigh(row, count, common_begin, common_end);
-      } else if (common_begin < common_end) {
-        for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), common_begin);
-        weigh(row, count, common_begin, common_end);
-        for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, common_end, end_of(r));
-      } else {
-        for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), end_of(r));
+      const std::size_t begin = seen.begin[row] / 16 * 16, end = RoundUp(seen.end[row + count - 1], 16);
+      for (std::size_t r = row; r < row + count; ++r) {
+        // The largest and the sum are the first two numbers of a partial result.
+        partials[r * partial_stride + 2] =
+            QuantizeWeights(scores + r * kAttentionScoreStride, seen.begin[r] / 16 * 16, (seen.end[r] - 1) / 16 * 16, begin, end);
       }
+      float* const block = partials + row * partial_stride;
+      WeighWords<kType, kMaxTileQueries>(count, values, value_dim, scores + row * kAttentionScoreStride, begin, end,
+                                         block + 2, block + 16, partial_stride);
       row += count;
+    }
+  } else {
+    if (value_stride <= 16) return;
+    for (std::size_t chunk = chunk_begin; chunk < chunk_end; chunk += kKvChunk) {
+      for (std::size_t left = blocks, row = 0; left != 0; --left) {
+        const std::size_t count = (rows - row) / left;
+        const auto weigh = [&](std::size_t first, std::size_t n, std::size_t begin, std::size_t end) HWY_ATTR {
+          if (begin < end) {
+            Weigh<kType, kMaxTileQueries>(n, values, value_stride, scores + first * kAttentionScoreStride, begin, end,
+                                          partials + first * partial_stride + 16, partial_stride);
+          }
+        };
+        const auto begin_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.begin[r], chunk, chunk + kKvChunk); };
+        const auto end_of = [&](std::size_t r) { return std::clamp<std::size_t>(seen.end[r], chunk, chunk + kKvChunk); };
+        // Positions that all queries of the block see, and for each query alone those before and after.
+        const std::size_t common_begin = begin_of(row + count - 1), common_end = end_of(row);
+        if (begin_of(row) == common_begin && end_of(row + count - 1) == common_end) {
+          weigh(row, count, common_begin, common_end);
+        } else if (common_begin < common_end) {
+          for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), common_begin);
+          weigh(row, count, common_begin, common_end);
+          for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, common_end, end_of(r));
+        } else {
+          for (std::size_t r = row; r < row + count; ++r) weigh(r, 1, begin_of(r), end_of(r));
+        }
+        row += count;
+      }
     }
   }
 }
@@ -11198,7 +12613,7 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
                                   std::size_t head, std::size_t rows, const AttentionScratch& scratch) {
   Queries prepared;
   std::size_t token = 0;
-  if constexpr (kType != KvType::kQ8) {
+  if constexpr (!IsInteger(kType)) {
     // Heads of one token lie side by side already.
     if (head + rows <= group) {
       prepared.values = queries + head * head_dim;
@@ -11210,19 +12625,23 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
     prepared.bytes = reinterpret_cast<const std::int8_t*>(scratch.queries);
     prepared.scales = scratch.scales;
     prepared.sums = scratch.sums;
+    prepared.sum_stride = KvKeyScales(kType, head_dim);
   }
   prepared.stride = RoundUp(head_dim, 16);
   for (std::size_t row = 0; row < rows; ++row) {
     const float* from = queries + token * stride + head * head_dim;
-    if constexpr (kType != KvType::kQ8) {
+    if constexpr (!IsInteger(kType)) {
       std::copy_n(from, head_dim, scratch.queries + row * prepared.stride);
     } else {
       std::int8_t* bytes = reinterpret_cast<std::int8_t*>(scratch.queries) + row * prepared.stride;
       scratch.scales[row] = QuantizeRow(from, head_dim, bytes);
-      std::fill(bytes + head_dim, bytes + prepared.stride, std::int8_t{0});
-      std::int32_t sum = 0;
-      for (std::size_t i = 0; i < head_dim; ++i) sum += bytes[i];
-      scratch.sums[row] = sum;
+      std::int32_t* sums = scratch.sums + row * prepared.sum_stride;
+      for (std::size_t begin = 0; begin < head_dim; begin += kType == KvType::kQ4 ? kKvBlock : head_dim) {
+        const std::size_t end = kType == KvType::kQ4 ? std::min(head_dim, begin + kKvBlock) : head_dim;
+        std::int32_t sum = 0;
+        for (std::size_t i = begin; i < end; ++i) sum += bytes[i];
+        *sums++ = sum;
+      }
     }
     if (++head == group) {
       head = 0;
@@ -11235,13 +12654,13 @@ HWY_INLINE Queries PrepareQueries(const float* queries, std::size_t stride, std:
 }  // namespace detail
 
 // Attention of tokens [token_begin, token_end) to one key/value head, all `shape.group` heads of its queries.
-//   keys, values  one layer and head's cache (KvHeadBytes each); the tokens' own keys and values are stored already. Where
+//   keys, values  one layer and head's cache (KvKeyBytes, KvValueBytes); the tokens' own keys and values are stored already. Where
 //                 value_dim is a DynamicExtent, values may be nullptr: they are the first elements of the keys
 //   queries       head h of token t at queries + t * query_stride + h * head_dim, rotated, not scaled
 //   first_position  absolute position of token 0: token t is at first_position + t
 //   out           head h of token t goes to out + t * out_stride + h * value_dim
 //   scratch       AttentionScratchFloats(head_dim, value_dim) floats at a multiple of 64 bytes, for this call alone
-// Any split of tokens over calls gives the same bits, and so does AttendSpan with MergeSpans.
+// Any split of tokens over calls gives the same bits, and so does AttendSpans with MergeSpans.
 template <KvType kType, Extent HeadDim, Extent ValueDim>
 void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
                   ValueDim value_dim, const float* queries, std::size_t query_stride, std::size_t first_position, std::size_t token_begin,
@@ -11257,7 +12676,8 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
         detail::PrepareQueries<kType>(queries + token * query_stride, query_stride, shape.group, head_dim, head, rows, memory);
     const std::size_t tile_first = shape.First(first_position + token);
     std::size_t tile_end = 0;
-    std::size_t first[kMaxAttentionRows], end[kMaxAttentionRows];
+    // GCC does not see that `rows` is never 0.
+    std::size_t first[kMaxAttentionRows] = {}, end[kMaxAttentionRows] = {};
     float* to[kMaxAttentionRows];
     const float* sinks[kMaxAttentionRows];
     for (std::size_t r = 0; r < rows; ++r) {
@@ -11302,22 +12722,27 @@ void AttendTokens(const AttentionShape& shape, const std::byte* keys, const std:
   }
 }
 
-// One token's part of AttendTokens over one span, for spreading a long context over threads: `span` is one of
-// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [group, PartialStride(value_dim)] is written.
+// One token's part of AttendTokens over some spans, for spreading a long context over threads: `spans` is a part of
+// AttentionSpans(shape, position). `query` is [group, head_dim]; `partials` [spans, group, PartialStride(value_dim)] is
+// written.
 template <KvType kType, Extent HeadDim, Extent ValueDim>
-void AttendSpan(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
-                ValueDim value_dim, const float* query, std::size_t position, std::size_t span, float* partials, float* scratch) {
+void AttendSpans(const AttentionShape& shape, const std::byte* keys, const std::byte* values, HeadDim head_dim,
+                 ValueDim value_dim, const float* query, std::size_t position, SpanRange spans, float* partials,
+                 float* scratch) {
   const detail::KvHead<HeadDim, ValueDim> kv{keys, values, head_dim, value_dim, shape.capacity};
   const detail::AttentionScratch memory(scratch, head_dim, value_dim);
-  const std::size_t span_begin = span * kKvSpan, first = shape.First(position);
-  detail::Seen seen;
-  std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
-  std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(shape.End(position) - span_begin, kKvSpan)));
+  const std::size_t first = shape.First(position), end = shape.End(position);
   for (std::size_t row = 0; row < shape.group; row += AttentionRows(head_dim, value_dim)) {
     const std::size_t rows = std::min(AttentionRows(head_dim, value_dim), shape.group - row);
     const detail::Queries prepared = detail::PrepareQueries<kType>(query, 0, shape.group, head_dim, row, rows, memory);
-    detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, shape.softcap, memory.scores,
-                              partials + row * PartialStride(value_dim));
+    for (std::size_t span = spans.begin; span < spans.end; ++span) {
+      const std::size_t span_begin = span * kKvSpan;
+      detail::Seen seen;
+      std::fill_n(seen.begin, kMaxAttentionRows, static_cast<std::uint16_t>(first > span_begin ? first - span_begin : 0));
+      std::fill_n(seen.end, kMaxAttentionRows, static_cast<std::uint16_t>(std::min(end - span_begin, kKvSpan)));
+      detail::AttendRows<kType>(kv, prepared, seen, rows, span_begin, shape.scale, shape.softcap, memory.scores,
+                                partials + ((span - spans.begin) * shape.group + row) * PartialStride(value_dim));
+    }
   }
 }
 
@@ -11344,7 +12769,8 @@ HWY_AFTER_NAMESPACE();
 // --- inlay/kernels/float_matmul-inl.hpp
 
 // Matrix products with F32, F16 and BF16 weights: tiles of 16 rows, column by column (see packed_layout.hpp), times
-// float32 activations.
+// float32 activations. Where the processor multiplies pairs of BF16 numbers (AVX512-BF16), the activations of BF16 weights
+// are rounded to BF16 too: twice the products in the same time.
 //
 // Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
 // rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
@@ -11360,16 +12786,35 @@ HWY_AFTER_NAMESPACE();
 #define INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
 #endif
 
+#undef INLAY_BF16_PAIRS
+#if defined(__AVX512BF16__) && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
+#include <immintrin.h>
+#define INLAY_BF16_PAIRS 1
+#else
+#define INLAY_BF16_PAIRS 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace detail {
 
+// A step is what one instruction multiplies and adds: a column of 16 rows, or two. The activations of a step take the room
+// of one float (StoreSteps).
+template <WeightType kType>
+inline constexpr std::size_t kStepColumns = INLAY_BF16_PAIRS&& kType == WeightType::kBF16 ? 2 : 1;
+
 // The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
-// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 for wide ones, so that a batch
-// finds the weights of a chain in a near cache.
-constexpr std::size_t ChainColumns(std::size_t cols) { return cols >= 256 ? 128 : cols >= 16 ? DivideUp(cols, 2) : cols; }
+// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 steps for wide ones, so that a
+// batch finds the weights of a chain in a near cache. Chains but the last are whole steps.
+inline constexpr std::size_t kMaxChain = 128;
+template <WeightType kType>
+constexpr std::size_t ChainColumns(std::size_t cols) {
+  constexpr std::size_t kStep = kStepColumns<kType>;
+  if (cols >= 2 * kMaxChain * kStep) return kMaxChain * kStep;
+  return cols >= 16 ? RoundUp(DivideUp(cols, 2), kStep) : cols;
+}
 
 // Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
 // there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
@@ -11386,25 +12831,87 @@ constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 
 inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
 constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
 
-// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `x` the first token's.
-template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
-                              const float* x, std::size_t x_stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  for (std::size_t col = begin; col < end; ++col) {
-    Lanes16 weights[kTiles];
+#if INLAY_BF16_PAIRS
+// Columns of 16 rows, one after the other, become 16 pairs.
+HWY_INLINE Lanes16 PairRows(__m512i columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  Lanes16 pairs;
+  pairs.vector[0].raw = _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns));
+  return pairs;
+}
+#endif
+
+// The step of column `index / 16`, `index` weights after `from`; kLast: of a last column without a neighbour.
+template <WeightType kType, bool kLast>
+HWY_INLINE Lanes16 LoadStep(const std::byte* from, std::size_t index) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    return PairRows(_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, from + index * 2));
+  }
+#endif
+  return LoadFloats16<kType>(from, index);
+}
+
+template <WeightType kType>
+HWY_INLINE Lanes16 MultiplyAddStep(Lanes16 weights, Lanes16 values, Lanes16 sum) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    sum.vector[0].raw = _mm512_dpbf16_ps(sum.vector[0].raw, (__m512bh)_mm512_castps_si512(weights.vector[0].raw),
+                                         (__m512bh)_mm512_castps_si512(values.vector[0].raw));
+    return sum;
+  }
+#endif
+  return MulAdd16(weights, values, sum);
+}
+
+// Writes the activations of `columns` columns as steps.
+template <WeightType kType>
+HWY_INLINE void StoreSteps(const float* x, std::size_t columns, float* steps) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    for (std::size_t col = 0; col < columns; col += 16) {
+      const __mmask16 mask = static_cast<__mmask16>(columns - col >= 16 ? 0xFFFF : (1u << (columns - col)) - 1);
+      const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + col));
+      _mm256_mask_storeu_epi16(steps + col / 2, static_cast<__mmask16>(mask | mask << 1), rounded);
+    }
+    return;
+  }
+#endif
+  std::copy_n(x, columns, steps);
+}
+
+// Adds the products of the step of column `col` to sums. `step` is the first token's.
+template <WeightType kType, bool kLast, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyStep(const std::byte* tiles, std::size_t tile_columns, std::size_t col, const float* step,
+                             std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  Lanes16 weights[kTiles];
+  HWY_UNROLL(16)
+  for (std::size_t tile = 0; tile < kTiles; ++tile) {
+    weights[tile] = LoadStep<kType, kLast>(tiles, (tile * tile_columns + col) * 16);
+  }
+  HWY_UNROLL(16)
+  for (std::size_t token = 0; token < kTokens; ++token) {
+    const Lanes16 value = Set16(step[token * stride]);
     HWY_UNROLL(16)
     for (std::size_t tile = 0; tile < kTiles; ++tile) {
-      weights[tile] = LoadFloats16<kType>(tiles, (tile * tile_columns + col) * 16);
-    }
-    HWY_UNROLL(16)
-    for (std::size_t token = 0; token < kTokens; ++token) {
-      const Lanes16 value = Set16(x[token * x_stride + col]);
-      HWY_UNROLL(16)
-      for (std::size_t tile = 0; tile < kTiles; ++tile) {
-        sum[tile][token] = MulAdd16(weights[tile], value, sum[tile][token]);
-      }
+      sum[tile][token] = MultiplyAddStep<kType>(weights[tile], value, sum[tile][token]);
     }
   }
+}
+
+// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `steps` the first token's steps
+// from column `begin` on, which is a multiple of kStepColumns.
+template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
+                              const float* steps, std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  constexpr std::size_t kColumns = kStepColumns<kType>;
+  std::size_t col = begin;
+  for (; col + kColumns <= end; col += kColumns, ++steps) {
+    MultiplyStep<kType, false>(tiles, tile_columns, col, steps, stride, sum);
+  }
+  if (kColumns > 1 && col < end) MultiplyStep<kType, true>(tiles, tile_columns, col, steps, stride, sum);
 }
 
 template <std::size_t kTiles, std::size_t kTokens>
@@ -11431,27 +12938,42 @@ HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool acc
 template <WeightType kType, std::size_t kTiles, Extent Cols>
 HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
                                bool accumulate) {
+  constexpr std::size_t kColumns = kStepColumns<kType>;
   const std::size_t columns = cols;
-  const std::size_t chain = ChainColumns(columns);
+  const std::size_t chain = ChainColumns<kType>(columns);
   Lanes16 total[kTiles][1];
   SetZero(total);
+  // Float activations are their own steps.
+  alignas(64) float buffer[kColumns == 1 ? 1 : 2 * kMaxChain];
+  const auto steps_of = [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    if constexpr (kColumns == 1) return x + begin;
+    StoreSteps<kType>(x + begin, end - begin, buffer);
+    return static_cast<const float*>(buffer);
+  };
   std::size_t begin = 0;
   if constexpr (TwoChains(kTiles)) {
     for (; begin + chain < columns; begin += 2 * chain) {
       Lanes16 first[kTiles][1], second[kTiles][1];
       SetZero(first);
       SetZero(second);
-      const std::size_t both = std::min(chain, columns - begin - chain);
-      for (std::size_t col = begin; col < begin + both; ++col) {
-        const Lanes16 value = Set16(x[col]), other = Set16(x[col + chain]);
+      const std::size_t middle = begin + chain, end = std::min(middle + chain, columns);
+      const std::size_t both = (end - middle) / kColumns;
+      const float* steps = steps_of(begin, end);
+      const float* others = steps + chain / kColumns;
+      for (std::size_t step = 0; step < both; ++step) {
+        const Lanes16 value = Set16(steps[step]), other = Set16(others[step]);
         HWY_UNROLL(16)
         for (std::size_t tile = 0; tile < kTiles; ++tile) {
-          const std::size_t at = (tile * columns + col) * 16;
-          first[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at), value, first[tile][0]);
-          second[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at + chain * 16), other, second[tile][0]);
+          const std::size_t at = (tile * columns + begin + step * kColumns) * 16;
+          first[tile][0] = MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at), value, first[tile][0]);
+          second[tile][0] =
+              MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at + chain * 16), other, second[tile][0]);
         }
       }
-      MultiplyChain<kType>(tiles, columns, begin + both, begin + chain, x, 0, first);
+      MultiplyChain<kType>(tiles, columns, begin + both * kColumns, middle, steps + both, 0, first);
+      if constexpr (kColumns > 1) {
+        MultiplyChain<kType>(tiles, columns, middle + both * kColumns, end, others + both, 0, second);
+      }
       HWY_UNROLL(16)
       for (std::size_t tile = 0; tile < kTiles; ++tile) {
         total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
@@ -11461,7 +12983,8 @@ HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x
   for (; begin < columns; begin += chain) {
     Lanes16 sum[kTiles][1];
     SetZero(sum);
-    MultiplyChain<kType>(tiles, columns, begin, std::min(begin + chain, columns), x, 0, sum);
+    const std::size_t end = std::min(begin + chain, columns);
+    MultiplyChain<kType>(tiles, columns, begin, end, steps_of(begin, end), 0, sum);
     HWY_UNROLL(16)
     for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
   }
@@ -11499,22 +13022,21 @@ HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const flo
 }
 
 // A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
-// chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
+// chain are copied next to each other (as steps), since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
 // block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 96;
+inline constexpr std::size_t kBatchRows = 192;
 inline constexpr std::size_t kBatchTokens = 36;
-inline constexpr std::size_t kMaxChain = 128;
 
 // One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
-// `weights` is the first tile's first column of the chain; x [kTokens, kMaxChain].
+// `weights` is the first tile's first column of the chain; steps [kTokens, kMaxChain].
 template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
-                              const float* x, float* totals) {
+                              const float* steps, float* totals) {
   std::size_t tile = 0;
   for (; tile + kTiles <= tiles; tile += kTiles) {
     Lanes16 sum[kTiles][kTokens];
     SetZero(sum);
-    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, x,
+    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, steps,
                          kMaxChain, sum);
     HWY_UNROLL(16)
     for (std::size_t token = 0; token < kTokens; ++token) {
@@ -11527,7 +13049,7 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
   }
   if constexpr (kTiles > 1) {
     if (tile < tiles) {
-      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, x,
+      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, steps,
                                                 totals + tile * 16);
     }
   }
@@ -11536,11 +13058,11 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
 // MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
-                                  std::size_t tiles, std::size_t columns, const float* x, float* totals) {
+                                  std::size_t tiles, std::size_t columns, const float* steps, float* totals) {
   if (tokens == kTokens) {
-    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, x, totals);
+    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, steps, totals);
   } else if constexpr (kTokens > 1) {
-    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, x, totals);
+    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, steps, totals);
   }
 }
 
@@ -11553,8 +13075,7 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
   alignas(64) float totals[kBatchTokens * kBatchRows];
   alignas(64) float panel[kBatchTokens * kMaxChain];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t chain = ChainColumns(cols);
-  static_assert(ChainColumns(255) <= kMaxChain && ChainColumns(256) <= kMaxChain);
+  const std::size_t chain = ChainColumns<kType>(cols);
   for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
     const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
     const std::byte* weights = packed + row / kRowTile * tile_bytes;
@@ -11564,7 +13085,7 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       for (std::size_t begin = 0; begin < cols; begin += chain) {
         const std::size_t columns = std::min(chain, cols - begin);
         for (std::size_t token = 0; token < count; ++token) {
-          std::copy_n(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
+          StoreSteps<kType>(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
         }
         // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
         std::size_t token = 0;
@@ -11577,8 +13098,8 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       }
       for (std::size_t token = 0; token < count; ++token) {
         for (std::size_t tile = 0; tile < tiles; ++tile) {
-          StoreRows16(Load16(totals + token * kBatchRows + tile * 16), to + (first + token) * to_stride + row + tile * 16,
-                      rows - row - tile * 16, accumulate);
+          StoreRows16(Load16(totals + token * kBatchRows + tile * 16),
+                      to + (first + token) * to_stride + row + tile * 16, rows - row - tile * 16, accumulate);
         }
       }
     }
@@ -13487,6 +15008,7 @@ HWY_INLINE void ForKvType(KvType type, F&& f) {
     case KvType::kF16: return call.template operator()<KvType::kF16>();
     case KvType::kBF16: return call.template operator()<KvType::kBF16>();
     case KvType::kQ8: return call.template operator()<KvType::kQ8>();
+    case KvType::kQ4: return call.template operator()<KvType::kQ4>();
   }
 }
 
@@ -13572,11 +15094,14 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                                      std::span<const SequenceInput> sequences, std::size_t tokens,
                                      const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const std::size_t q_dim = config.q_dim(), k_dim = config.k_dim(), v_dim = config.v_dim();
+  // A layer that shares keys makes none, and one whose values are its keys has no matrix for them.
+  const bool shares = config.SharesKeys(layer), keys_as_values = config.attention.keys_as_values.Has(layer);
+  const std::size_t q_dim = config.q_dim(), k_dim = shares ? 0 : config.k_dim();
+  const std::size_t v_dim = shares || keys_as_values ? 0 : config.v_dim();
   const std::size_t head_dim = config.head_dim, value_dim = config.value_width();
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
-                KindsFor(weights.query, weights.key, weights.value, weights.query_gate), input, executor);
+                KindsFor(weights.query, weights.key, weights.value, weights.query_gate, weights.bypass_down), input, executor);
   adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
@@ -13586,6 +15111,15 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
     adapters.Add(slot, role, rows, begin, end, output);
   };
   const HeadFinisher<Spec> finish(spec, scratch, layer);
+  const auto store_values = [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = 0; config.attention.value_norm && t < tokens; ++t) {
+      for (std::size_t at = begin; at < end; at += value_dim) {
+        float* const head = scratch.value + t * config.v_dim() + at;
+        RmsNorm(head, value_dim, config.norm_epsilon, head);
+      }
+    }
+    StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, config.v_dim(), begin / value_dim, end / value_dim);
+  };
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
   // Where keys and values have heads of different widths, a range of either is whole heads of both.
   const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
@@ -13598,13 +15132,18 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                    finish(true, weights.query_norm, 0, tokens, scratch.query, q_dim, begin / head_dim, end / head_dim);
                  } else if (part == 1) {
                    project(weights.key, weights.key_bias, 1, TensorRole::kKey, k_dim, begin, end, scratch.key);
+                   if (keys_as_values) {
+                     for (std::size_t t = 0; t < tokens; ++t) {
+                       std::copy(scratch.key + t * k_dim + begin, scratch.key + t * k_dim + end, scratch.value + t * k_dim + begin);
+                     }
+                     store_values(begin, end);
+                   }
                    if (whole_rows) return;
                    finish(false, weights.key_norm, 0, tokens, scratch.key, k_dim, begin / head_dim, end / head_dim);
                    StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                  } else if (part == 2) {
                    project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
-                   StoreHeads<false, KvList>(spec, layer, sequences, scratch.value, v_dim, begin / value_dim,
-                                             end / value_dim);
+                   store_values(begin, end);
                  } else {
                    MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
                                       begin, end, Output{scratch.query_gate, q_dim, false});
@@ -13690,11 +15229,20 @@ HWY_NOINLINE void AttendSequence(const Spec& spec, const LayerWeights& weights, 
   if (tokens == 1 && spans.size() > 1 && !serial) {
     const std::size_t head_partials = AttentionPartialFloats(config.value_width(), shape.group, spans.size());
     const std::size_t span_partials = AttentionPartialFloats(config.value_width(), shape.group, 1);
-    ForAttentionItems(scratch, kv_heads * spans.size(), serial, executor, [&](std::size_t item, float* memory) HWY_ATTR {
-      const std::size_t head = item / spans.size(), span = item % spans.size();
-      AttendSpan<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
-                        queries + head * query_stride, position, spans.begin + span,
-                        scratch.partials + head * head_partials + span * span_partials, memory);
+    // Neighbouring spans in one task, so that what is fetched ahead is what comes next; four tasks a thread, for balance.
+    const std::size_t items = kv_heads * spans.size();
+    const std::size_t tasks = std::min(items, 4 * std::min(scratch.shape.threads, executor.concurrency()));
+    ForAttentionItems(scratch, tasks, serial, executor, [&](std::size_t task, float* memory) HWY_ATTR {
+      const std::size_t end = items * (task + 1) / tasks;
+      for (std::size_t item = items * task / tasks; item < end;) {
+        const std::size_t head = item / spans.size(), span = item % spans.size();
+        const std::size_t count = std::min(end - item, spans.size() - span);
+        AttendSpans<kType>(shape, cache.keys(head), cache.values(head), spec.head_dim(), spec.value_dim(),
+                           queries + head * query_stride, position,
+                           SpanRange{spans.begin + span, spans.begin + span + count},
+                           scratch.partials + head * head_partials + span * span_partials, memory);
+        item += count;
+      }
     });
     for (std::size_t head = 0; head < kv_heads; ++head) {
       MergeSpans(shape_of(head), config.value_width(), spans.size(), scratch.partials + head * head_partials,
@@ -13797,9 +15345,11 @@ struct NetworkWeights {
   const float* gate_bias = nullptr;  // [experts, ffn_dim], as the others, or nullptr
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;  // [experts, dim]
+  float sparsity = 0.0f;             // how the gates of a token are cut off (ModelConfig); 0: not at all
 };
-inline NetworkWeights DenseNetwork(const LayerWeights& layer) {
-  return {layer.gate, layer.up, layer.down, layer.gate_bias, layer.up_bias, layer.down_bias};
+inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights& layer, std::size_t index) {
+  return {layer.gate,    layer.up,        layer.down, layer.gate_bias,
+          layer.up_bias, layer.down_bias, config.sparse_layers.Has(index) ? config.sparsity : 0.0f};
 }
 inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
   return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
@@ -13859,11 +15409,21 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                  } else {
                    project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
                  }
-                 for (std::size_t t = 0; t < tokens; ++t) {
+                 for (std::size_t t = 0; network.sparsity == 0.0f && t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
                    JoinHidden(config, up, end - begin, hidden.values + t * hidden.stride + begin);
                  }
                });
+  if (network.sparsity != 0.0f) {
+    // What is cut off depends on all gates of a token.
+    ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+      for (std::size_t t = begin; t < end; ++t) {
+        float* const gates = hidden.values + t * hidden.stride;
+        KeepLargest(network.sparsity, ffn, gates);
+        JoinHidden(config, scratch.up + t * ffn, ffn, gates);
+      }
+    });
+  }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
   adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
@@ -13939,6 +15499,25 @@ inline void ChooseExperts(const ModelConfig& config, float* scores, const float*
   if (config.expert.scale != 1.0f) Scale(config.expert.scale, count, weights);
 }
 
+// Which experts each token runs, and with which weights: the router reads scratch.normalized; its scores are multiplied by
+// `scale`.
+template <class FormatList, class Spec>
+HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens, const Scratch& scratch,
+                      ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const ExpertScratch& experts = scratch.experts;
+  const std::size_t count = config.experts, used = config.experts_per_token;
+  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
+                       tokens, Output{experts.scores, count, false}, executor);
+  if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
+  for (std::size_t t = 0; t < tokens; ++t) {
+    std::uint32_t* const chosen = experts.chosen + t * used;
+    float* const weights = experts.weights + t * used;
+    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, chosen, weights);
+    for (std::size_t i = 0; layer.expert_scale != nullptr && i < used; ++i) weights[i] *= layer.expert_scale[chosen[i]];
+  }
+}
+
 // out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
 HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
@@ -13946,12 +15525,6 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
-  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, Output{experts.scores, count, false}, executor);
-  for (std::size_t t = 0; t < tokens; ++t) {
-    ChooseExperts(config, experts.scores + t * count, layer.selection_bias, experts.chosen + t * used,
-                  experts.weights + t * used);
-  }
   const NetworkWeights network = ExpertNetwork(layer);
   const ActivationKinds kinds = NetworkKinds(spec, network);
   for (std::size_t e = 0; e < count; ++e) {
@@ -13993,31 +15566,69 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   }
 }
 
+// out = post_dense_norm(out) + post_expert_norm(experts(expert_norm(residual))), where `out` is what the dense network of the
+// same layer gave; the router reads router_norm(residual) / sqrt(dim). Source: Gemma 4's reference code.
+template <class FormatList, class Spec>
+HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
+                                   float* out, ExecutorRef executor) {
+  const auto dim = spec.dim();
+  float* const sum = scratch.experts.sum;
+  const auto normalize = [&](const float* norm, ActivationKinds kinds) HWY_ATTR {
+    NormalizeRows(spec, scratch.residual, norm, nullptr, tokens, kinds, scratch.normalized, executor);
+  };
+  normalize(layer.router_norm, KindsFor(layer.router));
+  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, scratch, executor);
+  normalize(layer.expert_norm, NetworkKinds(spec, ExpertNetwork(layer)));
+  std::fill_n(sum, tokens * dim, 0.0f);
+  RunExperts<FormatList>(spec, layer, tokens, scratch, sum, executor);
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const row = out + t * dim;
+      NormalizeRow(spec, row, layer.post_dense_norm, nullptr, dim, row);
+      NormalizeRow(spec, sum + t * dim, layer.post_expert_norm, nullptr, dim, sum + t * dim);
+      AddResidual(sum + t * dim, dim, row);
+    }
+  });
+}
+
 // residual (or the branch) += network(norm(residual)).
 template <class FormatList, class Spec>
 HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
                                const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
-  const bool has_experts = config.HasExperts(index);
+  const bool has_experts = config.HasExperts(index), beside = has_experts && config.expert.beside_dense;
   ActivationKinds kinds;
-  if (has_experts) {
+  if (has_experts && !beside) {
     kinds = static_cast<ActivationKinds>(NetworkKinds(spec, ExpertNetwork(layer)) | KindsFor(layer.router));
     if (config.expert.shared_ffn_dim != 0) kinds |= NetworkKinds(spec, SharedNetwork(layer));
   } else {
-    kinds = NetworkKinds(spec, DenseNetwork(layer));
+    kinds = NetworkKinds(spec, DenseNetwork(config, layer, index));
   }
   NormalizeRows(spec, scratch.residual, layer.ffn_norm, layer.ffn_norm_bias, tokens, kinds, scratch.normalized, executor);
   // In parallel with attention, whose result waits in the branch.
   Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
-    if (has_experts) {
+    if (has_experts && !beside) {
+      Route<FormatList>(spec, layer, 1.0f, tokens, scratch, executor);
       if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
       RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
       return;
     }
   }
-  RunNetwork<FormatList>(spec, DenseNetwork(layer), 0, spec.ffn_dim(), scratch.normalized, tokens, scratch, out, executor,
-                         adapters);
+  const auto run_dense = [&](auto ffn_dim) HWY_ATTR {
+    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, scratch, out,
+                           executor, adapters);
+  };
+  if constexpr (!Spec::kIsStatic) {
+    run_dense(DynamicExtent{config.wide_layers.Has(index) ? config.wide_ffn_dim : config.ffn_dim});
+  } else if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.wide_ffn_dim != 0; })) {
+    config.wide_layers.Has(index) ? run_dense(spec.wide_ffn_dim()) : run_dense(spec.ffn_dim());
+  } else {
+    run_dense(spec.ffn_dim());
+  }
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0 && c.expert.beside_dense; })) {
+    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+  }
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -14170,6 +15781,104 @@ HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, s
 HWY_AFTER_NAMESPACE();
 
 #endif  // INLAY_LAYERS_LATENT_ATTENTION_INL_HPP_
+
+// --- inlay/layers/layer_input-inl.hpp
+
+// Inputs of each layer's own (per-layer embeddings): what a layer knows of a token besides the residual stream. Made once per
+// pass for all layers, from a second table of embeddings and from the first one's; behind its two branches, a layer opens a
+// gate of the residual stream for it and adds the result.
+// Source: the reference code of Gemma 3n and Gemma 4.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+#if defined(INLAY_LAYERS_LAYER_INPUT_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_LAYER_INPUT_INL_HPP_
+#undef INLAY_LAYERS_LAYER_INPUT_INL_HPP_
+#else
+#define INLAY_LAYERS_LAYER_INPUT_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// scratch.layer_input.values = (norm(P residual / sqrt(dim)) + sqrt(width) * the token's row of the table) / sqrt(2), the norm over
+// each layer's part. The residual is the tokens' embeddings.
+template <class FormatList, class Spec>
+HWY_NOINLINE void MakeLayerInputs(const Spec& spec, const ModelWeights& weights, std::span<const SequenceInput> sequences,
+                                  std::size_t tokens, const Scratch& scratch, ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t width = config.layer_input_dim, all = config.layers * width;
+  const PackedMatrix& projection = weights.layer_input_projection;
+  NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(projection), scratch.normalized, executor);
+  Multiply<FormatList>(projection.type, projection.data, nullptr, all, spec.dim(), scratch.normalized, tokens,
+                       Output{scratch.layer_input.values, all, false}, executor);
+  const float down = 1.0f / std::sqrt(static_cast<float>(config.dim)), up = std::sqrt(static_cast<float>(width));
+  const float half = std::sqrt(0.5f);
+  std::size_t row = 0;
+  for (const SequenceInput& sequence : sequences) {
+    ForTokenRanges(executor, sequence.tokens.size(), [&](std::size_t begin, std::size_t end) HWY_ATTR {
+      for (std::size_t t = begin; t < end; ++t) {
+        float* const values = scratch.layer_input.values + (row + t) * all;
+        float* const table = scratch.layer_input.table + (row + t) * all;
+        UnpackRow<FormatList>(weights.layer_input_table.type, weights.layer_input_table.data, all,
+                              static_cast<std::size_t>(sequence.tokens[t]), table);
+        Scale(down, all, values);
+        for (std::size_t at = 0; at < all; at += width) {
+          RmsNorm(values + at, weights.layer_input_norm, width, config.norm_epsilon, values + at);
+        }
+        AddScaled(table, up, all, values);
+        Scale(half, all, values);
+      }
+    });
+    row += sequence.tokens.size();
+  }
+}
+
+// out[t] += norm(W (activation(G x) * this layer's input)), with x in scratch.normalized, for each of `outputs` rows of tokens
+// that are `stride` apart.
+template <class FormatList, class Spec>
+HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
+                                const Scratch& scratch, float* out, std::size_t outputs, std::size_t stride,
+                                ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const std::size_t width = config.layer_input_dim, all = config.layers * width;
+  const Activations& gated = scratch.layer_input.gated;
+  const PackedMatrix& gate = layer.layer_input_gate;
+  const PackedMatrix& output = layer.layer_input_output;
+  ForRowRanges(executor, std::array{width}, kRowTile, width * dim * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end,
+                                    Output{gated.values, gated.stride, false});
+                 for (std::size_t t = 0; t < tokens; ++t) {
+                   JoinHidden(config, scratch.layer_input.values + t * all + index * width + begin, end - begin,
+                              gated.values + t * gated.stride + begin);
+                 }
+               });
+  QuantizeForProduct(KindsFor(output), width, tokens, gated, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens,
+                       Output{scratch.branch, dim, false}, executor);
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const row = scratch.branch + t * dim;
+      NormalizeRow(spec, row, layer.layer_input_post_norm, nullptr, dim, row);
+      for (std::size_t i = 0; i < outputs; ++i) AddResidual(row, dim, out + i * stride + t * dim);
+    }
+  });
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_LAYER_INPUT_INL_HPP_
 
 // --- inlay/kernels/recurrence-inl.hpp
 
@@ -14599,6 +16308,177 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // INLAY_LAYERS_LINEAR_ATTENTION_INL_HPP_
 
+// --- inlay/layers/streams-inl.hpp
+
+// Several residual streams (AltUp, Baykal et al. 2023, https://arxiv.org/abs/2301.13310) and a low-rank path past attention
+// (LAuReL, Menghani et al. 2024, https://arxiv.org/abs/2411.07501), in the form of Gemma 3n's reference code.
+//
+// A layer first predicts every stream as a mixture of all, runs on the first prediction, and then corrects all streams by the
+// difference between what it made and what was predicted. How streams mix depends on the token: a small router reads the
+// stream that is at work. While a layer runs, scratch.residual is the first stream.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+
+#if defined(INLAY_LAYERS_STREAMS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_STREAMS_INL_HPP_
+#undef INLAY_LAYERS_STREAMS_INL_HPP_
+#else
+#define INLAY_LAYERS_STREAMS_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// x[i] *= the length of `like` / the length of x.
+HWY_INLINE void MatchLength(const float* like, std::size_t n, float* x) {
+  Scale(std::sqrt(SumOfSquares(like, n)) / std::sqrt(SumOfSquares(x, n)), n, x);
+}
+
+// The streams of the embeddings: the first is the residual, the others are projections of it that are as long.
+template <class FormatList, class Spec>
+HWY_NOINLINE void SpreadStreams(const Spec& spec, const ModelWeights& weights, std::size_t tokens, const Scratch& scratch,
+                                ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const std::size_t stride = scratch.shape.tokens * dim;
+  float* const rows = scratch.streams.rows;
+  std::copy_n(scratch.residual, tokens * dim, rows);
+  NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(weights.streams_in), scratch.normalized, executor);
+  for (std::size_t i = 1; i < config.streams.count; ++i) {
+    Multiply<FormatList>(weights.streams_in.type, weights.streams_in.expert(i - 1), nullptr, dim, dim, scratch.normalized, tokens,
+                         Output{rows + i * stride, dim, false}, executor);
+    for (std::size_t t = 0; t < tokens; ++t) MatchLength(rows + t * dim, dim, rows + i * stride + t * dim);
+  }
+}
+
+// residual = the mean of the streams, the others projected back and as long as the first.
+template <class FormatList, class Spec>
+HWY_NOINLINE void MergeStreams(const Spec& spec, const ModelWeights& weights, std::size_t tokens, const Scratch& scratch,
+                               ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const std::size_t stride = scratch.shape.tokens * dim;
+  const float* const rows = scratch.streams.rows;
+  std::copy_n(rows, tokens * dim, scratch.residual);
+  for (std::size_t i = 1; i < config.streams.count; ++i) {
+    NormalizeRows(spec, rows + i * stride, nullptr, nullptr, tokens, KindsFor(weights.streams_out), scratch.normalized, executor);
+    Multiply<FormatList>(weights.streams_out.type, weights.streams_out.expert(i - 1), nullptr, dim, dim, scratch.normalized,
+                         tokens, Output{scratch.branch, dim, false}, executor);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      MatchLength(rows + t * dim, dim, scratch.branch + t * dim);
+      AddResidual(scratch.branch + t * dim, dim, scratch.residual + t * dim);
+    }
+  }
+  Scale(1.0f / static_cast<float>(config.streams.count), tokens * dim, scratch.residual);
+}
+
+// tanh(R norm(x) / dim): how much a token is of each kind.  memory: [dim], kinds: [streams.count]
+template <class Spec>
+HWY_INLINE void StreamKinds(const Spec& spec, const LayerWeights& layer, const float* x, float* memory, float* kinds) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  NormalizeRow(spec, x, layer.stream_router_norm, nullptr, dim, memory);
+  Scale(1.0f / static_cast<float>(std::size_t{dim}), dim, memory);
+  for (std::size_t i = 0; i < config.streams.count; ++i) kinds[i] = Dot(layer.stream_router + i * dim, memory, dim);
+  SoftCap(1.0f, config.streams.count, kinds);
+}
+
+// stream[i] += the sum over k of c[i][k] * stream[k], with c = P kinds; and the residual is the first.
+template <class Spec>
+HWY_NOINLINE void PredictStreams(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
+                                 ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const std::size_t count = config.streams.count, stride = scratch.shape.tokens * dim;
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    std::array<float, 16> kinds;  // kMaxStreams, in whole vectors
+    std::array<float, kMaxStreams * kMaxStreams> mix;
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const first = scratch.streams.rows + t * dim;
+      StreamKinds(spec, layer, first, scratch.normalized.values + t * scratch.normalized.stride, kinds.data());
+      for (std::size_t i = 0; i < count * count; ++i) mix[i] = Dot(layer.stream_prediction + i * count, kinds.data(), count);
+      ForEach16(dim, [&](std::size_t at, std::size_t n) HWY_ATTR {
+        std::array<Lanes16, kMaxStreams> before;
+        for (std::size_t k = 0; k < count; ++k) before[k] = LoadUpTo16(first + k * stride + at, n);
+        for (std::size_t i = 0; i < count; ++i) {
+          Lanes16 sum = Mul16(Set16(mix[i * count]), before[0]);
+          for (std::size_t k = 1; k < count; ++k) sum = MulAdd16(Set16(mix[i * count + k]), before[k], sum);
+          StoreUpTo16(Add16(sum, before[i]), first + i * stride + at, n);
+        }
+      });
+      std::copy_n(first, std::size_t{dim}, scratch.residual + t * dim);
+    }
+  });
+}
+
+// stream[i] += (1 + c[i]) * (residual - stream[0]) with c = C kinds. Leaves stream_scale * stream[0] in scratch.normalized, in the
+// representations that the gate of the layer's input needs.
+template <class Spec>
+HWY_NOINLINE void CorrectStreams(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
+                                 ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const std::size_t count = config.streams.count, stride = scratch.shape.tokens * dim;
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    std::array<float, 16> kinds;  // kMaxStreams, in whole vectors
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const first = scratch.streams.rows + t * dim;
+      float* const result = scratch.residual + t * dim;
+      float* const memory = scratch.normalized.values + t * scratch.normalized.stride;
+      StreamKinds(spec, layer, result, memory, kinds.data());
+      AddScaled(first, -1.0f, dim, result);
+      for (std::size_t i = 0; i < count; ++i) {
+        AddScaled(result, 1.0f + Dot(layer.stream_correction + i * count, kinds.data(), count), dim, first + i * stride);
+      }
+      ActivateMultiply<Identity16>(first, layer.stream_scale, dim, memory);
+    }
+    QuantizeRows(KindsFor(layer.layer_input_gate), dim, begin, end, scratch.normalized);
+  });
+}
+
+// streams.bypass = h + norm(B A h), where h is what attention has read (scratch.normalized).
+template <class FormatList, class Spec>
+HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
+                             ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const auto dim = spec.dim();
+  const DynamicExtent rank{config.streams.bypass_rank};
+  const Activations& low = scratch.streams.low;
+  Multiply<FormatList>(layer.bypass_down.type, layer.bypass_down.data, nullptr, rank, dim, scratch.normalized, tokens,
+                       Output{low.values, low.stride, false}, executor);
+  QuantizeForProduct(KindsFor(layer.bypass_up), rank, tokens, low, executor);
+  Multiply<FormatList>(layer.bypass_up.type, layer.bypass_up.data, nullptr, dim, rank, low, tokens,
+                       Output{scratch.streams.bypass, dim, false}, executor);
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const row = scratch.streams.bypass + t * dim;
+      NormalizeRow(spec, row, layer.bypass_norm, nullptr, dim, row);
+      AddResidual(scratch.normalized.values + t * scratch.normalized.stride, dim, row);
+    }
+  });
+}
+
+// residual = (residual + bypass) / sqrt(2).
+template <class Spec>
+HWY_INLINE void JoinBypass(const Spec& spec, std::size_t tokens, const Scratch& scratch) {
+  const std::size_t count = tokens * spec.config().dim;
+  AddResidual(scratch.streams.bypass, count, scratch.residual);
+  Scale(std::sqrt(0.5f), count, scratch.residual);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_STREAMS_INL_HPP_
+
 // --- inlay/model/forward-inl.hpp
 
 // The forward pass: tokens in, logits out. Reads top to bottom as the model computes.
@@ -14669,8 +16549,8 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
         RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
                   scratch.rotations.turns + at * config.rope_dim);
         if (config.rope.local_base != 0.0f) {
-          RopeTable(scratch.local_rotations.frequencies, config.rope_dim / 2, position, 1.0,
-                    scratch.local_rotations.turns + at * config.rope_dim);
+          const Rotations& local = scratch.local_rotations;
+          RopeTable(local.frequencies, local.dim / 2, position, 1.0, local.turns + at * local.dim);
         }
         if (config.attention.temperature != 0.0f) {
           scratch.temperatures[at] = QueryTemperature(config.attention, position);
@@ -14681,9 +16561,9 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
   }
 }
 
-// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention.
+// residual (or the branch) += attention(norm(residual)), or what a layer has instead of attention. `spec` has the layer's widths.
 template <class FormatList, class KvList, class Spec>
-HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+HWY_INLINE void AddAttentionOf(const Spec& spec, const LayerWeights& layer, std::size_t index,
                              std::span<const SequenceInput> sequences, std::size_t tokens,
                              const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   [[maybe_unused]] const ModelConfig& config = spec.config();
@@ -14711,6 +16591,47 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
   }
   Attend<KvList>(spec, layer, index, sequences, scratch, executor);
   AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
+}
+
+// The same of a layer with a window or without, whose widths may differ.
+template <class FormatList, class KvList, class Spec>
+HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                             std::span<const SequenceInput> sequences, std::size_t tokens,
+                             const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
+  const auto add = [&](const auto& seen) HWY_ATTR {
+    AddAttentionOf<FormatList, KvList>(seen, layer, index, sequences, tokens, adapters, scratch, executor);
+  };
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.local.head_dim != 0; })) {
+    if (spec.config().local.head_dim != 0 && spec.config().IsLocal(index)) return add(spec.OfLocalLayers());
+  }
+  add(spec);
+}
+
+// What a layer does behind its two branches: corrects the other streams, adds its own input of the tokens, is scaled.
+template <class FormatList, class Spec>
+HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::size_t index,
+                            std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
+                            ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const std::size_t dim = config.dim, stride = scratch.shape.tokens * dim;
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
+    if (config.streams.count != 0) {
+      CorrectStreams(spec, layer, tokens, scratch, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.streams.rows + stride, config.streams.count - 1,
+                                stride, executor);
+      for (std::size_t i = 0; i < config.streams.count; ++i) {
+        AddDirections(sequences, index, dim, scratch.streams.rows + i * stride);
+      }
+      return;
+    }
+    if (config.layer_input_dim != 0) {
+      NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(layer.layer_input_gate), scratch.normalized,
+                    executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.residual, 1, 0, executor);
+    }
+  }
+  if (config.layer_scale) Scale(*layer.layer_scale, tokens * dim, scratch.residual);
+  AddDirections(sequences, index, dim, scratch.residual);
 }
 
 // The last hidden states of the positions that the sequences ask for, in order, into scratch.normalized [outputs, dim].
@@ -14756,21 +16677,38 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
                                      double magnitude, PassResult result, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   EmbedTokens<FormatList>(spec, weights, sequences, scratch, magnitude, executor);
+  constexpr bool kMayHaveStreams = MayHave<Spec>([](const ModelConfig& c) { return c.streams.count != 0; });
+  if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
+    if (config.layer_input_dim != 0) MakeLayerInputs<FormatList>(spec, weights, sequences, tokens, scratch, executor);
+  }
+  if constexpr (kMayHaveStreams) {
+    if (config.streams.count != 0) SpreadStreams<FormatList>(spec, weights, tokens, scratch, executor);
+  }
   for (std::size_t l = 0; l < config.layers; ++l) {
     const LayerWeights& layer = weights.layers[l];
     const auto finish = [&](const float* norm, const float* bias) HWY_ATTR {
       FinishBranch(spec, norm, bias, tokens, scratch, executor);
     };
     const LayerAdapters adapters(sequences, l, scratch);
-    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
-    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
-    if (config.ffn_dim == 0) {
-      AddDirections(sequences, l, config.dim, scratch.residual);
-      continue;
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) PredictStreams(spec, layer, tokens, scratch, executor);
     }
-    AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
-    finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
-    AddDirections(sequences, l, config.dim, scratch.residual);
+    AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, scratch, executor);
+    }
+    if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
+    if constexpr (kMayHaveStreams) {
+      if (config.streams.count != 0) JoinBypass(spec, tokens, scratch);
+    }
+    if (config.ffn_dim != 0) {
+      AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
+      finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
+    }
+    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
+  }
+  if constexpr (kMayHaveStreams) {
+    if (config.streams.count != 0) MergeStreams<FormatList>(spec, weights, tokens, scratch, executor);
   }
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
@@ -14842,7 +16780,9 @@ constexpr Result<ScratchShape> PlanScratch(const ModelConfig& config, const Sess
   // Everything else is far from overflow (see config/model_config.hpp); many layers of a long context are not.
   std::uint64_t bytes = 2 * sizeof(float) * std::uint64_t{config.layers};
   if (!CheckedMultiply(bytes, KvCapacity(context), bytes) ||
-      !CheckedMultiply(bytes, config.kv_heads * KvValueStride(std::max<std::size_t>(config.head_dim, config.value_width())), bytes) ||
+      !CheckedMultiply(bytes, std::max(config.kv_heads, config.local.kv_heads) *
+                                  KvValueStride(KvType::kF32, std::max({std::size_t{config.head_dim}, config.value_width(),
+                                                          std::size_t{config.local.head_dim}})), bytes) ||
       bytes > std::numeric_limits<std::size_t>::max() / 4) {
     return Fail(ErrorCode::kTooLarge, "context", context, " positions of this model's keys and values cannot be addressed");
   }
@@ -14895,6 +16835,259 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_MODEL_OUTPUTS_HPP_
 
+// --- inlay/model/saved_sequence.hpp
+
+// A sequence as bytes: what a cache holds, to be put away and taken up again with the same result to the last bit, later, in
+// another process, or in a cache with room for another number of positions.
+//
+// Little-endian:
+//   0   char[8]  "INLAYSEQ"
+//   8   u32      version: 1
+//   12  u32      KvType of keys and values
+//   16  u64      bytes in all
+//   24  u64      positions
+//   32  u64      logits: 0 or the vocabulary
+//   40  u8[32]   identity of the model (model/model.hpp)
+//   72  layer after layer: of one that attends, head after head the keys of these positions, then head after head the values
+//       (kernels/kv_layout.hpp, without room for further positions: the last group of positions has as many lanes as it needs);
+//       of one that keeps a state, that, float32, where there are positions
+//       logits, float32
+//       u8[32]   SHA-256 of everything before
+#ifndef INLAY_MODEL_SAVED_SEQUENCE_HPP_
+#define INLAY_MODEL_SAVED_SEQUENCE_HPP_
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// Tells models apart: what their saved sequences carry.
+using ModelIdentity = Sha256Digest;
+
+// Of a configuration (but for its trained context, which limits sequences and nothing else) and its packed weights, of which
+// 64 pieces of 1 KiB are read that lie evenly apart. So it takes no time, and models of the same configuration whose weights
+// differ in few places may have the same.
+inline ModelIdentity IdentityOf(const ModelConfig& config, std::span<const std::byte> packed) {
+  Sha256 hash;
+  // Fields at their default do not count, so that a version that has more of them finds the same.
+  for (const ConfigField& field : kConfigFields) {
+    if (field.name == "context" || SameField(config, ModelConfig{}, field)) continue;
+    hash.Update(std::as_bytes(std::span(field.name)));
+    hash.Update({reinterpret_cast<const std::byte*>(&config) + field.offset, BytesOf(field.kind)});
+  }
+  const std::uint64_t size = packed.size();
+  hash.Update(std::as_bytes(std::span(&size, 1)));
+  constexpr std::size_t kPieces = 64, kPieceBytes = 1024;
+  if (packed.size() <= kPieces * kPieceBytes) {
+    hash.Update(packed);
+  } else {
+    const std::size_t apart = (packed.size() - kPieceBytes) / (kPieces - 1);
+    for (std::size_t i = 0; i < kPieces; ++i) hash.Update(packed.subspan(i * apart, kPieceBytes));
+  }
+  return hash.Finish();
+}
+
+namespace detail {
+
+static_assert(std::endian::native == std::endian::little, "sequences are saved as they are: little-endian targets only");
+
+inline constexpr std::string_view kSavedSequenceMagic = "INLAYSEQ";
+inline constexpr std::uint32_t kSavedSequenceVersion = 1;
+
+struct SavedSequenceHeader {
+  char magic[8];
+  std::uint32_t version;
+  std::uint32_t kv;
+  std::uint64_t bytes;
+  std::uint64_t positions;
+  std::uint64_t logits;
+  ModelIdentity identity;
+};
+static_assert(sizeof(SavedSequenceHeader) == 72);
+
+// f(bytes) for every stretch of a cache's memory that holds something of its first `positions` positions, in a fixed order.
+// States are those that `state_of` (layer -> span of floats) names.
+template <class StateOf, class Function>
+void ForEachStretch(const SequenceCache& cache, const CacheShape& shape, std::size_t positions, StateOf&& state_of,
+                    Function&& f) {
+  if (positions == 0) return;
+  const KvType type = cache.type();
+  const std::size_t groups = positions / kKvChunk, rest = positions % kKvChunk;
+  const std::size_t lane_bytes = KvKeyLaneBytes(type), row_bytes = kKvChunk * lane_bytes;
+  const std::size_t value_lanes = KvValueLanes(type), whole = positions / value_lanes * value_lanes;
+  const auto scales = [&](std::byte* head, std::size_t dim, std::size_t capacity, std::size_t count) {
+    for (std::size_t row = 0; row < count; ++row) {
+      f(std::span(head + KvScaleOffset(type, dim, capacity) + row * capacity * sizeof(float), positions * sizeof(float)));
+    }
+  };
+  for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
+    if (shape.state_layers.Has(l)) {
+      f(std::as_writable_bytes(state_of(l)));
+      continue;
+    }
+    const KvLayer layer = cache.layer(l);
+    const std::size_t head_dim = shape.HeadDim(l), value_dim = shape.ValueDim(l);
+    const std::size_t rows = KvKeyRows(type, head_dim), value_bytes = KvValueRowBytes(type, value_dim);
+    for (std::size_t h = 0; h < layer.kv_heads; ++h) {
+      std::byte* const keys = layer.keys(h);
+      f(std::span(keys, groups * rows * row_bytes));
+      for (std::size_t row = 0; rest != 0 && row < rows; ++row) {
+        f(std::span(keys + (groups * rows + row) * row_bytes, rest * lane_bytes));
+      }
+      scales(keys, head_dim, layer.capacity, KvKeyScales(type, head_dim));
+    }
+    for (std::size_t h = 0; h < layer.kv_heads && value_dim != 0; ++h) {
+      std::byte* const values = layer.values(h);
+      f(std::span(values, whole * value_bytes));
+      // Integers of a last position without the other of its pair.
+      for (std::size_t i = 0; positions % value_lanes != 0 && i < value_bytes; ++i) {
+        f(std::span(values + whole * value_bytes + i * value_lanes, 1));
+      }
+      scales(values, value_dim, layer.capacity, KvValueScales(type));
+    }
+  }
+}
+
+}  // namespace detail
+
+// The bytes of `positions` positions and `logits` logits: what SaveSequence writes, exactly.
+constexpr std::size_t SavedSequenceBytes(const ModelConfig& config, KvType type, std::size_t positions, std::size_t logits) {
+  const CacheShape shape = CacheShape::Of(config);
+  const std::size_t states = shape.StateLayersBefore(shape.layers);
+  std::size_t position = 0;  // the bytes of one
+  for (std::size_t l = 0; l < shape.OwnLayers(); ++l) {
+    if (shape.state_layers.Has(l)) continue;
+    const std::size_t head_dim = shape.HeadDim(l), dim = shape.ValueDim(l);
+    const std::size_t key = KvKeyRows(type, head_dim) * KvKeyLaneBytes(type) + KvKeyScales(type, head_dim) * sizeof(float);
+    const std::size_t value = dim == 0 ? 0 : KvValueRowBytes(type, dim) + KvValueScales(type) * sizeof(float);
+    position += shape.KvHeads(l) * (key + value);
+  }
+  return sizeof(detail::SavedSequenceHeader) + positions * position +
+         (positions == 0 ? 0 : states * shape.state_floats * sizeof(float)) + logits * sizeof(float) + sizeof(Sha256Digest);
+}
+
+// Writes the positions of `cache`, made for `config`, and `logits` (as many as the vocabulary, or none) to the beginning of
+// `out`; returns the number of bytes. kInvalidArgument: a cache of another model. kTooLarge: `out` is too small; then it is
+// as it was. Time: a copy and a hash of the bytes. No allocation.
+inline Result<std::size_t> SaveSequence(const ModelConfig& config, const ModelIdentity& identity, const SequenceCache& cache,
+                                        std::span<const float> logits, std::span<std::byte> out) {
+  if (!cache.IsFor(config)) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
+  if (!logits.empty() && logits.size() != config.vocab) {
+    return Fail(ErrorCode::kInvalidArgument, "logits", logits.size(), " of a vocabulary of ", config.vocab);
+  }
+  const std::size_t bytes = SavedSequenceBytes(config, cache.type(), cache.length(), logits.size());
+  if (out.size() < bytes) {
+    return Fail(ErrorCode::kTooLarge, "saved sequence", "has ", bytes, " bytes, there is room for ", out.size());
+  }
+  detail::SavedSequenceHeader header{};
+  detail::kSavedSequenceMagic.copy(header.magic, sizeof(header.magic));
+  header.version = detail::kSavedSequenceVersion;
+  header.kv = static_cast<std::uint32_t>(cache.type());
+  header.bytes = bytes;
+  header.positions = cache.length();
+  header.logits = logits.size();
+  header.identity = identity;
+  std::byte* at = out.data();
+  const auto put = [&](std::span<const std::byte> piece) {
+    if (!piece.empty()) std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  };
+  put(std::as_bytes(std::span(&header, 1)));
+  const auto state_of = [&](std::size_t layer) {
+    const std::span<const float> state = cache.state(layer);
+    return std::span(const_cast<float*>(state.data()), state.size());  // only read, below
+  };
+  detail::ForEachStretch(cache, CacheShape::Of(config), cache.length(), state_of, put);
+  put(std::as_bytes(logits));
+  put(Sha256::Of(out.first(bytes - sizeof(Sha256Digest))));
+  return bytes;
+}
+
+// Makes `cache`, made for `config`, what it was when `saved` was written, and writes the logits, where it has any, to
+// `logits` (room for a vocabulary); returns their number. What the cache held is forgotten, also what it could go back to.
+// Everything is checked first; on an error nothing has changed. kBadFile: not a saved sequence, or not whole any more (every
+// changed bit is found). kTruncated. kUnsupported: another version. kMismatch: of another model or cache type. kContextFull:
+// more positions than the cache has. kNonFinite: logits. Time: a copy and a hash of the bytes. No allocation.
+inline Result<std::size_t> RestoreSequence(const ModelConfig& config, const ModelIdentity& identity,
+                                           std::span<const std::byte> saved, SequenceCache& cache, std::span<float> logits) {
+  if (!cache.IsFor(config)) return Fail(ErrorCode::kInvalidArgument, "cache", "was made for another model");
+  detail::SavedSequenceHeader header;
+  const std::size_t known = saved.size() < sizeof(header.magic) ? saved.size() : sizeof(header.magic);
+  if (known != 0 && std::memcmp(saved.data(), detail::kSavedSequenceMagic.data(), known) != 0) {
+    return FailAt(ErrorCode::kBadFile, 0, "magic", "this is not a saved sequence");
+  }
+  if (saved.size() < sizeof(header)) {
+    return FailAt(ErrorCode::kTruncated, saved.size(), "saved sequence", "ends in its header");
+  }
+  std::memcpy(&header, saved.data(), sizeof(header));
+  if (header.version != detail::kSavedSequenceVersion) {
+    return FailAt(ErrorCode::kUnsupported, offsetof(detail::SavedSequenceHeader, version), "version", header.version,
+                  "; this library reads ", detail::kSavedSequenceVersion);
+  }
+  if (header.bytes > saved.size()) {
+    return FailAt(ErrorCode::kTruncated, saved.size(), "saved sequence", "has ", saved.size(), " bytes of ", header.bytes);
+  }
+  if (header.bytes != saved.size() || header.bytes < sizeof(header) + sizeof(Sha256Digest)) {
+    return FailAt(ErrorCode::kBadFile, offsetof(detail::SavedSequenceHeader, bytes), "bytes", header.bytes, ", there are ",
+                  saved.size());
+  }
+  const std::size_t body_end = saved.size() - sizeof(Sha256Digest);
+  const Sha256Digest digest = Sha256::Of(saved.first(body_end));
+  if (std::memcmp(digest.data(), saved.data() + body_end, digest.size()) != 0) {
+    return FailAt(ErrorCode::kBadFile, body_end, "sha256", "is not that of the bytes before it: something has changed");
+  }
+  if (header.identity != identity) {
+    return FailAt(ErrorCode::kMismatch, offsetof(detail::SavedSequenceHeader, identity), "identity",
+                  "the sequence is of another model, or of one with other weights");
+  }
+  if (header.kv != static_cast<std::uint32_t>(cache.type())) {
+    return FailAt(ErrorCode::kMismatch, offsetof(detail::SavedSequenceHeader, kv), "kv", "is not the type of this cache, ",
+                  Name(cache.type()));
+  }
+  if (header.positions > cache.context()) {
+    return FailAt(ErrorCode::kContextFull, offsetof(detail::SavedSequenceHeader, positions), "positions", header.positions,
+                  ", this cache has ", cache.context());
+  }
+  const std::size_t positions = static_cast<std::size_t>(header.positions);
+  if ((header.logits != 0 && header.logits != config.vocab) || header.logits > logits.size()) {
+    return FailAt(ErrorCode::kBadFile, offsetof(detail::SavedSequenceHeader, logits), "logits", header.logits,
+                  " of a vocabulary of ", config.vocab, ", with room for ", logits.size());
+  }
+  const std::size_t count = static_cast<std::size_t>(header.logits);
+  if (SavedSequenceBytes(config, cache.type(), positions, count) != saved.size()) {
+    return FailAt(ErrorCode::kBadFile, offsetof(detail::SavedSequenceHeader, bytes), "bytes", header.bytes,
+                  " are not what this many positions take");
+  }
+  const std::byte* const last = saved.data() + body_end - count * sizeof(float);
+  for (std::size_t i = 0; i < count; ++i) {
+    float value;
+    std::memcpy(&value, last + i * sizeof(float), sizeof(float));
+    if (!IsFinite(value)) {
+      return FailAt(ErrorCode::kNonFinite, body_end - (count - i) * sizeof(float), "logits", "that of token ", i, " is not finite");
+    }
+  }
+
+  cache.Truncate(0);
+  const std::byte* at = saved.data() + sizeof(header);
+  detail::ForEachStretch(cache, CacheShape::Of(config), positions, [&](std::size_t layer) { return cache.next_state(layer); },
+                         [&](std::span<std::byte> piece) {
+                           if (!piece.empty()) std::memcpy(piece.data(), at, piece.size());
+                           at += piece.size();
+                         });
+  if (positions != 0) cache.Advance(positions);
+  cache.Save();
+  if (count != 0) std::memcpy(logits.data(), last, count * sizeof(float));
+  return count;
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_MODEL_SAVED_SEQUENCE_HPP_
+
 // --- inlay/model/workspace.hpp
 
 // The memory a forward pass works in. One per thread of control; sequences may share it, as it keeps nothing between passes.
@@ -14937,7 +17130,7 @@ class Workspace {
     RopeFrequencies(static_cast<double>(config.rope_base), divisor, factors, config.rope_dim, yarn,
                     scratch.rotations.frequencies);
     if (config.rope.local_base != 0.0f) {
-      RopeFrequencies(static_cast<double>(config.rope.local_base), 1.0, nullptr, config.rope_dim, YarnRamp{},
+      RopeFrequencies(static_cast<double>(config.rope.local_base), 1.0, nullptr, scratch.local_rotations.dim, YarnRamp{},
                       scratch.local_rotations.frequencies);
     }
     return workspace;
@@ -15177,7 +17370,7 @@ class BasicModel {
     INLAY_CHECK_OK(CheckFormats<FormatList>(config, types));
     INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
     model.weights_.layers = {};  // the table moves with the model: see weights()
-    model.weights_bytes_ = packed.size();
+    model.packed_ = packed;
     return model;
   }
 
@@ -15200,9 +17393,12 @@ class BasicModel {
   // The same for the weights that were opened.
   Result<MemoryPlan> PlanFor(const SessionOptions& options) const {
     INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options));
-    plan.weights = weights_bytes_;
+    plan.weights = packed_.size();
     return plan;
   }
+
+  // What saved sequences of this model carry (saved_sequence.hpp). Cost: a hash of 64 KiB.
+  ModelIdentity identity() const { return IdentityOf(config(), packed_); }
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
@@ -15393,7 +17589,7 @@ class BasicModel {
   [[no_unique_address]] ForwardType forward_;
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
-  std::size_t weights_bytes_ = 0;
+  std::span<const std::byte> packed_;
 };
 
 // A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types
@@ -15497,6 +17693,30 @@ class Session {
   std::size_t Truncate(std::size_t length) {
     logits_ = {};
     return cache_.Truncate(length);
+  }
+
+  // --- saving ---
+
+  // What Save writes now.
+  std::size_t SavedBytes() const {
+    return SavedSequenceBytes(model_->config(), cache_.type(), length(), logits().size());
+  }
+  // Writes what has been read so far, and the logits, to the beginning of `out`, and returns the number of bytes (format:
+  // model/saved_sequence.hpp). Not part of it: adapters. kTooLarge: `out` has less than SavedBytes() bytes. No allocation.
+  Result<std::size_t> Save(std::span<std::byte> out) const {
+    return SaveSequence(model_->config(), model_->identity(), cache_, logits(), out);
+  }
+  // Takes up what another session of the same model and cache type has saved; the context may have another size. What
+  // follows is the same to the last bit as if that session had gone on. On an error the session is as it was. kBadFile,
+  // kTruncated (every changed or missing byte is found), kUnsupported (version), kMismatch (model, cache type),
+  // kContextFull.
+  Result<void> Restore(std::span<const std::byte> saved) {
+    const std::size_t vocab = model_->config().logits ? model_->config().vocab : 0;
+    float* const to = workspace_.scratch().logits;
+    INLAY_ASSIGN_OR_RETURN(const std::size_t count, RestoreSequence(model_->config(), model_->identity(), saved, cache_,
+                                                                    std::span(to, vocab)));
+    logits_ = {to, count == 0 ? std::size_t{0} : std::size_t{1}, model_->config().vocab};
+    return {};
   }
 
  private:
@@ -20596,11 +22816,17 @@ class MappedGguf {
   }
   // The same for a file that is mapped already.
   static Result<MappedGguf> Open(MappedFile mapping, const char* path) {
+    INLAY_ASSIGN_OR_RETURN(MappedGguf opened, OpenOne(std::move(mapping)));
+    INLAY_ASSIGN_OR_RETURN(const GgufSplit split, opened.file_->split());
+    if (split.count > 1) INLAY_CHECK_OK(opened.OpenOthers(path, split));
+    return opened;
+  }
+
+  // One file; where it is of a split model, that part of it.
+  static Result<MappedGguf> OpenOne(MappedFile mapping) {
     MappedGguf opened;
     opened.first_.mapping = std::move(mapping);
     INLAY_ASSIGN_OR_RETURN(opened.file_, opened.first_.Index());
-    INLAY_ASSIGN_OR_RETURN(const GgufSplit split, opened.file_->split());
-    if (split.count > 1) INLAY_CHECK_OK(opened.OpenOthers(path, split));
     return opened;
   }
 
@@ -20696,13 +22922,15 @@ class OwnedTokenizer {
  public:
   OwnedTokenizer() = default;  // of nothing, to be assigned to
 
-  // Errors: those of Tokenizer::FromGguf. The file outlives the tokenizer.
+  // By whichever of the Algorithms reads the vocabulary (none given: all that the library has). Errors: those of
+  // Tokenizer::FromGguf. The file outlives the tokenizer.
+  template <class... Algorithms>
   static Result<OwnedTokenizer> FromGguf(const GgufFile& file) {
     OwnedTokenizer owned;
-    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor(file));
+    INLAY_ASSIGN_OR_RETURN(const std::size_t bytes, Tokenizer::ArenaBytesFor<Algorithms...>(file));
     INLAY_ASSIGN_OR_RETURN(owned.memory_, OwnedBuffer::Create(bytes, "tokenizer"));
     INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(owned.memory_.bytes()));
-    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromGguf(file, arena));
+    INLAY_ASSIGN_OR_RETURN(owned.tokenizer_, Tokenizer::FromGguf<Algorithms...>(file, arena));
     return owned;
   }
 
@@ -20825,6 +23053,20 @@ inline bool PackMatrix(const SourceTensor& source, std::size_t first, std::size_
   return finite.load();
 }
 
+// A vector as float32 into `to`, whose end is zeroed; false when check_finite found NaN or infinity.
+inline bool PackVector(const SourceTensor& source, const TensorShape& shape, bool check_finite, std::span<std::byte> to) {
+  std::fill(to.begin(), to.end(), std::byte{0});
+  float* const values = reinterpret_cast<float*>(to.data());
+  for (std::size_t n = 0; n < shape.count; ++n) {
+    DecodeRow(source.type, source.data + n * RowBytes(source.type, shape.cols), shape.cols, values + n * shape.cols);
+  }
+  return !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
+}
+
+inline Error NotFinite(const ModelConfig& config, TensorId id) {
+  return Fail(ErrorCode::kNonFinite, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(), "holds NaN or infinity");
+}
+
 }  // namespace detail
 
 // Fills `out` (PackedWeightsBytes(config, types) bytes) from `sources`. With check_finite, a scale or value that is NaN
@@ -20848,13 +23090,7 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
     const std::span<std::byte> to = out.subspan(at, bytes);
     bool finite = true;
     if (IsVector(id.role)) {
-      std::fill(to.begin(), to.end(), std::byte{0});
-      float* const values = reinterpret_cast<float*>(to.data());
-      for (std::size_t n = 0; n < shape.count; ++n) {
-        DecodeRow(sources[i].type, sources[i].data + n * RowBytes(sources[i].type, shape.cols), shape.cols,
-                  values + n * shape.cols);
-      }
-      finite = !check_finite || std::all_of(values, values + shape.cols * shape.count, IsFinite);
+      finite = detail::PackVector(sources[i], shape, check_finite, to);
     } else {
       const std::size_t stride = bytes / shape.count;
       for (std::size_t n = 0; n < shape.count; ++n) {
@@ -20862,12 +23098,61 @@ inline Result<void> PackWeights(const ModelConfig& config, std::span<const Sourc
                                      check_finite, executor);
       }
     }
-    if (!finite) {
-      return Fail(ErrorCode::kNonFinite, TextBuffer<96>("tensor ", TensorName(config, id).view()).view(),
-                  "holds NaN or infinity");
-    }
+    if (!finite) return detail::NotFinite(config, id);
     at += bytes;
     if (!progress(at, out.size())) return Fail(ErrorCode::kCancelled, "pack", "stopped by the caller");
+  }
+  return {};
+}
+
+// The least memory that PackWeightsInPieces works with: a tile of the widest matrix, or the longest vector.
+inline std::size_t PackPieceBytes(const ModelConfig& config, TensorTypes types) {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id)) continue;
+    const std::size_t tile = kAlignment + PackedTileBytes(types[i], ShapeOf(config, id).cols);
+    bytes = std::max(bytes, IsVector(id.role) ? PackedTensorBytes(config, id, types[i]) : tile);
+  }
+  return bytes;
+}
+
+// What PackWeights would fill `out` with, piece by piece and in order, for models that do not fit into memory: `piece` is the
+// only memory it needs, of PackPieceBytes or more. `types` are those of ListTypes. Errors: those of PackWeights and of `emit`.
+inline Result<void> PackWeightsInPieces(const ModelConfig& config, std::span<const SourceTensor> sources, TensorTypes types,
+                                        bool check_finite, std::span<std::byte> piece, ExecutorRef executor,
+                                        FunctionRef<Result<void>(std::span<const std::byte>)> emit) {
+  if (sources.size() != TensorCount(config) || types.size() != sources.size()) {
+    return Fail(ErrorCode::kInvalidArgument, "sources", sources.size(), " entries, the model has ", TensorCount(config));
+  }
+  if (piece.size() < PackPieceBytes(config, types)) {
+    return Fail(ErrorCode::kOutOfMemory, "packed weights", "a piece needs ", PackPieceBytes(config, types), " bytes, has ",
+                piece.size());
+  }
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const TensorId id = TensorAt(i);
+    if (!HasRole(config, id)) continue;
+    const TensorShape shape = ShapeOf(config, id);
+    const std::size_t bytes = PackedTensorBytes(config, id, types[i]);
+    if (IsVector(id.role)) {
+      if (!detail::PackVector(sources[i], shape, check_finite, piece.first(bytes))) return detail::NotFinite(config, id);
+      INLAY_CHECK_OK(emit(piece.first(bytes)));
+      continue;
+    }
+    const std::size_t stride = bytes / shape.count, tile_bytes = PackedTileBytes(types[i], shape.cols);
+    const std::size_t rows_at_once = (piece.size() - kAlignment) / tile_bytes * kRowTile;
+    for (std::size_t n = 0; n < shape.count; ++n) {
+      for (std::size_t row = 0; row < shape.rows; row += rows_at_once) {
+        const std::size_t rows = std::min(rows_at_once, shape.rows - row), before = row / kRowTile * tile_bytes;
+        // What fills up the matrix comes with its last piece.
+        const bool last = row + rows == shape.rows;
+        const std::span<std::byte> to = piece.first(last ? stride - before : rows / kRowTile * tile_bytes);
+        if (!detail::PackMatrix(sources[i], n * shape.rows + row, rows, shape.cols, to, check_finite, executor)) {
+          return detail::NotFinite(config, id);
+        }
+        INLAY_CHECK_OK(emit(to));
+      }
+    }
   }
   return {};
 }
@@ -21077,30 +23362,47 @@ inline Result<void> CopyMetadata(const GgufFile& file, GgufWriter& writer) {
   return {};
 }
 
-// Writes a packed file: `packed` is what PackWeights made for `config` and `types`.
-inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+// Hands all bytes of the packed weights of a model to a sink, in order, and the same ones each time: called twice.
+using PackedWeightsSource = FunctionRef<Result<void>(ByteSink)>;
+
+// Writes a packed file: the bytes of `packed` are those that PackWeights makes for `config` and `types`.
+inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, PackedWeightsSource packed,
                                     const MetadataSource& metadata, ByteSink sink) {
-  if (packed.size() != PackedWeightsBytes(config, types)) {
+  Sha256 hash;
+  std::size_t hashed = 0;
+  const auto count = [&](std::span<const std::byte> bytes) -> Result<void> {
+    hash.Update(bytes);
+    hashed += bytes.size();
+    return {};
+  };
+  INLAY_CHECK_OK(packed(ByteSink(count)));
+  if (hashed != PackedWeightsBytes(config, types)) {
     return Fail(ErrorCode::kInvalidArgument, "packed weights", "size does not match configuration and types");
   }
   GgufTensorEntry tensor;
   tensor.name = kPackedTensorName;
   tensor.type_id = static_cast<std::uint32_t>(WeightType::kI8);
-  tensor.dims[0] = packed.size();
-  tensor.bytes = packed.size();
+  tensor.dims[0] = hashed;
+  tensor.bytes = hashed;
   const std::size_t own_keys = 3 + StoredConfigCount(config);
   INLAY_ASSIGN_OR_RETURN(GgufWriter writer,
                          GgufWriter::Begin(sink, metadata.count + own_keys, std::span(&tensor, 1), kAlignment));
   INLAY_CHECK_OK(metadata.put(writer));
-  const std::array<char, 64> digest = detail::HexDigits(Sha256::Of(packed));
+  const std::array<char, 64> digest = detail::HexDigits(hash.Finish());
   INLAY_CHECK_OK(writer.Put("inlay.layout", kPackedLayoutId));
   INLAY_CHECK_OK(writer.PutArray("inlay.tensor_types",
                                  std::span(reinterpret_cast<const std::uint8_t*>(types.data()), types.size())));
   INLAY_CHECK_OK(StoreConfig(config, writer));
   INLAY_CHECK_OK(writer.Put("inlay.sha256", std::string_view(digest.data(), digest.size())));
   INLAY_CHECK_OK(writer.EndMetadata());
-  INLAY_CHECK_OK(writer.Append(packed));
+  const auto append = [&](std::span<const std::byte> bytes) { return writer.Append(bytes); };
+  INLAY_CHECK_OK(packed(ByteSink(append)));
   return writer.Finish();
+}
+inline Result<void> WritePackedFile(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+                                    const MetadataSource& metadata, ByteSink sink) {
+  const auto all = [packed](ByteSink to) { return to(packed); };
+  return WritePackedFile(config, types, PackedWeightsSource(all), metadata, sink);
 }
 
 INLAY_END_NAMESPACE
@@ -21130,34 +23432,50 @@ struct LoadOptions {
   bool weights = true;
 };
 
-// A GGUF file (plain or packed) or a llama2.c checkpoint, ready to be bound to a model. Owns the mapping and, for files
-// that are not packed, the packed copy. Movable; what it hands out stays valid as long as it, or what it was moved to, lives.
-class ModelFile {
+// The kinds of files that a program opens.
+enum class FileKinds {
+  kAll,     // GGUF, packed or not and split or not, and llama2.c checkpoints
+  kPacked,  // packed GGUF only: nothing that packs weights or reads the keys of other files is part of the program
+};
+
+// A model file, ready to be bound to a model. Owns the mapping and, for files that are not packed, the packed copy. Movable;
+// what it hands out stays valid as long as it, or what it was moved to, lives.
+//
+// ModelFile below opens everything there is. PackedModelFile<SentencePieceBpe> is for a program that knows what it opens,
+// as one that has its model linked in, and carries only the code for that.
+template <FileKinds kKinds, class... Algorithms>
+class BasicModelFile {
  public:
-  // Errors: those of the readers, of ReadConfig and PackWeights, kSystem. Packing runs on `executor` and tells `progress`.
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  // Errors: those of the readers, of ReadConfig and PackWeights, kSystem; kUnsupported for a file of another kind than
+  // kKinds has. Packing runs on `executor` and tells `progress`.
+  static Result<BasicModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
+                                     PackProgress progress) {
     INLAY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
     return Open(std::move(mapping), path, options, executor, progress);
   }
-  static Result<ModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
+  static Result<BasicModelFile> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
     return Open(path, options, executor, [](std::size_t, std::size_t) { return true; });
   }
   // A file that is mapped already; `path` is where the other files of a split model are looked for.
-  static Result<ModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
-                                PackProgress progress) {
-    ModelFile file;
-    if (StartsLikeGguf(mapping.bytes())) {
+  static Result<BasicModelFile> Open(MappedFile mapping, const char* path, const LoadOptions& options, ExecutorRef executor,
+                                     PackProgress progress) {
+    BasicModelFile file;
+    if constexpr (kKinds == FileKinds::kAll) {
+      if (!StartsLikeGguf(mapping.bytes())) {
+        file.mapping_ = std::move(mapping);
+        INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
+        return file;
+      }
       INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::Open(std::move(mapping), path));
-      INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     } else {
-      file.mapping_ = std::move(mapping);
-      INLAY_CHECK_OK(file.OpenCheckpoint(options, executor, progress));
+      INLAY_ASSIGN_OR_RETURN(file.gguf_, MappedGguf::OpenOne(std::move(mapping)));
     }
+    INLAY_CHECK_OK(file.OpenGguf(options, executor, progress));
     return file;
   }
   // A file in memory, as one linked into the program (inlay_embed_model in CMake). It outlives the model. A packed one
   // whose weights are at a multiple of kAlignment is used where it is.
-  static Result<ModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
+  static Result<BasicModelFile> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
     return Open(MappedFile::Borrow(file), "", options, executor, [](std::size_t, std::size_t) { return true; });
   }
 
@@ -21174,11 +23492,16 @@ class ModelFile {
   bool was_packed() const { return was_packed_; }
 
  private:
-  Result<void> OpenGguf(const LoadOptions& options, ExecutorRef executor, PackProgress progress) {
+  Result<void> OpenGguf(const LoadOptions& options, [[maybe_unused]] ExecutorRef executor,
+                        [[maybe_unused]] PackProgress progress) {
     INLAY_CHECK_OK(ReadTokenizer());
     if (!PackedFile::IsPacked(*gguf())) {
-      INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
-      return Pack(*gguf(), gguf_, options, executor, progress);
+      if constexpr (kKinds == FileKinds::kAll) {
+        INLAY_ASSIGN_OR_RETURN(config_, ReadConfig(*gguf()));
+        return Pack(*gguf(), gguf_, options, executor, progress);
+      } else {
+        return Fail(ErrorCode::kUnsupported, "inlay.layout", "is not there: this program reads packed files only");
+      }
     }
     INLAY_ASSIGN_OR_RETURN(const PackedFile packed, PackedFile::Open(*gguf()));
     if (options.verify) INLAY_CHECK_OK(packed.Verify());
@@ -21211,7 +23534,7 @@ class ModelFile {
   // says why there is no text.
   Result<void> ReadTokenizer() {
     if (OwnedTokenizer::IsAbsent(*gguf())) return {};
-    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf(*gguf());
+    Result<OwnedTokenizer> tokenizer = OwnedTokenizer::FromGguf<Algorithms...>(*gguf());
     if (tokenizer) {
       tokenizer_ = *std::move(tokenizer);
     } else if (tokenizer.error().code == ErrorCode::kUnsupported) {
@@ -21257,6 +23580,13 @@ class ModelFile {
   bool was_packed_ = false;
 };
 
+// Any file, with any tokenizer.
+using ModelFile = BasicModelFile<FileKinds::kAll>;
+
+// Packed files, whose vocabularies one of the Algorithms reads (none given: all that the library has).
+template <class... Algorithms>
+using PackedModelFile = BasicModelFile<FileKinds::kPacked, Algorithms...>;
+
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_MODEL_FILE_HPP_
@@ -21274,35 +23604,36 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// ModelType: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly that model. Movable;
-// sessions refer to model(), so it stays where it is while there are any.
-template <class ModelType>
+// ModelType: AnyModel, or a static Model<kConfig, Formats>, for which the file must hold exactly that model. FileType:
+// ModelFile, or a PackedModelFile, which makes a smaller program. Movable; sessions refer to model(), so it stays where it is
+// while there are any.
+template <class ModelType, class FileType = ModelFile>
 class LoadedModel {
  public:
-  // Errors: those of ModelFile::Open and of ModelType::Create.
+  // Errors: those of FileType::Open and of ModelType::Create.
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor,
                                   PackProgress progress) {
-    return Bind(ModelFile::Open(path, options, executor, progress));
+    return Bind(FileType::Open(path, options, executor, progress));
   }
   static Result<LoadedModel> Open(const char* path, const LoadOptions& options, ExecutorRef executor) {
-    return Bind(ModelFile::Open(path, options, executor));
+    return Bind(FileType::Open(path, options, executor));
   }
   static Result<LoadedModel> Open(const char* path, ExecutorRef executor) { return Open(path, LoadOptions{}, executor); }
   // A file in memory, which outlives the model: see ModelFile::Open.
   static Result<LoadedModel> Open(std::span<const std::byte> file, const LoadOptions& options, ExecutorRef executor) {
-    return Bind(ModelFile::Open(file, options, executor));
+    return Bind(FileType::Open(file, options, executor));
   }
 
   const ModelType& model() const { return *model_; }
   ModelType& model() { return *model_; }
-  const ModelFile& file() const { return file_; }
+  const FileType& file() const { return file_; }
   // nullptr where the file has none.
   const Tokenizer* tokenizer() const { return file_.tokenizer(); }
 
  private:
   LoadedModel() = default;
 
-  static Result<LoadedModel> Bind(Result<ModelFile> file) {
+  static Result<LoadedModel> Bind(Result<FileType> file) {
     LoadedModel loaded;
     INLAY_ASSIGN_OR_RETURN(loaded.file_, std::move(file));
     const ModelConfig& config = loaded.file_.config();
@@ -21313,7 +23644,7 @@ class LoadedModel {
     return loaded;
   }
 
-  ModelFile file_;
+  FileType file_;
   OwnedBuffer table_;
   std::optional<ModelType> model_;
 };
@@ -21388,11 +23719,13 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_HOST_PACKED_MODEL_WRITER_HPP_
 #define INLAY_HOST_PACKED_MODEL_WRITER_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
+#include <utility>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -21443,6 +23776,38 @@ inline Result<void> PutTokenizer(const Tokenizer& tokenizer, GgufWriter& writer)
   INLAY_CHECK_OK(writer.Put("tokenizer.ggml.eot_token_id", static_cast<std::uint32_t>(tokenizer.bos())));
   INLAY_CHECK_OK(writer.Put("tokenizer.ggml.add_bos_token", tokenizer.add_bos()));
   return writer.Put("tokenizer.ggml.add_space_prefix", tokenizer.add_space_prefix());
+}
+
+// Writes a GGUF file that is not packed and was opened without its weights (LoadOptions::weights false): packs it on the way, in
+// `memory` bytes (more where a tile takes more), whatever its size. `check_finite` as in PackWeights. Errors: those of BindSource
+// and PackWeights, of the sink, kOutOfMemory. Cost: packs every weight twice, as the hash comes before the weights; `progress`
+// counts both.
+inline Result<void> PackModelFile(const ModelFile& file, bool check_finite, std::size_t memory, ExecutorRef executor,
+                                  PackProgress progress, ByteSink sink) {
+  if (file.gguf() == nullptr || file.was_packed()) {
+    return Fail(ErrorCode::kInvalidArgument, "file", "is not a GGUF file that is not packed");
+  }
+  const ModelConfig& config = file.config();
+  const std::size_t count = TensorCount(config);
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer table, OwnedBuffer::Create(count * sizeof(SourceTensor), "tensor table"));
+  const std::span<SourceTensor> sources(reinterpret_cast<SourceTensor*>(table.bytes().data()), count);
+  INLAY_CHECK_OK(BindSource(config, *file.gguf(), sources));
+  INLAY_ASSIGN_OR_RETURN(OwnedBuffer piece,
+                         OwnedBuffer::Create(std::max(memory, PackPieceBytes(config, file.types())), "packed weights"));
+  const std::size_t total = 2 * PackedWeightsBytes(config, file.types());
+  std::size_t done = 0;
+  const auto pack = [&](ByteSink to) {
+    const auto counted = [&](std::span<const std::byte> bytes) -> Result<void> {
+      INLAY_CHECK_OK(to(bytes));
+      done += bytes.size();
+      if (!progress(done, total)) return Fail(ErrorCode::kCancelled, "pack", "stopped by the caller");
+      return {};
+    };
+    return PackWeightsInPieces(config, sources, file.types(), std::exchange(check_finite, false), piece.bytes(), executor,
+                               counted);
+  };
+  const auto copy = [&](GgufWriter& writer) { return CopyMetadata(*file.gguf(), writer); };
+  return WritePackedFile(config, file.types(), PackedWeightsSource(pack), {CopiedMetadataCount(*file.gguf()), copy}, sink);
 }
 
 // Writes `file`, which must have its weights (LoadOptions::weights). `name` becomes general.name where the file has no
@@ -21563,8 +23928,8 @@ class EncodedText {
 //   auto story = generator->Generate("Once upon a time");
 //   for (std::string_view text : *story) std::cout << text;
 //
-// Movable. The executor outlives it.
-template <class ModelType>
+// FileType: what a file may be, see LoadedModel. Movable. The executor outlives it.
+template <class ModelType, class FileType = ModelFile>
 class TextGenerator {
  public:
   struct Options {
@@ -21575,12 +23940,12 @@ class TextGenerator {
   // Errors: those of LoadedModel::Open and Session::Create; kMissing or kUnsupported when the file has no tokenizer that
   // this library reads.
   static Result<TextGenerator> Open(const char* path, const Options& options, ExecutorRef executor) {
-    return Start(LoadedModel<ModelType>::Open(path, options.load, executor), options, executor);
+    return Start(LoadedModel<ModelType, FileType>::Open(path, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(const char* path, ExecutorRef executor) { return Open(path, Options{}, executor); }
   // A file in memory, which outlives the generator: see ModelFile::Open.
   static Result<TextGenerator> Open(std::span<const std::byte> file, const Options& options, ExecutorRef executor) {
-    return Start(LoadedModel<ModelType>::Open(file, options.load, executor), options, executor);
+    return Start(LoadedModel<ModelType, FileType>::Open(file, options.load, executor), options, executor);
   }
   static Result<TextGenerator> Open(std::span<const std::byte> file, ExecutorRef executor) {
     return Open(file, Options{}, executor);
@@ -21588,7 +23953,7 @@ class TextGenerator {
 
   const ModelType& model() const { return state_->loaded.model(); }
   const Tokenizer& tokenizer() const { return *state_->loaded.tokenizer(); }
-  const ModelFile& file() const { return state_->loaded.file(); }
+  const FileType& file() const { return state_->loaded.file(); }
 
   // Reads the prompt from the beginning of the context and returns what follows it, to be run through with range-for; see
   // Generation. The text generated before is forgotten, and its Generation must not be used any more.
@@ -21613,7 +23978,7 @@ class TextGenerator {
  private:
   // On the heap, because a session points to its model.
   struct State {
-    LoadedModel<ModelType> loaded;
+    LoadedModel<ModelType, FileType> loaded;
     OwnedBuffer session_memory;
     OwnedBuffer generation_memory;
     std::optional<Session<ModelType>> session;
@@ -21622,8 +23987,9 @@ class TextGenerator {
 
   explicit TextGenerator(ExecutorRef executor) : executor_(executor) {}
 
-  static Result<TextGenerator> Start(Result<LoadedModel<ModelType>> opened, const Options& options, ExecutorRef executor) {
-    INLAY_ASSIGN_OR_RETURN(LoadedModel<ModelType> loaded, std::move(opened));
+  static Result<TextGenerator> Start(Result<LoadedModel<ModelType, FileType>> opened, const Options& options,
+                                     ExecutorRef executor) {
+    INLAY_ASSIGN_OR_RETURN(auto loaded, std::move(opened));
     if (loaded.tokenizer() == nullptr) return loaded.file().tokenizer_error();
     TextGenerator generator(executor);
     generator.state_.reset(new (std::nothrow) State{std::move(loaded), {}, {}, {}, {}});
@@ -21646,29 +24012,140 @@ INLAY_END_NAMESPACE
 
 // --- inlay/model/embedding.hpp
 
-// The embedding of a sequence: one vector from the hidden states of its tokens.
+// The embedding of a sequence: one vector from the hidden states of its tokens; and the scores of a classifier or reranker.
 #ifndef INLAY_MODEL_EMBEDDING_HPP_
 #define INLAY_MODEL_EMBEDDING_HPP_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <span>
 
 INLAY_BEGIN_NAMESPACE
 
-// Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states to `out` [dim], not
-// normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
+namespace detail {
+
+// out[r] = row r of the matrix times x (+ bias). A head is run once per sequence: decoding its rows one by one costs nothing
+// beside the pass, and gives the same bits on every target.  row: [cols], memory.
+template <class FormatList>
+void MultiplyRows(const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t cols, const float* x, float* row,
+                  float* out) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    UnpackRow<FormatList>(matrix.type, matrix.data, cols, r, row);
+    double sum = bias == nullptr ? 0.0 : static_cast<double>(bias[r]);
+    for (std::size_t i = 0; i < cols; ++i) sum += static_cast<double>(row[i]) * static_cast<double>(x[i]);
+    out[r] = static_cast<float>(sum);
+  }
+}
+
+inline void NormalizeHead(const float* weight, float epsilon, std::span<float> x) {
+  double sum = 0.0, squares = 0.0;
+  for (const float value : x) sum += static_cast<double>(value);
+  const double mean = sum / static_cast<double>(x.size());
+  for (const float value : x) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
+  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(epsilon));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>((static_cast<double>(x[i]) - mean) * scale * static_cast<double>(weight[i]));
+  }
+}
+
+template <class ModelType>
+Result<void> PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                          std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
+                          const Adapters* adapters);
+
+}  // namespace detail
+
+// Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states, as the model's own
+// projections make them, to `out` [embedding_dim()], not normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
 // all see each other needs a workspace for all of them. Pooling::kNone: the mean.
 // `adapters`: what the sequence runs with, if anything.
-// Errors: kInvalidArgument (no tokens, the size of `out`), and those of Embed. Afterwards the cache holds the tokens.
+// Errors: kInvalidArgument (no tokens, the size of `out`, kRank), and those of Embed. Afterwards the cache holds the tokens.
 template <class ModelType>
 Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
                            std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
                            const Adapters* adapters = nullptr) {
+  const ModelConfig& config = model.config();
+  if (out.size() != config.embedding_dim()) {
+    return Fail(ErrorCode::kInvalidArgument, "embedding", "has ", config.embedding_dim(),
+                " values, the memory handed over is for ", out.size());
+  }
+  const HeadConfig& head = config.head;
+  if (head.first_dim == 0 && head.last_dim == 0) {
+    return detail::PoolSequence(model, cache, workspace, tokens, pooling, out, executor, adapters);
+  }
+  const Scratch& scratch = workspace.scratch();
+  const std::span<float> pooled(scratch.pooled, config.dim);
+  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, pooling, pooled, executor, adapters));
+  const ModelWeights weights = model.weights();
+  using List = typename ModelType::FormatList;
+  const float* x = pooled.data();
+  std::size_t width = config.dim;
+  if (head.first_dim != 0) {
+    float* const to = head.last_dim == 0 ? out.data() : scratch.head_hidden;
+    detail::MultiplyRows<List>(weights.head_first, nullptr, head.first_dim, width, x, scratch.head_row, to);
+    x = to;
+    width = head.first_dim;
+  }
+  if (head.last_dim != 0) detail::MultiplyRows<List>(weights.head_last, nullptr, head.last_dim, width, x, scratch.head_row, out.data());
+  return {};
+}
+
+// Reads `tokens` in the same way and writes the scores of the model's head to `out` [score_count()]. A reranker's single score
+// is larger the better a document answers a query, which are the two parts of the tokens. Errors: kUnsupported (the model has
+// no head), and as above.
+// Source: the classification heads of BERT, RoBERTa, ModernBERT and Qwen3-Reranker.
+template <class ModelType>
+Result<void> ScoreSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                           std::span<const TokenId> tokens, std::span<float> out, ExecutorRef executor,
+                           const Adapters* adapters = nullptr) {
+  const ModelConfig& config = model.config();
+  const HeadConfig& head = config.head;
+  if (!config.HasScores()) return Fail(ErrorCode::kUnsupported, "scores", "this model has no head that gives any");
+  if (out.size() != config.score_count()) {
+    return Fail(ErrorCode::kInvalidArgument, "scores", "are ", config.score_count(), ", the memory handed over is for ", out.size());
+  }
+  const Scratch& scratch = workspace.scratch();
+  const std::span<float> pooled(scratch.pooled, config.dim);
+  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, head.pooling, pooled, executor, adapters));
+  const ModelWeights weights = model.weights();
+  using List = typename ModelType::FormatList;
+  std::span<float> x = pooled;
+  if (head.dense) {
+    const std::span<float> hidden(scratch.head_hidden, config.dim);
+    detail::MultiplyRows<List>(weights.head_dense, weights.head_dense_bias, config.dim, config.dim, x.data(), scratch.head_row,
+                               hidden.data());
+    for (float& value : hidden) {
+      const double v = static_cast<double>(value);
+      const double bent = 0.7978845608028654 * (v + 0.044715 * v * v * v);
+      value = static_cast<float>(head.gelu ? 0.5 * v * (1.0 + std::tanh(bent)) : std::tanh(v));
+    }
+    if (head.norm) detail::NormalizeHead(weights.head_norm, config.norm_epsilon, hidden);
+    x = hidden;
+  }
+  if (head.labels == 0) {
+    std::copy(x.begin(), x.end(), out.begin());
+    return {};
+  }
+  detail::MultiplyRows<List>(weights.head_labels, weights.head_label_bias, head.labels, config.dim, x.data(), scratch.head_row,
+                             out.data());
+  if (head.softmax) {
+    const double largest = static_cast<double>(*std::max_element(out.begin(), out.end()));
+    double sum = 0.0;
+    for (const float value : out) sum += std::exp(static_cast<double>(value) - largest);
+    for (float& value : out) value = static_cast<float>(std::exp(static_cast<double>(value) - largest) / sum);
+  }
+  return {};
+}
+
+template <class ModelType>
+Result<void> detail::PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                                  std::span<const TokenId> tokens, Pooling pooling, std::span<float> out,
+                                  ExecutorRef executor, const Adapters* adapters) {
   const std::size_t dim = model.config().dim;
   if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
-  if (out.size() != dim) {
-    return Fail(ErrorCode::kInvalidArgument, "embedding", "has ", dim, " values, the memory handed over is for ", out.size());
+  if (pooling == Pooling::kRank) {
+    return Fail(ErrorCode::kInvalidArgument, "pooling", "kRank is no embedding; see ScoreSequence");
   }
   const bool causal = model.config().attention.causal;
   if (!causal && tokens.size() > workspace.batch()) {
