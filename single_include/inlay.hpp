@@ -1196,12 +1196,6 @@ struct Family {
   void (*derive)(ModelConfig&) = nullptr;
 
   constexpr std::string_view name() const { return Name(features.architecture); }
-  constexpr std::string_view FileName(std::string_view usual) const {
-    for (const TensorRename& rename : renames) {
-      if (rename.usual == usual) return rename.name;
-    }
-    return usual;
-  }
 };
 
 namespace detail {
@@ -1493,6 +1487,23 @@ inline constexpr std::array kFamilies = {
 
 // Every architecture has its family, in the order of the enumerators.
 constexpr const Family& FamilyOf(Architecture architecture) { return kFamilies[static_cast<std::size_t>(architecture)]; }
+
+namespace detail {
+// Apart from kFamilies, so that a program that only names tensors, in errors, does not hold what families are.
+inline constexpr auto kRenamesOf = [] {
+  std::array<std::span<const TensorRename>, kFamilies.size()> renames;
+  for (std::size_t i = 0; i < renames.size(); ++i) renames[i] = kFamilies[i].renames;
+  return renames;
+}();
+}  // namespace detail
+
+// What files of a family call a tensor that is usually called `usual`.
+constexpr std::string_view FileName(Architecture architecture, std::string_view usual) {
+  for (const TensorRename& rename : detail::kRenamesOf[static_cast<std::size_t>(architecture)]) {
+    if (rename.usual == usual) return rename.name;
+  }
+  return usual;
+}
 static_assert([] {
   std::size_t count = 0;
 #define INLAY_DETAIL_FAMILY(enumerator, name) \
@@ -7932,7 +7943,7 @@ constexpr TensorId TensorAt(std::size_t index) {
 constexpr TextBuffer<96> TensorName(const ModelConfig& c, TensorId id) {
   TextBuffer<96> text;
   if (IsLayerRole(id.role)) text.Append("blk.").Append(id.layer).Append('.');
-  text.Append(FamilyOf(c.architecture).FileName(Info(id.role).name));
+  text.Append(FileName(c.architecture, Info(id.role).name));
   return text;
 }
 
@@ -7963,10 +7974,9 @@ constexpr std::optional<ParsedTensorName> SplitTensorName(std::string_view name,
 constexpr std::optional<TensorId> ParseTensorName(const ModelConfig& c, std::string_view name) {
   const std::optional<ParsedTensorName> parsed = SplitTensorName(name, c.layers);
   if (!parsed) return {};
-  const Family& family = FamilyOf(c.architecture);
   for (const TensorRoleInfo& info : kTensorRoles) {
     const TensorId id{info.role, parsed->layer};
-    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && family.FileName(info.name) == parsed->rest) {
+    if (IsLayerRole(info.role) == parsed->in_layer && HasRole(c, id) && FileName(c.architecture, info.name) == parsed->rest) {
       return id;
     }
   }

@@ -26,6 +26,7 @@
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/token.hpp"
 #include "inlay/formats/codec.hpp"
+#include "inlay/formats/float16.hpp"
 #include "tests/support/random_model.hpp"
 
 namespace inlay_test {
@@ -39,8 +40,8 @@ class ReferenceModel {
     for (const FileTensor& tensor : file.tensors) tensors_[tensor.name] = Decode(tensor);
   }
 
-  // Whether the inputs of each product are rounded to int8 as the weight's type does it (blocks of 32 or 256 values, one
-  // scale each); otherwise they stay as they are.
+  // Whether the inputs of each product are rounded as the weight's type does it (int8 in blocks of 32 or 256 values with one
+  // scale each; BF16 for BF16); otherwise they stay as they are.
   void QuantizeActivations(bool on) { quantize_ = on; }
 
   // Positions that a session has room for: decides between LongRoPE's two sets of factors.
@@ -104,6 +105,7 @@ class ReferenceModel {
   struct Tensor {
     std::vector<Matrix> matrices;  // one, or one per expert
     std::size_t block = 1;         // values per block of the weight type
+    bool bf16 = false;             // whether that type is BF16
   };
 
   static Tensor Decode(const FileTensor& tensor) {
@@ -112,6 +114,7 @@ class ReferenceModel {
     const std::size_t row_bytes = inlay::RowBytes(tensor.type(), cols);
     Tensor out;
     out.block = inlay::Info(tensor.type()).block_values;
+    out.bf16 = tensor.type() == inlay::WeightType::kBF16;
     std::vector<float> row(cols);
     for (std::size_t n = 0; n < count; ++n) {
       Matrix matrix(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(cols));
@@ -130,6 +133,11 @@ class ReferenceModel {
 
   Vector Multiply(const std::string& name, const Vector& x, std::size_t expert = 0) const {
     const Tensor& tensor = tensors_.at(name);
+    if (quantize_ && tensor.bf16) {
+      return tensor.matrices[expert] * x.unaryExpr([](double value) {
+        return static_cast<double>(inlay::BF16ToF32(inlay::F32ToBF16(static_cast<float>(value))));
+      });
+    }
     if (!quantize_ || tensor.block == 1) return tensor.matrices[expert] * x;
     Vector rounded = x;
     for (Eigen::Index at = 0; at < x.size(); at += static_cast<Eigen::Index>(tensor.block)) {

@@ -32,7 +32,7 @@ BOOST_AUTO_TEST_CASE(numbers) {
   BOOST_TEST(inlay::TensorCount(kConfig) == inlay::kModelRoles + 12 * inlay::kLayerRoles);
   for (std::size_t i = 0; i < inlay::TensorCount(kConfig); ++i) BOOST_TEST(inlay::TensorIndex(inlay::TensorAt(i)) == i);
   BOOST_TEST((inlay::TensorAt(inlay::kModelRoles + 3 * inlay::kLayerRoles) == TensorId{TensorRole::kAttentionNorm, 3}));
-  BOOST_TEST((inlay::TensorAt(inlay::TensorCount(kConfig) - 1) == TensorId{TensorRole::kPostFfnNormBias, 11}));
+  BOOST_TEST((inlay::TensorAt(inlay::TensorCount(kConfig) - 1) == TensorId{TensorRole::kBypassNorm, 11}));
 }
 
 // Every tensor of a configuration is found by its name, and no name means two.
