@@ -45,6 +45,12 @@
 #define INLAY_ABI_CPU baseline
 #endif
 
+#if defined(__AVX512BF16__)
+#define INLAY_ABI_BF16 _bf16
+#else
+#define INLAY_ABI_BF16
+#endif
+
 #if defined(__FAST_MATH__)
 #define INLAY_ABI_MATH _fast
 #else
@@ -57,9 +63,9 @@
 #define INLAY_ABI_CHECKS _debug
 #endif
 
-#define INLAY_DETAIL_CONCAT4(a, b, c, d) a##b##c##d
-#define INLAY_DETAIL_EXPAND4(a, b, c, d) INLAY_DETAIL_CONCAT4(a, b, c, d)
-#define INLAY_ABI_NAMESPACE INLAY_DETAIL_EXPAND4(v0_1_, INLAY_ABI_CPU, INLAY_ABI_MATH, INLAY_ABI_CHECKS)
+#define INLAY_DETAIL_CONCAT5(a, b, c, d, e) a##b##c##d##e
+#define INLAY_DETAIL_EXPAND5(a, b, c, d, e) INLAY_DETAIL_CONCAT5(a, b, c, d, e)
+#define INLAY_ABI_NAMESPACE INLAY_DETAIL_EXPAND5(v0_1_, INLAY_ABI_CPU, INLAY_ABI_BF16, INLAY_ABI_MATH, INLAY_ABI_CHECKS)
 
 #define INLAY_BEGIN_NAMESPACE \
   namespace inlay {           \
