@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "inlay/formats/float16.hpp"
+#include "tests/support/rounding.hpp"
 
 namespace {
 
@@ -81,7 +82,7 @@ void Multiply(Case& c, Cols cols, std::size_t t0, std::size_t t1, std::size_t r0
 // The chain of cols rounded sums: each step loses at most half a unit of the partial sum, which is bounded by the sum of
 // magnitudes (with activations rounded to BF16 where the kernel rounds them). cols * 2^-24 * sum |w x| (plus the product's own rounding where there is no fused multiply-add).
 void CheckAgainstDouble(const Case& c, const std::vector<float>& out, std::size_t out_stride, float before) {
-  const bool rounds = c.type == WeightType::kBF16 && target::detail::kStepColumns<WeightType::kBF16> == 2;
+  const bool rounds = c.type == WeightType::kBF16 && inlay_test::kRoundsBF16;
   std::size_t wrong = 0;
   for (std::size_t t = 0; t < c.tokens; ++t) {
     for (std::size_t r = 0; r < c.rows; ++r) {

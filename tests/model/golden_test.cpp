@@ -16,9 +16,9 @@
 
 #include "inlay/config/families.hpp"
 #include "inlay/core/executor.hpp"
-#include "inlay/kernels/float_matmul-inl.hpp"
 #include "inlay/model/embedding.hpp"
 #include "tests/support/fixtures.hpp"
+#include "tests/support/rounding.hpp"
 #include "tests/support/test_model.hpp"
 
 namespace {
@@ -128,8 +128,7 @@ BOOST_AUTO_TEST_CASE(float_models) {
   for (const std::string& name : names) {
     const Json expected = ReadJson(FixturePath("models/" + name + ".json"));
     if (!expected.contains("logits_last") || !IsKnown(name, expected)) continue;
-    Golden(FixturePath("models/" + name + ".gguf"), expected)
-        .Expect(name, SuffixFor(expected, "logits_last"), 2e-4, 5e-5);
+    Golden(FixturePath("models/" + name + ".gguf"), expected).Expect(name, SuffixFor(expected, "logits_last"), 2e-4, 5e-5);
     ++tested;
   }
   BOOST_TEST(tested >= 3u);
@@ -182,7 +181,6 @@ BOOST_AUTO_TEST_CASE(quantised_models) {
   };
   constexpr double kOwn = 1.0, kOwnRms = 0.15;
   // Where BF16 is multiplied in pairs, its activations are rounded as llama.cpp rounds them.
-  constexpr bool kRoundsBF16 = inlay::HWY_NAMESPACE::detail::kStepColumns<inlay::WeightType::kBF16> == 2;
   const std::vector<File> files = {
       {"f32", 2e-4, 5e-5, 2e-4, 5e-5},
       // Our 16-bit floats multiply with activations of 32 bits; llama.cpp's become 16 bits.

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "inlay/core/thread_pool.hpp"
-#include "inlay/kernels/float_matmul-inl.hpp"
 #include "tests/support/random_model.hpp"
 #include "tests/support/reference_model.hpp"
+#include "tests/support/rounding.hpp"
 #include "tests/support/test_model.hpp"
 
 namespace {
@@ -60,15 +60,8 @@ void ExpectWithin(const std::string& what, const Difference& difference, double 
   }
 }
 
-constexpr ModelConfig kPlain{.dim = 48,
-                             .layers = 3,
-                             .heads = 6,
-                             .kv_heads = 2,
-                             .head_dim = 8,
-                             .ffn_dim = 80,
-                             .vocab = 96,
-                             .context = 256,
-                             .rope_dim = 8};
+constexpr ModelConfig kPlain{.dim = 48, .layers = 3, .heads = 6, .kv_heads = 2, .head_dim = 8, .ffn_dim = 80,
+                             .vocab = 96, .context = 256, .rope_dim = 8};
 
 ModelConfig With(ModelConfig config, auto change) {
   change(config);
@@ -90,47 +83,20 @@ std::vector<Case> FloatCases() {
       {"no rope", With(kPlain, [](auto& c) { c.rope_dim = 0; })},
       {"rope base", With(kPlain, [](auto& c) { c.rope_base = 500000.0f; })},
       {"rope factors", With(kPlain, [](auto& c) { c.rope_scaling = inlay::RopeScaling::kFactors; })},
-      {"rope linear", With(kPlain,
-                           [](auto& c) {
-                             c.rope_scaling = inlay::RopeScaling::kLinear;
-                             c.rope_scale = 4.0f;
-                           })},
+      {"rope linear", With(kPlain, [](auto& c) { c.rope_scaling = inlay::RopeScaling::kLinear; c.rope_scale = 4.0f; })},
       {"epsilon", With(kPlain, [](auto& c) { c.norm_epsilon = 0.5f; })},
       {"window", With(kPlain, [](auto& c) { c.window = 7; })},
       {"window of one", With(kPlain, [](auto& c) { c.window = 1; })},
-      {"heads wider than the stream", With(kPlain,
-                                           [](auto& c) {
-                                             c.head_dim = 24;
-                                             c.rope_dim = 24;
-                                           })},
-      {"experts", With(kPlain,
-                       [](auto& c) {
-                         c.experts = 5;
-                         c.experts_per_token = 2;
-                       })},
-      {"all experts", With(kPlain,
-                           [](auto& c) {
-                             c.experts = 3;
-                             c.experts_per_token = 3;
-                           })},
-      {"one expert of many", With(kPlain,
-                                  [](auto& c) {
-                                    c.experts = 17;
-                                    c.experts_per_token = 1;
-                                  })},
+      {"heads wider than the stream", With(kPlain, [](auto& c) { c.head_dim = 24; c.rope_dim = 24; })},
+      {"experts", With(kPlain, [](auto& c) { c.experts = 5; c.experts_per_token = 2; })},
+      {"all experts", With(kPlain, [](auto& c) { c.experts = 3; c.experts_per_token = 3; })},
+      {"one expert of many", With(kPlain, [](auto& c) { c.experts = 17; c.experts_per_token = 1; })},
       {"narrow", kNarrowConfig},
       {"odd", kOddConfig},
       {"super blocks", kSuperBlockConfig},
       {"experts and window", kExpertConfig},
-      {"smallest", ModelConfig{.dim = 1,
-                               .layers = 1,
-                               .heads = 1,
-                               .kv_heads = 1,
-                               .head_dim = 2,
-                               .ffn_dim = 1,
-                               .vocab = 5,
-                               .context = 64,
-                               .rope_dim = 2}},
+      {"smallest", ModelConfig{.dim = 1, .layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 2, .ffn_dim = 1, .vocab = 5,
+                               .context = 64, .rope_dim = 2}},
   };
 }
 
@@ -154,10 +120,7 @@ BOOST_AUTO_TEST_CASE(float_weights) {
 BOOST_AUTO_TEST_CASE(long_context) {
   inlay::ThreadPool pool(2);
   for (const std::uint32_t window : {0u, 300u}) {
-    const ModelConfig config = With(kPlain, [&](auto& c) {
-      c.window = window;
-      c.context = 1024;
-    });
+    const ModelConfig config = With(kPlain, [&](auto& c) { c.window = window; c.context = 1024; });
     const FileContents file = RandomModel({.config = config, .seed = 7 + window});
     const OpenedModel model = OpenModel(file);
     const auto tokens = RandomTokens(600, config.vocab, 9);
@@ -166,9 +129,6 @@ BOOST_AUTO_TEST_CASE(long_context) {
                  Compare(AllLogits(*model, tokens, KvType::kF32, pool, 128), expected), 3e-5, 3e-6);
   }
 }
-
-// Whether the kernels round the activations of BF16 weights to BF16.
-constexpr bool kRoundsBF16 = inlay::HWY_NAMESPACE::detail::kStepColumns<WeightType::kBF16> == 2;
 
 // 16-bit floats are exact in the products; nothing else is rounded, but for activations to 8 significant bits where BF16 is
 // multiplied in pairs.
@@ -201,15 +161,11 @@ struct QuantisedCase {
 
 std::vector<QuantisedCase> QuantisedCases() {
   const ModelConfig config = With(kSuperBlockConfig, [](auto& c) { c.tied_embeddings = false; });
-  const ModelConfig experts = With(config, [](auto& c) {
-    c.experts = 4;
-    c.experts_per_token = 2;
-  });
+  const ModelConfig experts = With(config, [](auto& c) { c.experts = 4; c.experts_per_token = 2; });
   std::vector<QuantisedCase> cases;
   for (const WeightType type : QuantisedTypes()) cases.push_back({std::string(inlay::Name(type)), config, AllOf(type)});
-  cases.push_back(
-      {"mix", config,
-       MixOf({WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kF32, WeightType::kQ8_0, WeightType::kQ5_0})});
+  cases.push_back({"mix", config, MixOf({WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kF32, WeightType::kQ8_0,
+                                         WeightType::kQ5_0})});
   cases.push_back({"experts", experts, AllOf(WeightType::kQ8_0)});
   return cases;
 }
