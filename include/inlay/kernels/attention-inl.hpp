@@ -61,12 +61,7 @@ HWY_INLINE Lanes16 LoadKv16(const std::byte* from, std::size_t index) {
 
 // Fetches `bytes` of keys or values well before they are needed. A span of keys and then one of values is too short a stream
 // for what processors fetch by themselves.
-constexpr std::size_t kKvAheadBytes = 8192;
-template <std::size_t kBytes>
-HWY_INLINE void FetchAhead(const std::byte* from) {
-  HWY_UNROLL(16)
-  for (std::size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(from + kKvAheadBytes + i);
-}
+constexpr std::size_t kKvAhead = 8192;
 
 // Where element 0 of the key of `position` is, in elements; the next elements are kKvChunk (of integers: in fours) further.
 constexpr std::size_t KeyStart(std::size_t width, std::size_t position) {
@@ -288,7 +283,7 @@ HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t width4, const Qu
   }
   for (std::size_t i = 0; i < width4; i += 4) {
     const std::uint8_t* const words = reinterpret_cast<const std::uint8_t*>(keys) + i * kKvChunk;
-    FetchAhead<kColumns * 64>(reinterpret_cast<const std::byte*>(words));
+    FetchAhead<kKvAhead, kColumns * 64>(words);
     Words key[kVectors];
     HWY_UNROLL(16)
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -368,7 +363,7 @@ HWY_INLINE void DotNibbleColumns(const std::byte* keys, std::size_t width, const
     }
     for (std::size_t i = begin; i < end; i += 8) {
       const std::byte* const words = keys + i / 8 * 4 * kKvChunk;
-      FetchAhead<kColumns * 64>(words);
+      FetchAhead<kKvAhead, kColumns * 64>(words);
       Words low[kVectors], high[kVectors];
       HWY_UNROLL(16)
       for (std::size_t v = 0; v < kVectors; ++v) {
@@ -420,7 +415,7 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
     for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
   }
   for (std::size_t i = 0; i < width; ++i) {
-    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(keys + i * kKvChunk * KvElementBytes(kType));
+    FetchAhead<kKvAhead, kColumns * 16 * KvElementBytes(kType)>(keys + i * kKvChunk * KvElementBytes(kType));
     Lanes16 key[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, i * kKvChunk + c * 16);
@@ -504,7 +499,7 @@ HWY_NOINLINE void WeighColumns(const std::byte* values, std::size_t value_stride
     for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Load16(sums + r * sum_stride + column + c * 16);
   }
   for (std::size_t p = begin; p < end; ++p) {
-    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(values + (p * value_stride + column) * KvElementBytes(kType));
+    FetchAhead<kKvAhead, kColumns * 16 * KvElementBytes(kType)>(values + (p * value_stride + column) * KvElementBytes(kType));
     Lanes16 value[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) value[c] = LoadKv16<kType>(values, p * value_stride + column + c * 16);
@@ -765,8 +760,7 @@ HWY_NOINLINE void WeighWordColumns(const std::byte* values, std::size_t value_st
   }
   for (std::size_t p = begin; p < end; p += 2) {
     const std::int8_t* const pair = from + p * position_bytes;
-    FetchAhead<kColumns * 32 / (kType == KvType::kQ4 ? 2 : 1)>(reinterpret_cast<const std::byte*>(pair) +
-                                                               column * 2 / (kType == KvType::kQ4 ? 2 : 1));
+    FetchAhead<kKvAhead, kColumns * 32 / (kType == KvType::kQ4 ? 2 : 1)>(pair + column * 2 / (kType == KvType::kQ4 ? 2 : 1));
     Words value[kVectors];
     HWY_UNROLL(16)
     for (std::size_t v = 0; v < kVectors; ++v) value[v] = LoadValuePairs<kType>(pair, first + v / kParts, v % kParts);

@@ -150,17 +150,6 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   }
 }
 
-// Asks for levels that are needed soon, on processors that gain by it. One token, Q4_K, one core, from memory: Granite Rapids
-// (pages of 4 KiB) reads 10.4 GB/s without and 13.6 GB/s with this; 4 KiB or more ahead: less. Zen 4 reads 22 either way,
-// and in huge pages (OwnedBuffer) 31 GB/s without, 24 to 27 with 1 to 16 KiB ahead.
-template <WeightType kType>
-HWY_INLINE void PrefetchLevels([[maybe_unused]] const std::uint8_t* levels) {
-#if defined(__AMX_TILE__) || defined(__AMXTILE__)
-  constexpr std::size_t kDistance = 2048;
-  for (std::size_t i = 0; i < PackedLevelBytes(kType); i += kWordBytes) __builtin_prefetch(levels + kDistance + i);
-#endif
-}
-
 // The largest byte of `bits` bits, and of 8, which are signed, the largest magnitude; for the length of sums in 16 bits.
 constexpr int MostByte(int bits) { return bits == 8 ? 127 : (1 << bits) - 1; }
 

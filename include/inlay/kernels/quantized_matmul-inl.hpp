@@ -121,7 +121,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
   const FloatTag df;
   const WordTag di;
   Words levels[8];
-  if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
+  if (lane == 0) FetchAhead<kWeightsAhead<32>, PackedBlockBytes(kType)>(block);
   UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
   const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
@@ -147,6 +147,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
+  if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedHeaderBytes(kType)>(block);
   // In memory, so that the loop over groups need not be unrolled.
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
@@ -171,7 +172,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   }
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
-    if (lane == 0) PrefetchLevels<kType>(packed);
+    if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedLevelBytes(kType)>(packed);
     Words levels[8];
     UnpackLevels<kType>(packed + 4 * lane, levels);
     HWY_UNROLL(8)

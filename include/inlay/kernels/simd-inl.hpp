@@ -70,6 +70,32 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #endif
 }
 
+// How far ahead of their use weights in blocks of `kBlockValues` are asked for where a few tokens are multiplied, in bytes;
+// 0: the processor does as well alone. One core, one token, weights in memory, GB/s without and with:
+//   Zen 5, AVX-512, 4 KiB ahead: Q4_K 11 to 24, 28 to 43; Q6_K 18 to 25, 28 to 41; Q8_0, Q4_0 and float types: no gain. AVX2:
+//   Q4_K 14, 28; Q6_K 17, 30; Q8_0 27, 23; Q4_0 30, 23. Less with 1 and 2 KiB, the same with 8.
+//   Granite Rapids, pages of 4 KiB, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
+//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB. Of these processors, it is
+//   the one without AVX-VNNI.
+template <std::size_t kBlockValues>
+inline constexpr std::size_t kWeightsAhead =
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)
+    2048;
+#elif defined(__AVXVNNI__) && defined(__AVX512F__)
+    kBlockValues == 256 ? 4096 : 0;
+#else
+    kBlockValues == 256 && HWY_TARGET == HWY_AVX2 ? 4096 : 0;
+#endif
+
+// Asks for kBytes bytes that begin kAhead bytes after `from`, or does nothing where kAhead is 0.
+template <std::size_t kAhead, std::size_t kBytes>
+HWY_INLINE void FetchAhead([[maybe_unused]] const void* from) {
+  if constexpr (kAhead != 0) {
+    HWY_UNROLL(16)
+    for (std::size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + kAhead + i);
+  }
+}
+
 // The same address, but the compiler does not know that. It would otherwise keep what it has loaded from there, and where
 // there are more values than registers, in memory, which is no better than loading again.
 template <class T>
