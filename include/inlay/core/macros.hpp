@@ -13,6 +13,8 @@
 
 #if defined(__AVX512VNNI__) && (defined(__AMX_INT8__) || defined(__AMXINT8__))
 #define INLAY_ABI_CPU avx512amx
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVXVNNI__)
+#define INLAY_ABI_CPU avx512avxvnni
 #elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512vnni
 #elif defined(__AVX512F__) && defined(__AVX512BW__)
