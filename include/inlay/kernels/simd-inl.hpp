@@ -44,6 +44,17 @@
 #define INLAY_MADDUBS 0
 #endif
 
+// See kWeightsAhead. Of the processors measured, Zen 4 is the one with AVX-512 VNNI and without AVX-VNNI; what flags say is
+// asked before Highway changes them for its target.
+#undef INLAY_WEIGHTS_AHEAD
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)
+#define INLAY_WEIGHTS_AHEAD 2048
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
+#define INLAY_WEIGHTS_AHEAD 4096
+#else
+#define INLAY_WEIGHTS_AHEAD 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
@@ -75,16 +86,13 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 //   Zen 5, AVX-512, 4 KiB ahead: Q4_K 11 to 24, 28 to 43; Q6_K 18 to 25, 28 to 41; Q8_0, Q4_0 and float types: no gain. AVX2:
 //   Q4_K 14, 28; Q6_K 17, 30; Q8_0 27, 23; Q4_0 30, 23. Less with 1 and 2 KiB, the same with 8.
 //   Granite Rapids, pages of 4 KiB, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
-//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB. Of these processors, it is
-//   the one without AVX-VNNI.
+//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
 template <std::size_t kBlockValues>
 inline constexpr std::size_t kWeightsAhead =
-#if defined(__AMX_TILE__) || defined(__AMXTILE__)
+#if INLAY_WEIGHTS_AHEAD == 2048
     2048;
-#elif defined(__AVXVNNI__) && defined(__AVX512F__)
-    kBlockValues == 256 ? 4096 : 0;
 #else
-    kBlockValues == 256 && HWY_TARGET == HWY_AVX2 ? 4096 : 0;
+    kBlockValues == 256 ? INLAY_WEIGHTS_AHEAD : 0;
 #endif
 
 // Asks for kBytes bytes that begin kAhead bytes after `from`, or does nothing where kAhead is 0.
