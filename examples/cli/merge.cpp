@@ -17,6 +17,7 @@
 #include "inlay/files/lora_file.hpp"
 #include "inlay/formats/codec.hpp"
 #include "inlay/host/mapped_gguf.hpp"
+#include "inlay/weights/config_keys.hpp"
 #include "inlay/weights/packed_file.hpp"
 
 namespace cli {
@@ -30,12 +31,13 @@ namespace {
 
 using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-Matrix Decoded(const GgufTensor& tensor) {
-  Matrix values(static_cast<Eigen::Index>(tensor.rows()), static_cast<Eigen::Index>(tensor.cols()));
+// Matrix `plane` of a tensor.
+Matrix Decoded(const GgufTensor& tensor, std::size_t plane) {
+  Matrix values(static_cast<Eigen::Index>(tensor.dims[1]), static_cast<Eigen::Index>(tensor.cols()));
   const std::size_t row_bytes = inlay::RowBytes(tensor.type->type, static_cast<std::size_t>(tensor.cols()));
-  for (Eigen::Index r = 0; r < values.rows(); ++r) {
-    inlay::DecodeRow(tensor.type->type, tensor.data.data() + static_cast<std::size_t>(r) * row_bytes,
-                     static_cast<std::size_t>(tensor.cols()), values.row(r).data());
+  const std::byte* row = tensor.data.data() + plane * static_cast<std::size_t>(tensor.dims[1]) * row_bytes;
+  for (Eigen::Index r = 0; r < values.rows(); ++r, row += row_bytes) {
+    inlay::DecodeRow(tensor.type->type, row, static_cast<std::size_t>(tensor.cols()), values.row(r).data());
   }
   return values;
 }
@@ -46,18 +48,17 @@ Result<void> CheckTarget(const inlay::LoraPair& pair, const std::optional<GgufTe
   if (target->type == nullptr || !target->type->multiplies) {
     return Fail(ErrorCode::kUnsupported, field.view(), "is of a type that cannot be encoded");
   }
-  if (pair.a.cols() != target->cols() || pair.b.rows() != target->rows() || target->dims[2] != 1 || target->dims[3] != 1) {
+  if (pair.cols != target->cols() || pair.rows != target->dims[1] || pair.count != target->dims[2] || target->dims[3] != 1) {
     return Fail(ErrorCode::kMismatch, field.view(), "is [", target->dims[0], ", ", target->dims[1], ", ", target->dims[2],
-                "], the adapter is for [", pair.a.cols(), ", ", pair.b.rows(), "]");
+                "], the adapter is for [", pair.cols, ", ", pair.rows, ", ", pair.count, "]");
   }
   return {};
 }
 
-// Rows of `target` with the adapter's part added, appended to the file.
-Result<void> WriteChanged(const GgufTensor& target, const inlay::LoraPair& pair, float scale, inlay::ThreadPool& threads,
-                          inlay::GgufWriter& writer) {
-  const Matrix a = Decoded(pair.a), b = Decoded(pair.b) * scale;
-  const std::size_t rows = static_cast<std::size_t>(target.rows()), cols = static_cast<std::size_t>(target.cols());
+// The rows of one matrix of `target` with the adapter's part b * a added, appended to the file.
+Result<void> WriteMatrix(const GgufTensor& target, std::size_t plane, const Matrix& a, const Matrix& b,
+                         inlay::ThreadPool& threads, inlay::GgufWriter& writer) {
+  const std::size_t rows = static_cast<std::size_t>(target.dims[1]), cols = static_cast<std::size_t>(target.cols());
   const std::size_t row_bytes = inlay::RowBytes(target.type->type, cols);
   const std::size_t rows_at_once = std::max<std::size_t>(16, (std::size_t{8} << 20) / (cols * sizeof(float)));
   std::vector<std::byte> piece;
@@ -69,7 +70,7 @@ Result<void> WriteChanged(const GgufTensor& target, const inlay::LoraPair& pair,
     piece.resize(count * row_bytes);
     threads.Run(count, [&](std::size_t r) {
       std::vector<float> row(cols);
-      inlay::DecodeRow(target.type->type, target.data.data() + (begin + r) * row_bytes, cols, row.data());
+      inlay::DecodeRow(target.type->type, target.data.data() + (plane * rows + begin + r) * row_bytes, cols, row.data());
       const float* const change = values.row(static_cast<Eigen::Index>(r)).data();
       for (std::size_t c = 0; c < cols; ++c) row[c] += change[c];
       inlay::EncodeRow(target.type->type, row.data(), cols, piece.data() + r * row_bytes);
@@ -77,6 +78,28 @@ Result<void> WriteChanged(const GgufTensor& target, const inlay::LoraPair& pair,
     INLAY_CHECK_OK(writer.Append(piece));
   }
   return {};
+}
+
+Result<void> WriteChanged(const GgufTensor& target, const inlay::LoraPair& pair, float scale, inlay::ThreadPool& threads,
+                          inlay::GgufWriter& writer) {
+  for (std::size_t plane = 0; plane < pair.count; ++plane) {
+    Matrix a = Decoded(pair.a, pair.a.dims[2] == 1 ? 0 : plane), b = Decoded(pair.b, plane);
+    if (pair.table) {
+      a.swap(b);
+      a.transposeInPlace();
+    }
+    b *= scale;
+    INLAY_CHECK_OK(WriteMatrix(target, plane, a, b, threads, writer));
+  }
+  return {};
+}
+
+// Whether the model's logits are products with its table of embeddings, which the adapter changes. Such an adapter was trained
+// for the embeddings alone: the output matrix becomes a tensor of its own, which is what the table was.
+Result<bool> NeedsOwnOutput(const inlay::GgufFile& model, const inlay::LoraFile& adapter) {
+  if (!adapter.Find("token_embd.weight") || model.FindTensor("output.weight")) return false;
+  INLAY_ASSIGN_OR_RETURN(const inlay::ModelConfig config, inlay::ReadConfig(model));
+  return config.logits && config.tied_embeddings;
 }
 
 }  // namespace
@@ -97,12 +120,15 @@ Result<void> Merge(const MergeOptions& options) {
   }
   INLAY_CHECK_OK(adapter.ForPairs([&](const inlay::LoraPair& pair) { return CheckTarget(pair, model.FindTensor(pair.base)); }));
 
+  INLAY_ASSIGN_OR_RETURN(const bool own_output, NeedsOwnOutput(model, adapter));
   std::vector<inlay::GgufTensorEntry> entries;
   for (std::size_t i = 0; i < model.tensor_count(); ++i) {
     const GgufTensor tensor = model.tensor(i);
     if (tensor.type == nullptr) return Fail(ErrorCode::kUnsupported, tensor.name, "is of a type whose size is not known");
     entries.push_back({tensor.name, tensor.type_id, tensor.n_dims, tensor.dims, tensor.data.size()});
   }
+  const std::optional<GgufTensor> table = own_output ? model.FindTensor("token_embd.weight") : std::nullopt;
+  if (table) entries.push_back({"output.weight", table->type_id, table->n_dims, table->dims, table->data.size()});
   inlay::ThreadPool threads(ThreadCount(options.threads));
   INLAY_ASSIGN_OR_RETURN(OutputFile output, OutputFile::Create(options.output));
   const auto sink = [&](std::span<const std::byte> bytes) { return output.Write(bytes); };
@@ -121,6 +147,7 @@ Result<void> Merge(const MergeOptions& options) {
     }
     if (!progress(i + 1, model.tensor_count())) return Fail(ErrorCode::kCancelled, options.output, "interrupted");
   }
+  if (table) INLAY_CHECK_OK(writer.Append(table->data));
   INLAY_CHECK_OK(writer.Finish());
   return output.Commit();
 }

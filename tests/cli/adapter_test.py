@@ -8,7 +8,7 @@ import struct
 import cli_test
 from cli_test import Case, run
 from convert_test import LLAMA, gguf_name, llama_gguf, llama_tensors
-from model_files import F32, STRING, Gguf, encode, random_values, write_gguf
+from model_files import F32, STRING, U32, Gguf, random_values, write_gguf
 
 TOKENS = "1,5,59,0,31,2,2,17"
 
@@ -104,6 +104,77 @@ class Merge(AdapterCase):
         packed = self.directory / "packed.gguf"
         self.ok("pack", model, packed)
         self.fails(4, "merge", packed, self.adapter()[0], out, words=["packed"])
+
+
+class ExpertsAndEmbeddings(AdapterCase):
+    """Tensors of several matrices, and a table of embeddings that is the output matrix too."""
+
+    def setUp(self):
+        super().setUp()
+        config, tensors = {**LLAMA, "num_hidden_layers": 1}, {}
+        for name, (kind, shape, data) in llama_tensors(config).items():
+            if "mlp" in name or name == "lm_head.weight":
+                continue
+            tensors[gguf_name(name)] = (shape[::-1], 0, data)
+        for name, shape in (("ffn_gate_inp", [4, 32]), ("ffn_gate_exps", [4, 48, 32]), ("ffn_up_exps", [4, 48, 32]),
+                            ("ffn_down_exps", [4, 32, 48])):
+            tensors[f"blk.0.{name}.weight"] = (shape[::-1], 0, random_values(name, shape, gain=1.5))
+        self.path = self.directory / "experts.gguf"
+        write_gguf(self.path, [("general.architecture", STRING, "llama"), ("tokenizer.ggml.model", STRING, "no_vocab"),
+                               ("llama.context_length", U32, 64), ("llama.embedding_length", U32, 32), ("llama.block_count", U32, 1),
+                               ("llama.feed_forward_length", U32, 48), ("llama.attention.head_count", U32, 4),
+                               ("llama.attention.head_count_kv", U32, 2), ("llama.expert_count", U32, 4),
+                               ("llama.expert_used_count", U32, 2), ("llama.attention.layer_norm_rms_epsilon", F32, 1e-4)], tensors)
+
+    def pairs(self, *names, a_of_each=True):
+        """An adapter for these tensors, rank 3."""
+        tensors, model = {}, Gguf(self.path)
+        for name in names:
+            cols, rows, *count = model.tensors[name][0]
+            if name == "token_embd.weight":
+                # A is transposed: a row per token.
+                a, b = [rows, 3], [cols, 3]
+            else:
+                a, b = [*count, 3, cols] if a_of_each else [3, cols], [*count, rows, 3]
+            tensors[name + ".lora_a"] = (a[::-1], 0, random_values("a" + name, a, gain=1.0 if a[-1] != 3 else 3.0 ** 0.5))
+            tensors[name + ".lora_b"] = (b[::-1], 0, random_values("b" + name, b, gain=0.3))
+        path = self.directory / "adapter.gguf"
+        write_gguf(path, [("general.type", STRING, "adapter"), ("general.architecture", STRING, "llama"),
+                          ("adapter.type", STRING, "lora"), ("adapter.lora.alpha", F32, 6.0)], tensors)
+        return path
+
+    def test_run_time_equals_merged(self):
+        base, merged = self.logits(self.path), self.directory / "merged.gguf"
+        experts = [f"blk.0.ffn_{name}.weight" for name in ("gate_exps", "up_exps", "down_exps")]
+        for adapter in (self.pairs(*experts), self.pairs("blk.0.ffn_gate_inp.weight"), self.pairs("token_embd.weight"),
+                        self.pairs(*experts, "token_embd.weight", a_of_each=False)):
+            found = self.logits(self.path, "--lora", f"{adapter}=0.7")
+            self.assertGreater(difference(found, base), 0.01)
+            if b"merge" not in run("--help").stdout:
+                continue
+            self.ok("merge", self.path, adapter, merged, "--scale", "0.7")
+            self.assertLess(difference(found, self.logits(merged)), 1e-4)
+
+    def test_a_table_that_is_the_output_too(self):
+        if b"merge" not in run("--help").stdout:
+            self.skipTest("built without Eigen")
+        merged = self.directory / "merged.gguf"
+        self.ok("merge", self.path, self.pairs("token_embd.weight"), merged)
+        before, after = Gguf(self.path).tensors, Gguf(merged).tensors
+        self.assertEqual(after["output.weight"], before["token_embd.weight"])
+        self.assertNotEqual(after["token_embd.weight"], before["token_embd.weight"])
+        self.ok("merge", self.path, self.pairs("blk.0.ffn_gate_inp.weight"), merged)
+        self.assertNotIn("output.weight", Gguf(merged).tensors)
+
+    def test_adapters_of_other_shapes(self):
+        path = self.pairs("blk.0.ffn_up_exps.weight")
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"ffn_up_exps", b"attn_output"))
+        self.fails(3, "logits", self.path, "--tokens", "1", "--lora", path, words=["attn_output", "4 of them"])
+        if b"merge" in run("--help").stdout:
+            self.fails(3, "merge", self.path, path, self.directory / "out", words=["attn_output"])
+        path.write_bytes(data.replace(b"blk.0.ffn_up_exps.weight.lora", b"blk.0.ffn_up_norm.weight.lora"))
+        self.fails(3, "logits", self.path, "--tokens", "1", "--lora", path, words=["ffn_up_norm"])
 
 
 class Adapters(AdapterCase):

@@ -54,7 +54,7 @@ BOOST_AUTO_TEST_CASE(PairsAndScale) {
   std::string names;
   BOOST_TEST(opened.lora->ForPairs([&](const inlay::LoraPair& pair) -> inlay::Result<void> {
     names.append(pair.base).append(" ");
-    BOOST_TEST(pair.rank == 2u);
+    BOOST_TEST((pair.rank == 2u && pair.count == 1u && !pair.table));
     BOOST_TEST((pair.a.name == std::string(pair.base) + ".lora_a" && pair.b.name == std::string(pair.base) + ".lora_b"));
     return {};
   }).has_value());
@@ -63,6 +63,15 @@ BOOST_AUTO_TEST_CASE(PairsAndScale) {
   BOOST_REQUIRE(found.has_value());
   BOOST_TEST((found->a.cols() == 9 && found->b.rows() == 4));
   BOOST_TEST(!opened.lora->Find("blk.2.ffn_down.weight").has_value());
+  // Several matrices in a tensor, and a table of embeddings.
+  FileContents others = RandomLora({{"blk.0.ffn_up_exps.weight", 6, 4, 3}, {"token_embd.weight", 7, 4}}, 2, 8.0f, 1);
+  const AlignedBytes bytes = WriteGguf(others);
+  const Opened second(bytes);
+  BOOST_REQUIRE(second.lora.has_value());
+  const auto experts = second.lora->Find("blk.0.ffn_up_exps.weight"), table = second.lora->Find("token_embd.weight");
+  BOOST_REQUIRE((experts && table));
+  BOOST_TEST((experts->rank == 2 && experts->rows == 6 && experts->cols == 4 && experts->count == 3 && !experts->table));
+  BOOST_TEST((table->rank == 2 && table->rows == 7 && table->cols == 4 && table->count == 1 && table->table));
   // Without alpha nothing is scaled.
   FileContents plain = Adapter();
   plain.Set("adapter.lora.alpha", 0.0f);
@@ -97,8 +106,15 @@ BOOST_AUTO_TEST_CASE(BrokenAdaptersAreRefused) {
   ExpectError(changed([](FileContents& c) { c.tensors[0].name = ".lora_a"; }), ErrorCode::kMismatch, "tensor .lora_a", "neither");
   ExpectError(changed([](FileContents& c) { c.tensors[1] = FloatTensor("blk.0.attn_q.weight.lora_b", {3, 6}, std::vector<float>(18)); }),
               ErrorCode::kMismatch, "tensor blk.0.attn_q.weight.lora_b", "has rank 3, .lora_a has 2");
-  ExpectError(changed([](FileContents& c) { c.tensors[0] = FloatTensor("blk.0.attn_q.weight.lora_a", {2, 2, 2}, std::vector<float>(8)); }),
-              ErrorCode::kUnsupported, "tensor blk.0.attn_q.weight.lora_a", "two dimensions");
+  ExpectError(changed([](FileContents& c) { c.tensors[0] = FloatTensor("blk.0.attn_q.weight.lora_a", {2, 2, 1, 2}, std::vector<float>(8)); }),
+              ErrorCode::kUnsupported, "tensor blk.0.attn_q.weight.lora_a", "more than 3 dimensions");
+  ExpectError(changed([](FileContents& c) { c.tensors[0] = FloatTensor("blk.0.attn_q.weight.lora_a", {4, 2, 2}, std::vector<float>(16)); }),
+              ErrorCode::kMismatch, "tensor blk.0.attn_q.weight.lora_b", "has 1 matrices, .lora_a has 2");
+  ExpectError(changed([](FileContents& c) {
+                c.tensors[0] = FloatTensor("token_embd.weight.lora_a", {2, 5, 2}, std::vector<float>(20));
+                c.tensors[1] = FloatTensor("token_embd.weight.lora_b", {2, 4, 2}, std::vector<float>(16));
+              }),
+              ErrorCode::kUnsupported, "tensor token_embd.weight.lora_a", "more than 2 dimensions");
   ExpectError(changed([](FileContents& c) { c.tensors[0].type_id = 24; c.tensors[0].data.resize(8); }), ErrorCode::kUnsupported,
               "tensor blk.0.attn_q.weight.lora_a", "type 24");
   ExpectError(changed([](FileContents& c) {

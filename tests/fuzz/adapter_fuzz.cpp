@@ -16,7 +16,8 @@
 namespace {
 
 constexpr inlay::ModelConfig kConfig{.dim = 4, .layers = 2, .heads = 2, .kv_heads = 1, .head_dim = 2, .ffn_dim = 6,
-                                     .vocab = 3, .context = 4, .rope_dim = 2};
+                                     .vocab = 3, .context = 4, .rope_dim = 2, .experts = 2, .experts_per_token = 1,
+                                     .expert = {.leading_dense = 1}};
 
 void Require(bool condition) {
   if (!condition) __builtin_trap();
@@ -32,12 +33,14 @@ void TryLora(const inlay::GgufFile& file) {
   Require(arena.remaining() == 0 && adapter->IsFor(kConfig));
   std::uint64_t sum = 0;
   for (std::size_t layer = 0; layer < kConfig.layers; ++layer) {
-    for (std::size_t i = 0; i < inlay::kAdaptedRoles.size(); ++i) {
-      const inlay::LowRankChange& change = adapter->change(layer, i);
+    for (const inlay::TensorRole role : inlay::kAdaptedRoles) {
+      const inlay::LowRankChange& change = adapter->change(role, layer);
       if (change.down == nullptr) continue;
-      const inlay::TensorShape shape = inlay::ShapeOf(kConfig, {inlay::kAdaptedRoles[i], static_cast<std::uint32_t>(layer)});
-      sum += inlay_test::Touch(std::span(change.down, change.rank * shape.cols));
-      sum += inlay_test::Touch(std::span(change.up, change.rank * shape.rows));
+      const inlay::TensorShape shape = inlay::ShapeOf(kConfig, {role, static_cast<std::uint32_t>(layer)});
+      const bool table = role == inlay::TensorRole::kTokenEmbedding;
+      const std::size_t matrices = change.down_step == 0 ? 1 : shape.count;
+      sum += inlay_test::Touch(std::span(change.down, matrices * change.rank * (table ? shape.rows : shape.cols)));
+      sum += inlay_test::Touch(std::span(change.up, shape.count * change.rank * (table ? shape.cols : shape.rows)));
       Require(change.rank != 0 && change.rank <= adapter->rank());
     }
   }
@@ -57,7 +60,8 @@ void TryControlVector(const inlay::GgufFile& file) {
 const inlay_test::AlignedBytes& Seed(bool lora) {
   using namespace inlay_test;
   static const AlignedBytes lora_file =
-      WriteGguf(RandomLora({{"blk.0.attn_q.weight", 4, 4}, {"blk.1.ffn_down.weight", 4, 6}}, 2, 4.0f, 1));
+      WriteGguf(RandomLora({{"blk.0.attn_q.weight", 4, 4}, {"blk.0.ffn_down.weight", 4, 6}, {"blk.1.ffn_down_exps.weight", 4, 6, 2},
+                            {"token_embd.weight", 3, 4}}, 2, 4.0f, 1));
   static const AlignedBytes control_file = [] {
     FileContents contents;
     contents.Set("general.architecture", std::string("controlvector"));

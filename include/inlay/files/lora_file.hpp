@@ -1,6 +1,8 @@
 // Low-rank adapters (LoRA, arXiv:2106.09685) in GGUF files: which matrices of a model they change, and how. What the model is
 // like is not known here; see weights/adapter.hpp.
-// Source: ggml's conventions for adapters (general.type = "adapter", adapter.type = "lora").
+// Source: ggml's conventions for adapters (general.type = "adapter", adapter.type = "lora"). Where a model has several matrices in
+// one tensor (experts), A and B have one for each, or A one for all. For a table of embeddings A is stored transposed, so that
+// a token's part of it is a row.
 #ifndef INLAY_FILES_LORA_FILE_HPP_
 #define INLAY_FILES_LORA_FILE_HPP_
 
@@ -18,19 +20,24 @@ INLAY_BEGIN_NAMESPACE
 
 inline constexpr std::uint64_t kMaxLoraRank = 65536;
 
-// The change of one matrix W [rows, cols]: W x becomes W x + scale * B (A x). Views the file.
+// The change of one tensor of matrices W [rows, cols]: W x becomes W x + scale * B (A x). For a table of embeddings W^T is
+// what is changed: row t becomes W_t + scale * B A_t. Views the file.
 struct LoraPair {
   std::string_view base;  // W's name
-  GgufTensor a;           // [rank, cols]
-  GgufTensor b;           // [rows, rank]
+  GgufTensor a;           // [rank, cols], one or `count` of them; [rows, rank] for a table
+  GgufTensor b;           // [rows, rank], `count` of them; [cols, rank] for a table
+  bool table = false;
   std::size_t rank = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t cols = 0;
+  std::uint64_t count = 1;
 };
 
 // An adapter's file: a view of an opened GGUF file, which must outlive it.
 class LoraFile {
  public:
   // Checks everything that can be checked without the model: the keys; that every tensor is one of a pair "NAME.lora_a",
-  // "NAME.lora_b" of two dimensions, one rank and types that can be decoded, all values finite. Errors name key or tensor:
+  // "NAME.lora_b" of one rank, as many matrices and types that can be decoded, all values finite. Errors name key or tensor:
   // kMissing, kMismatch, kUnsupported, kNonFinite. Cost: one pass over the file.
   static Result<LoraFile> Open(const GgufFile& file) {
     INLAY_CHECK_OK(RequireText(file, "general.type", "adapter"));
@@ -95,7 +102,14 @@ class LoraFile {
 
   LoraPair PairOf(const GgufTensor& a) const {
     const std::string_view base = a.name.substr(0, a.name.size() - kA.size());
-    return {base, a, *file_->FindTensor(TextBuffer<kLongName>(base, kB).view()), static_cast<std::size_t>(a.dims[1])};
+    const GgufTensor b = *file_->FindTensor(TextBuffer<kLongName>(base, kB).view());
+    const bool table = base.ends_with("token_embd.weight");
+    LoraPair pair{base, a, b, table};
+    pair.rank = static_cast<std::size_t>(table ? a.dims[0] : a.dims[1]);
+    pair.rows = table ? a.dims[1] : b.dims[1];
+    pair.cols = table ? b.dims[1] : a.dims[0];
+    pair.count = b.dims[2];
+    return pair;
   }
 
   static Result<void> CheckPair(const LoraPair& pair) {
@@ -104,17 +118,22 @@ class LoraFile {
         return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "type ", tensor->type_id,
                       " cannot be decoded");
       }
-      if (tensor->dims[2] != 1 || tensor->dims[3] != 1) {
-        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "has more than two dimensions");
+      if (tensor->dims[3] != 1 || (pair.table && tensor->dims[2] != 1)) {
+        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "has more than ", pair.table ? 2 : 3,
+                      " dimensions");
       }
     }
-    if (pair.a.dims[1] != pair.b.dims[0]) {
+    if (pair.rank != pair.b.dims[0]) {
       return FailAt(ErrorCode::kMismatch, pair.b.record, Field(pair.b.name).view(), "has rank ", pair.b.dims[0], ", ", kA, " has ",
-                    pair.a.dims[1]);
+                    pair.rank);
     }
-    if (pair.a.dims[1] > kMaxLoraRank) {
-      return FailAt(ErrorCode::kTooLarge, pair.a.record, Field(pair.a.name).view(), "has rank ", pair.a.dims[1],
-                    ", at most ", kMaxLoraRank);
+    if (pair.a.dims[2] != 1 && pair.a.dims[2] != pair.count) {
+      return FailAt(ErrorCode::kMismatch, pair.b.record, Field(pair.b.name).view(), "has ", pair.count, " matrices, ", kA, " has ",
+                    pair.a.dims[2]);
+    }
+    if (pair.rank > kMaxLoraRank) {
+      return FailAt(ErrorCode::kTooLarge, pair.a.record, Field(pair.a.name).view(), "has rank ", pair.rank, ", at most ",
+                    kMaxLoraRank);
     }
     return {};
   }

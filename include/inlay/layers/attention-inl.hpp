@@ -140,7 +140,8 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.query, weights.key, weights.value, weights.query_gate, weights.bypass_down), input, executor);
-  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
+  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue, TensorRole::kQueryGate}, config.dim, input,
+                   executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
     const Output output{out, rows, false};
@@ -183,8 +184,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                    project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
                    store_values(begin, end);
                  } else {
-                   MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
-                                      begin, end, Output{scratch.query_gate, q_dim, false});
+                   project(weights.query_gate, nullptr, 3, TensorRole::kQueryGate, q_dim, begin, end, scratch.query_gate);
                  }
                });
   if (!whole_rows) return;

@@ -43,6 +43,9 @@ struct NetworkWeights {
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;  // [experts, dim]
   float sparsity = 0.0f;             // how the gates of a token are cut off (ModelConfig); 0: not at all
+  TensorRole gate_role = TensorRole::kGate;
+  TensorRole up_role = TensorRole::kUp;
+  TensorRole down_role = TensorRole::kDown;
 };
 inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights& layer, std::size_t index) {
   return {layer.gate,    layer.up,        layer.down, layer.gate_bias,
@@ -50,10 +53,15 @@ inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights
 }
 inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
   return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
-          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias};
+          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias,
+          0.0f, TensorRole::kExpertGate, TensorRole::kExpertUp, TensorRole::kExpertDown};
 }
 inline NetworkWeights SharedNetwork(const LayerWeights& layer) {
-  return {layer.shared_gate, layer.shared_up, layer.shared_down};
+  NetworkWeights network{layer.shared_gate, layer.shared_up, layer.shared_down};
+  network.gate_role = TensorRole::kSharedGate;
+  network.up_role = TensorRole::kSharedUp;
+  network.down_role = TensorRole::kSharedDown;
+  return network;
 }
 
 // hidden = activation(gate) * up, or activation(hidden) without a gate.
@@ -81,15 +89,15 @@ HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& 
 }
 
 // One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several. `adapters` are for the dense network: x then has the pass's tokens.
+// `expert` picks the matrices where there are several; `adapters` are for x's rows, and for that expert.
 template <class FormatList, class Spec, Extent FfnDim>
 HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
-                           const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
-                           ExecutorRef executor, const LayerAdapters& adapters = {}) {
+                           const Activations& x, std::size_t tokens, const LayerAdapters& adapters, const Scratch& scratch,
+                           const Output& out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const Activations& hidden = scratch.hidden;
   const std::size_t ffn = ffn_dim;
-  adapters.Prepare({TensorRole::kUp, TensorRole::kGate}, config.dim, x, executor);
+  adapters.Prepare({network.up_role, network.gate_role}, config.dim, x, executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t begin, std::size_t end, const Output& to) HWY_ATTR {
     MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
@@ -101,10 +109,10 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {
-                   project(network.gate, network.gate_bias, 1, TensorRole::kGate, begin, end, to);
-                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, Output{scratch.up, ffn, false});
+                   project(network.gate, network.gate_bias, 1, network.gate_role, begin, end, to);
+                   project(network.up, network.up_bias, 0, network.up_role, begin, end, Output{scratch.up, ffn, false});
                  } else {
-                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
+                   project(network.up, network.up_bias, 0, network.up_role, begin, end, to);
                  }
                  for (std::size_t t = 0; network.sparsity == 0.0f && t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
@@ -122,11 +130,11 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     });
   }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
-  adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
+  adapters.Prepare({network.down_role}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
                        network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
                        hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kDown, config.dim, begin, end, out);
+                         adapters.Add(0, network.down_role, config.dim, begin, end, out);
                        });
 }
 
@@ -199,13 +207,17 @@ inline void ChooseExperts(const ModelConfig& config, float* scores, const float*
 // Which experts each token runs, and with which weights: the router reads scratch.normalized; its scores are multiplied by
 // `scale`.
 template <class FormatList, class Spec>
-HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens, const Scratch& scratch,
-                      ExecutorRef executor) {
+HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens,
+                      const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t count = config.experts, used = config.experts_per_token;
+  const Output scores{experts.scores, count, false};
+  adapters.Prepare({TensorRole::kRouter}, config.dim, scratch.normalized, executor);
   Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, Output{experts.scores, count, false}, executor);
+                       tokens, scores, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kRouter, count, begin, end, scores);
+                       });
   if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
   for (std::size_t t = 0; t < tokens; ++t) {
     std::uint32_t* const chosen = experts.chosen + t * used;
@@ -217,8 +229,8 @@ HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, 
 
 // out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
-HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             float* out, ExecutorRef executor) {
+HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, float* out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
@@ -241,8 +253,9 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
       if (config.expert.scales_input) Scale(experts.member_weights[m], dim, to);
     }
     QuantizeForProduct(kinds, dim, members, experts.input, executor);
-    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members, scratch,
-                           Output{experts.output, dim, false}, executor);
+    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members,
+                           adapters.ForExpert(e, {experts.members, members}), scratch, Output{experts.output, dim, false},
+                           executor);
     for (std::size_t m = 0; m < members; ++m) {
       const float weight = config.expert.scales_input ? 1.0f : experts.member_weights[m];
       AddScaled(experts.output + m * dim, weight, dim, out + experts.members[m] * dim);
@@ -250,7 +263,7 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.expert.shared_ffn_dim != 0; })) {
     if (config.expert.shared_ffn_dim == 0) return;
-    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, scratch,
+    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, adapters, scratch,
                            Output{experts.output, dim, false}, executor);
     for (std::size_t t = 0; t < tokens; ++t) {
       float weight = 1.0f;
@@ -266,18 +279,18 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
 // out = post_dense_norm(out) + post_expert_norm(experts(expert_norm(residual))), where `out` is what the dense network of the
 // same layer gave; the router reads router_norm(residual) / sqrt(dim). Source: Gemma 4's reference code.
 template <class FormatList, class Spec>
-HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                                   float* out, ExecutorRef executor) {
+HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens,
+                                   const LayerAdapters& adapters, const Scratch& scratch, float* out, ExecutorRef executor) {
   const auto dim = spec.dim();
   float* const sum = scratch.experts.sum;
   const auto normalize = [&](const float* norm, ActivationKinds kinds) HWY_ATTR {
     NormalizeRows(spec, scratch.residual, norm, nullptr, tokens, kinds, scratch.normalized, executor);
   };
   normalize(layer.router_norm, KindsFor(layer.router));
-  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, scratch, executor);
+  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, adapters, scratch, executor);
   normalize(layer.expert_norm, NetworkKinds(spec, ExpertNetwork(layer)));
   std::fill_n(sum, tokens * dim, 0.0f);
-  RunExperts<FormatList>(spec, layer, tokens, scratch, sum, executor);
+  RunExperts<FormatList>(spec, layer, tokens, adapters, scratch, sum, executor);
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = out + t * dim;
@@ -306,15 +319,15 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
   Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
     if (has_experts && !beside) {
-      Route<FormatList>(spec, layer, 1.0f, tokens, scratch, executor);
+      Route<FormatList>(spec, layer, 1.0f, tokens, adapters, scratch, executor);
       if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
-      RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+      RunExperts<FormatList>(spec, layer, tokens, adapters, scratch, out.data, executor);
       return;
     }
   }
   const auto run_dense = [&](auto ffn_dim) HWY_ATTR {
-    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, scratch, out,
-                           executor, adapters);
+    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, adapters, scratch,
+                           out, executor);
   };
   if constexpr (!Spec::kIsStatic) {
     run_dense(DynamicExtent{config.wide_layers.Has(index) ? config.wide_ffn_dim : config.ffn_dim});
@@ -324,7 +337,7 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
     run_dense(spec.ffn_dim());
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0 && c.expert.beside_dense; })) {
-    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, adapters, scratch, out.data, executor);
   }
 }
 

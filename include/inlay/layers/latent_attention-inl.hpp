@@ -29,6 +29,7 @@
 #endif
 
 #include "inlay/kernels/elementwise-inl.hpp"
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/attention-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 
@@ -50,7 +51,7 @@ HWY_INLINE void RotateToken(const ModelConfig& config, const Scratch& scratch, s
 // One head's queries of all tokens in the latent space: K_h^T of the plain part, and the rotated part behind it.
 template <class FormatList, class Spec>
 HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, std::size_t head, std::size_t slot,
-                               std::size_t tokens, const Scratch& scratch) {
+                               std::size_t tokens, const LayerAdapters& adapters, const Scratch& scratch) {
   const ModelConfig& config = spec.config();
   const LatentScratch& latent = scratch.latent;
   const std::size_t rank = config.latent.rank, plain_dim = config.latent.plain_dim(config.rope_dim);
@@ -71,6 +72,7 @@ HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, st
       UnpackRow<FormatList>(weights.latent_key_rows.type, matrix, rank, i, row);
       for (std::size_t t = 0; t < tokens; ++t) AddScaled(row, own[t * own_stride + i], rank, carried + t * q_dim);
     }
+    adapters.AddProduct(TensorRole::kLatentKeyRows, head, true, plain_dim, rank, own, own_stride, Output{carried, q_dim, true});
     return;
   }
   const Activations plain = RowsFrom(latent.plain, slot * tokens);
@@ -79,13 +81,14 @@ HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, st
   QuantizeRows(KindsFor(matrix), plain_dim, 0, tokens, plain);
   MatMul<FormatList>(matrix.type, matrix.expert(head), rank, DynamicExtent{plain_dim}, plain, 0, tokens, 0, rank,
                      Output{carried, q_dim, false});
+  adapters.AddProduct(TensorRole::kLatentKeys, head, false, rank, plain_dim, own, own_stride, Output{carried, q_dim, true});
 }
 
 // Queries in the latent space, and latents and rotated keys in the cache.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                              std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                              ExecutorRef executor) {
+                              std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                              const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const LatentScratch& latent = scratch.latent;
   const std::size_t rank = config.latent.rank, query_rank = config.latent.query_rank, k_dim = config.k_dim();
@@ -94,6 +97,8 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   const PackedMatrix& query = query_rank == 0 ? weights.query : weights.latent_query_down;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(query, weights.latent_down), input, executor);
+  const std::array roles{query_rank == 0 ? TensorRole::kQuery : TensorRole::kLatentQueryDown, TensorRole::kLatentDown};
+  adapters.Prepare({roles[0], roles[1]}, config.dim, input, executor);
   const std::array rows{query_rank == 0 ? own_dim : query_rank, k_dim};
   ForRowRanges(executor, rows, kRowTile, (rows[0] + rows[1]) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
@@ -102,6 +107,7 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
                                     : query_rank == 0 ? Output{latent.queries, own_dim, false}
                                                       : Output{latent.query_low.values, latent.query_low.stride, false};
                  MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end, out);
+                 adapters.Add(part, roles[part], rows[part], begin, end, out);
                });
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
@@ -116,20 +122,24 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   });
   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, 0, 1);
   if (query_rank != 0) {
+    const Output out{latent.queries, own_dim, false};
+    adapters.Prepare({TensorRole::kLatentQueryUp}, query_rank, latent.query_low, executor);
     Multiply<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, own_dim,
-                         DynamicExtent{query_rank}, latent.query_low, tokens, Output{latent.queries, own_dim, false},
-                         executor);
+                         DynamicExtent{query_rank}, latent.query_low, tokens, out, executor,
+                         [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                           adapters.Add(0, TensorRole::kLatentQueryUp, own_dim, begin, end, out);
+                         });
   }
   const bool serial = own_dim * rank * tokens < kSerialMacs;
   ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {
-    CarryQueries<FormatList>(spec, weights, head, slot, tokens, scratch);
+    CarryQueries<FormatList>(spec, weights, head, slot, tokens, adapters, scratch);
   });
 }
 
 // mixed = the values of all heads, from the latents that attention has mixed.
 template <class FormatList, class Spec>
-HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, std::size_t tokens, const Scratch& scratch,
-                                ExecutorRef executor) {
+HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
+                                const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t rank = config.latent.rank, value_dim = config.latent.value_dim, stride = config.heads * rank;
   const PackedMatrix& matrix = weights.latent_values;
@@ -140,8 +150,9 @@ HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, s
       std::copy_n(scratch.latent.mixed + t * stride + head * rank, rank, mixed.values + t * mixed.stride);
     }
     QuantizeRows(KindsFor(matrix), rank, 0, tokens, mixed);
-    MatMul<FormatList>(matrix.type, matrix.expert(head), value_dim, DynamicExtent{rank}, mixed, 0, tokens, 0, value_dim,
-                       Output{scratch.mixed.values + head * value_dim, scratch.mixed.stride, false});
+    const Output out{scratch.mixed.values + head * value_dim, scratch.mixed.stride, false};
+    MatMul<FormatList>(matrix.type, matrix.expert(head), value_dim, DynamicExtent{rank}, mixed, 0, tokens, 0, value_dim, out);
+    adapters.AddProduct(TensorRole::kLatentValues, head, false, value_dim, rank, mixed.values, mixed.stride, out);
   });
 }
 

@@ -69,26 +69,32 @@ HWY_NOINLINE void MakeLayerInputs(const Spec& spec, const ModelWeights& weights,
 // that are `stride` apart.
 template <class FormatList, class Spec>
 HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
-                                const Scratch& scratch, float* out, std::size_t outputs, std::size_t stride,
-                                ExecutorRef executor) {
+                                const LayerAdapters& adapters, const Scratch& scratch, float* out, std::size_t outputs,
+                                std::size_t stride, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const auto dim = spec.dim();
   const std::size_t width = config.layer_input_dim, all = config.layers * width;
   const Activations& gated = scratch.layer_input.gated;
   const PackedMatrix& gate = layer.layer_input_gate;
   const PackedMatrix& output = layer.layer_input_output;
+  adapters.Prepare({TensorRole::kLayerInputGate}, dim, scratch.normalized, executor);
   ForRowRanges(executor, std::array{width}, kRowTile, width * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end,
-                                    Output{gated.values, gated.stride, false});
+                 const Output gates{gated.values, gated.stride, false};
+                 MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end, gates);
+                 adapters.Add(0, TensorRole::kLayerInputGate, width, begin, end, gates);
                  for (std::size_t t = 0; t < tokens; ++t) {
                    JoinHidden(config, scratch.layer_input.values + t * all + index * width + begin, end - begin,
                               gated.values + t * gated.stride + begin);
                  }
                });
   QuantizeForProduct(KindsFor(output), width, tokens, gated, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens,
-                       Output{scratch.branch, dim, false}, executor);
+  const Output branch{scratch.branch, dim, false};
+  adapters.Prepare({TensorRole::kLayerInputOutput}, width, gated, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens, branch, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kLayerInputOutput, dim, begin, end, branch);
+                       });
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.branch + t * dim;

@@ -54,8 +54,8 @@ struct StateColumns {
 // The inputs of the recurrence: projected, convolved, keys and queries normalised. One task computes whole heads.
 template <class FormatList, class Spec>
 HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const StateConfig& state = config.state;
   const bool delta = state.kind == StateKind::kDelta;
@@ -65,12 +65,16 @@ HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std:
   ActivationKinds kinds = KindsFor(weights.state_input, weights.state_gate, weights.state_step);
   if (delta) kinds |= KindsFor(weights.state_strength);
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens, kinds, input, executor);
+  static constexpr std::array kRoles{TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStep,
+                                     TensorRole::kStateStrength};
+  adapters.Prepare({kRoles[0], kRoles[1], kRoles[2], kRoles[3]}, config.dim, input, executor);
   const std::array rows{width, inner, heads, delta ? heads : 0};
   ForRowRanges(executor, rows, HeadUnit(key_dim), (width + inner + 2 * heads) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, float* out) HWY_ATTR {
-                   MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end,
-                                      Output{out, rows[part], false});
+                   const Output to{out, rows[part], false};
+                   MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end, to);
+                   adapters.Add(part, kRoles[part], rows[part], begin, end, to);
                  };
                  switch (part) {
                    case 0: project(weights.state_input, scratch.state.input); break;
@@ -152,13 +156,13 @@ HWY_NOINLINE void RunRecurrence(const Spec& spec, const LayerWeights& weights, s
 // residual (or the branch) += the layer's output.
 template <class FormatList, class Spec>
 HWY_INLINE void AddLinearAttention(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                                   std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                   ExecutorRef executor) {
+                                   std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                                   const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const StateConfig& state = config.state;
   const Activations& mixed = scratch.mixed;
   const PackedMatrix& output = weights.state_output;
-  ProjectState<FormatList>(spec, weights, layer, sequences, tokens, scratch, executor);
+  ProjectState<FormatList>(spec, weights, layer, sequences, tokens, adapters, scratch, executor);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kDelta; })) {
     if (state.kind == StateKind::kDelta) {
       RunRecurrence<true>(spec, weights, layer, sequences, tokens, scratch, executor);
@@ -180,8 +184,7 @@ HWY_INLINE void AddLinearAttention(const Spec& spec, const LayerWeights& weights
       });
     }
   }
-  Multiply<FormatList>(output.type, output.data, nullptr, config.dim, spec.state_inner_dim(), mixed, tokens,
-                       BranchOutput(spec, scratch), executor);
+  MultiplyStateOutput<FormatList>(spec, output, spec.state_inner_dim(), tokens, adapters, scratch, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

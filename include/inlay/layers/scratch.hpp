@@ -26,8 +26,8 @@ struct ScratchShape {
   std::size_t adapter_rank = 0;              // most ranks of a sequence's adapters together
 };
 
-// Matrices that multiply the same input: queries, keys and values.
-inline constexpr std::size_t kAdapterSlots = 3;
+// Matrices that multiply the same input: queries, keys, values and a gate.
+inline constexpr std::size_t kAdapterSlots = 4;
 
 // Mixture of experts only.
 struct ExpertScratch {

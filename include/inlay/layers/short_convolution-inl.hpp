@@ -23,6 +23,7 @@
 
 #include "inlay/kernels/elementwise-inl.hpp"
 #include "inlay/kernels/recurrence-inl.hpp"
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -45,26 +46,40 @@ HWY_INLINE void ConvolveSequences(const ModelConfig& config, const LayerWeights&
   }
 }
 
+// residual (or the branch) += output * mixed.
+template <class FormatList, class Spec, Extent Cols>
+HWY_INLINE void MultiplyStateOutput(const Spec& spec, const PackedMatrix& output, Cols cols, std::size_t tokens,
+                                    const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
+  const std::size_t dim = spec.config().dim;
+  const Output out = BranchOutput(spec, scratch);
+  adapters.Prepare({TensorRole::kStateOutput}, cols, scratch.mixed, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, cols, scratch.mixed, tokens, out, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kStateOutput, dim, begin, end, out);
+                       });
+}
+
 // residual (or the branch) += the layer's output. One task computes the same channels of B, C and x, convolves and gates them.
 template <class FormatList, class Spec>
 HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                                    std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                    ExecutorRef executor) {
+                                    std::span<const SequenceInput> sequences, std::size_t tokens,
+                                    const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t dim = config.dim;
   const Activations& input = scratch.normalized;
   const Activations& mixed = scratch.mixed;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.state_input, weights.state_gate, weights.state_strength), input, executor);
+  adapters.Prepare({TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStrength}, dim, input, executor);
   ForRowRanges(executor, std::array{dim}, kRowTile, 3 * dim * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 const auto project = [&](const PackedMatrix& matrix, float* out, std::size_t stride) HWY_ATTR {
-                   MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end,
-                                      Output{out, stride, false});
+                 const auto project = [&](const PackedMatrix& matrix, std::size_t slot, TensorRole role, const Output& out) HWY_ATTR {
+                   MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end, out);
+                   adapters.Add(slot, role, dim, begin, end, out);
                  };
-                 project(weights.state_input, scratch.state.input, dim);
-                 project(weights.state_gate, scratch.state.gate, dim);
-                 project(weights.state_strength, mixed.values, mixed.stride);
+                 project(weights.state_input, 0, TensorRole::kStateInput, {scratch.state.input, dim, false});
+                 project(weights.state_gate, 1, TensorRole::kStateGate, {scratch.state.gate, dim, false});
+                 project(weights.state_strength, 2, TensorRole::kStateStrength, {mixed.values, mixed.stride, false});
                  const std::size_t count = end - begin;
                  for (std::size_t t = 0; t < tokens; ++t) {
                    float* const x = scratch.state.input + t * dim + begin;
@@ -78,8 +93,7 @@ HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weight
                });
   const PackedMatrix& output = weights.state_output;
   QuantizeForProduct(KindsFor(output), dim, tokens, mixed, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, spec.dim(), mixed, tokens, BranchOutput(spec, scratch),
-                       executor);
+  MultiplyStateOutput<FormatList>(spec, output, spec.dim(), tokens, adapters, scratch, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -24,6 +24,7 @@
 #endif
 
 #include "inlay/kernels/elementwise-inl.hpp"
+#include "inlay/layers/adapter-inl.hpp"
 #include "inlay/layers/linear-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -140,17 +141,21 @@ HWY_NOINLINE void CorrectStreams(const Spec& spec, const LayerWeights& layer, st
 
 // streams.bypass = h + norm(B A h), where h is what attention has read (scratch.normalized).
 template <class FormatList, class Spec>
-HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const auto dim = spec.dim();
   const DynamicExtent rank{config.streams.bypass_rank};
   const Activations& low = scratch.streams.low;
-  Multiply<FormatList>(layer.bypass_down.type, layer.bypass_down.data, nullptr, rank, dim, scratch.normalized, tokens,
-                       Output{low.values, low.stride, false}, executor);
+  const auto multiply = [&](const PackedMatrix& matrix, TensorRole role, std::size_t rows, auto cols, const Activations& x,
+                            const Output& out) HWY_ATTR {
+    adapters.Prepare({role}, cols, x, executor);
+    Multiply<FormatList>(matrix.type, matrix.data, nullptr, rows, cols, x, tokens, out, executor,
+                         [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+  };
+  multiply(layer.bypass_down, TensorRole::kBypassDown, rank, dim, scratch.normalized, Output{low.values, low.stride, false});
   QuantizeForProduct(KindsFor(layer.bypass_up), rank, tokens, low, executor);
-  Multiply<FormatList>(layer.bypass_up.type, layer.bypass_up.data, nullptr, dim, rank, low, tokens,
-                       Output{scratch.streams.bypass, dim, false}, executor);
+  multiply(layer.bypass_up, TensorRole::kBypassUp, dim, rank, low, Output{scratch.streams.bypass, dim, false});
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.streams.bypass + t * dim;

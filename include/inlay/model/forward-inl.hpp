@@ -48,13 +48,14 @@ inline float QueryTemperature(const AttentionConfig& attention, std::size_t posi
 
 // The embedding of one token at a position: rows of up to three tables, added, scaled and normalised.  out: [dim]
 template <class FormatList, class Spec>
-HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, TokenId token, std::size_t position,
-                           float* other, float* out) {
+HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, const SequenceInput& sequence, TokenId token,
+                           std::size_t position, float* other, float* out) {
   const ModelConfig& config = spec.config();
   const auto row = [&](const PackedMatrix& table, std::size_t index, float* to) HWY_ATTR {
     UnpackRow<FormatList>(table.type, table.data, config.dim, index, to);
   };
   row(weights.token_embedding, static_cast<std::size_t>(token), out);
+  LayerAdapters::AddEmbedding(sequence, token, config.dim, out);
   if (config.embedding_scale != 1.0f) Scale(config.embedding_scale, config.dim, out);
   if (config.token_types != 0) {
     row(weights.token_types, 0, other);
@@ -81,7 +82,7 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
       for (std::size_t t = begin; t < end; ++t) {
         const std::size_t at = row + t, position = start + t;
         // The row where the first norm will go is free until then.
-        EmbedToken<FormatList>(spec, weights, sequence.tokens[t], position,
+        EmbedToken<FormatList>(spec, weights, sequence, sequence.tokens[t], position,
                                scratch.normalized.values + at * scratch.normalized.stride,
                                scratch.residual + at * config.dim);
         RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
@@ -107,19 +108,19 @@ HWY_INLINE void AddAttentionOf(const Spec& spec, const LayerWeights& layer, std:
   [[maybe_unused]] const ModelConfig& config = spec.config();
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
     if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
-      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind > StateKind::kConvolution; })) {
     if (config.KeepsState(index)) {
-      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank != 0; })) {
     if (config.latent.rank != 0) {
-      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
       Attend<KvList>(spec, layer, index, sequences, scratch, executor);
-      MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
+      MixLatentValues<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       return;
     }
@@ -148,15 +149,15 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
 // What a layer does behind its two branches: corrects the other streams, adds its own input of the tokens, is scaled.
 template <class FormatList, class Spec>
 HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::size_t index,
-                            std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                            ExecutorRef executor) {
+                            std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                            const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t dim = config.dim, stride = scratch.shape.tokens * dim;
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
     if (config.streams.count != 0) {
       CorrectStreams(spec, layer, tokens, scratch, executor);
-      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.streams.rows + stride, config.streams.count - 1,
-                                stride, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, adapters, scratch, scratch.streams.rows + stride,
+                                config.streams.count - 1, stride, executor);
       for (std::size_t i = 0; i < config.streams.count; ++i) {
         AddDirections(sequences, index, dim, scratch.streams.rows + i * stride);
       }
@@ -165,7 +166,7 @@ HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::si
     if (config.layer_input_dim != 0) {
       NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(layer.layer_input_gate), scratch.normalized,
                     executor);
-      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.residual, 1, 0, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, adapters, scratch, scratch.residual, 1, 0, executor);
     }
   }
   if (config.layer_scale) Scale(*layer.layer_scale, tokens * dim, scratch.residual);
@@ -196,12 +197,16 @@ HWY_INLINE std::size_t FinishHidden(const Spec& spec, const ModelWeights& weight
 
 // The logits of scratch.normalized's first rows, into scratch.logits [outputs, vocab].
 template <class FormatList, class Spec>
-HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const Scratch& scratch,
-                              ExecutorRef executor) {
+HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const LayerAdapters& adapters,
+                              const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t vocab = config.vocab;
+  const Output logits{scratch.logits, vocab, false};
+  adapters.Prepare({TensorRole::kOutput}, config.dim, scratch.normalized, executor);
   Multiply<FormatList>(weights.output.type, weights.output.data, weights.output_bias, vocab, spec.dim(), scratch.normalized,
-                       outputs, Output{scratch.logits, vocab, false}, executor);
+                       outputs, logits, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kOutput, vocab, begin, end, logits);
+                       });
   if (config.logit_divisor != 1.0f) Scale(1.0f / config.logit_divisor, outputs * vocab, scratch.logits);
   if (config.logit_softcap != 0.0f) SoftCap(config.logit_softcap, outputs * vocab, scratch.logits);
 }
@@ -233,7 +238,7 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
     }
     AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
     if constexpr (kMayHaveStreams) {
-      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, scratch, executor);
+      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, adapters, scratch, executor);
     }
     if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
     if constexpr (kMayHaveStreams) {
@@ -243,7 +248,7 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
       AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
       finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
     }
-    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
+    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
   }
   if constexpr (kMayHaveStreams) {
     if (config.streams.count != 0) MergeStreams<FormatList>(spec, weights, tokens, scratch, executor);
@@ -251,7 +256,10 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
   const std::size_t outputs = FinishHidden(spec, weights, sequences, kinds, scratch, executor);
-  if (logits && outputs != 0) ComputeLogits<FormatList>(spec, weights, outputs, scratch, executor);
+  if (logits && outputs != 0) {
+    const LayerAdapters adapters = LayerAdapters(sequences, 0, scratch).ForOutputs();
+    ComputeLogits<FormatList>(spec, weights, outputs, adapters, scratch, executor);
+  }
   return outputs;
 }
 

@@ -24,12 +24,21 @@
 
 INLAY_BEGIN_NAMESPACE
 
-// The matrices of a layer that an adapter may change. Experts, embeddings and the output matrix are not among them: such an
-// adapter can be merged into the weights.
-inline constexpr std::array kAdaptedRoles = {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue,
-                                             TensorRole::kAttentionOutput, TensorRole::kGate, TensorRole::kUp,
-                                             TensorRole::kDown};
+// The matrices that an adapter may change. What is not among them (positions and types of tokens, heads behind a pooled vector,
+// what makes the inputs of each layer's own, how streams are made of the residual) can be merged into the weights.
+inline constexpr std::array kAdaptedRoles = {
+    // Of the model.
+    TensorRole::kTokenEmbedding, TensorRole::kOutput,
+    // Of a layer.
+    TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue, TensorRole::kQueryGate, TensorRole::kAttentionOutput,
+    TensorRole::kGate, TensorRole::kUp, TensorRole::kDown, TensorRole::kRouter, TensorRole::kExpertGate, TensorRole::kExpertUp,
+    TensorRole::kExpertDown, TensorRole::kSharedGate, TensorRole::kSharedUp, TensorRole::kSharedDown,
+    TensorRole::kLatentQueryDown, TensorRole::kLatentQueryUp, TensorRole::kLatentDown, TensorRole::kLatentKeys,
+    TensorRole::kLatentKeyRows, TensorRole::kLatentValues, TensorRole::kStateInput, TensorRole::kStateGate,
+    TensorRole::kStateStrength, TensorRole::kStateStep, TensorRole::kStateOutput, TensorRole::kLayerInputGate,
+    TensorRole::kLayerInputOutput, TensorRole::kBypassDown, TensorRole::kBypassUp};
 
+// The place of a role in kAdaptedRoles.
 constexpr std::optional<std::size_t> AdaptedIndex(TensorRole role) {
   for (std::size_t i = 0; i < kAdaptedRoles.size(); ++i) {
     if (kAdaptedRoles[i] == role) return i;
@@ -37,29 +46,30 @@ constexpr std::optional<std::size_t> AdaptedIndex(TensorRole role) {
   return {};
 }
 
-// W x becomes W x + strength * up^T (down x).
+// W x becomes W x + strength * up^T (down x), for each of the matrices W [rows, cols] of a tensor. Row t of a table of embeddings
+// becomes W_t + strength * up^T down_t.
 struct LowRankChange {
-  const float* down = nullptr;  // [rank, cols]; nullptr: the matrix is not changed
-  const float* up = nullptr;    // [rank, rows], with the file's own scale in it
+  const float* down = nullptr;  // [rank, cols], of each matrix; [rows, rank] of a table; nullptr: nothing is changed
+  const float* up = nullptr;    // [rank, rows] of each matrix, [rank, cols] of a table; with the file's own scale in it
   std::size_t rank = 0;
+  std::size_t down_step = 0;    // from one matrix to the next; 0: all have the same
+  std::size_t up_step = 0;
 };
 
 namespace detail {
 
-// Decodes rows [begin, begin + rows) of a file's matrix, times `scale`: value (r, c) goes to out[r * row_step + c * col_step].
+// Decodes rows [begin, begin + rows) of a matrix, times `scale`: value (r, c) goes to out[r * row_step + c * col_step].
 // False when a result is not finite.
-inline bool DecodeScaled(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale, std::size_t row_step,
-                         std::size_t col_step, float* out) {
+inline bool DecodeScaled(const SourceTensor& tensor, std::size_t cols, std::size_t begin, std::size_t rows, float scale,
+                         std::size_t row_step, std::size_t col_step, float* out) {
   constexpr std::size_t kPiece = 256;
   std::array<float, kPiece> values;
-  const std::size_t cols = static_cast<std::size_t>(tensor.cols());
-  const WeightType type = tensor.type->type;
   bool finite = true;
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::byte* const row = tensor.data.data() + (begin + r) * RowBytes(type, cols);
+    const std::byte* const row = tensor.data + tensor.RowAt(begin + r) * RowBytes(tensor.type, cols);
     for (std::size_t c = 0; c < cols; c += kPiece) {
       const std::size_t count = std::min(kPiece, cols - c);
-      DecodeRow(type, row + RowBytes(type, c), count, values.data());
+      DecodeRow(tensor.type, row + RowBytes(tensor.type, c), count, values.data());
       for (std::size_t i = 0; i < count; ++i) {
         const float value = values[i] * scale;
         finite = finite && IsFinite(value);
@@ -94,12 +104,13 @@ class LoraAdapter {
   bool IsFor(const ModelConfig& config) const { return config_ == config; }
   // The largest rank of its changes.
   std::size_t rank() const { return rank_; }
-  const LowRankChange& change(std::size_t layer, std::size_t adapted) const {
-    return changes_[layer * kAdaptedRoles.size() + adapted];
-  }
+  // What happens to the tensor of this role, one of kAdaptedRoles; `layer` is 0 for those of the model.
+  const LowRankChange& change(TensorRole role, std::size_t layer) const { return changes_[Index({role, static_cast<std::uint32_t>(layer)})]; }
 
  private:
   explicit LoraAdapter(const ModelConfig& config) : config_(config) {}
+
+  static std::size_t Index(TensorId id) { return id.layer * kAdaptedRoles.size() + *AdaptedIndex(id.role); }
 
   template <class Memory>
   static Result<LoraAdapter> Build(const ModelConfig& config, const GgufFile& file, Memory& memory) {
@@ -107,10 +118,6 @@ class LoraAdapter {
     if (lora.architecture() != Name(config.architecture)) {
       return FailAt(ErrorCode::kMismatch, file.Find("general.architecture")->offset, "general.architecture",
                     "the adapter is for \"", lora.architecture(), "\", the model is \"", Name(config.architecture), "\"");
-    }
-    if (config.latent.rank != 0 || config.state.kind != StateKind::kNone) {
-      return Fail(ErrorCode::kUnsupported, "adapter", "a model whose layers keep a state or attend to latents takes none while it runs; "
-                  "merge it into the weights");
     }
     LoraAdapter adapter(config);
     INLAY_ASSIGN_OR_RETURN(adapter.changes_, memory.template Allocate<LowRankChange>(
@@ -123,61 +130,61 @@ class LoraAdapter {
   template <class Memory>
   Result<void> Bind(const LoraFile& lora, const LoraPair& pair, Memory& memory) {
     const TextBuffer<96> field("tensor ", pair.a.name);
-    // The matrix that is changed, as if it were in a file: a name and a shape.
+    // The tensor that is changed, as if it were in a file: a name and a shape.
     GgufTensor base = pair.a;
     base.name = pair.base;
-    base.dims = {pair.a.cols(), pair.b.rows(), 1, 1};
+    base.dims = {pair.cols, pair.rows, pair.count, 1};
     const TensorParts parts = PartsOf(config_, base);
     if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes ", pair.base, ", which is not part of a ",
                     Name(config_.architecture), " model with ", config_.layers, " layers");
     }
-    std::uint64_t rows = 0;
     for (std::size_t i = 0; i < parts.count; ++i) {
-      const TensorShape shape = ShapeOf(config_, parts.ids[i]);
-      if (!AdaptedIndex(parts.ids[i].role) || shape.count != 1) {
+      const TensorRole role = parts.ids[i].role;
+      if (!AdaptedIndex(role) || pair.table != (role == TensorRole::kTokenEmbedding)) {
         return FailAt(ErrorCode::kUnsupported, pair.a.record, field.view(), "changes ", pair.base,
                       ", which no adapter changes while a model runs; merge it into the weights");
       }
-      rows += shape.rows;
     }
-    const TensorShape first = ShapeOf(config_, parts.ids[0]);
-    if (pair.a.cols() != first.cols || pair.b.rows() != rows) {
-      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "is for a matrix of [", pair.b.rows(), ", ", pair.a.cols(),
-                    "], the model's is [", rows, ", ", first.cols, "]");
+    const PartsLayout whole = LayoutOf(config_, parts, pair.count);
+    if (pair.cols != whole.cols || pair.rows != whole.rows || pair.count != whole.planes) {
+      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "is for [", pair.rows, ", ", pair.cols, "], ", pair.count,
+                    " of them; the model's is [", whole.rows, ", ", whole.cols, "], ", whole.planes, " of them");
     }
     LowRankChange change;
     change.rank = pair.rank;
     rank_ = std::max(rank_, pair.rank);
-    // Parts of a matrix that the file has in one share what comes first.
-    INLAY_ASSIGN_OR_RETURN(change.down, Decoded(pair.a, 0, pair.rank, 1.0f, first.cols, 1, memory));
-    std::size_t begin = 0;
-    for (std::size_t i = 0; i < parts.count; ++i) {
-      const std::size_t part_rows = ShapeOf(config_, parts.ids[i]).rows;
-      INLAY_ASSIGN_OR_RETURN(change.up, Decoded(pair.b, begin, part_rows, lora.Scale(pair.rank), 1, part_rows, memory));
-      begin += part_rows;
+    // Parts of a tensor that the file has in one share what comes first.
+    const SourceTensor a{pair.a.data.data(), pair.a.type->type}, b{pair.b.data.data(), pair.b.type->type};
+    const std::size_t a_cols = static_cast<std::size_t>(pair.a.cols()), a_rows = static_cast<std::size_t>(pair.a.rows());
+    INLAY_ASSIGN_OR_RETURN(const std::span<float> down, memory.template Allocate<float>(a_rows * a_cols, "adapter"));
+    bool finite = down.empty() || detail::DecodeScaled(a, a_cols, 0, a_rows, 1.0f, a_cols, 1, down.data());
+    change.down = down.data();
+    change.down_step = pair.a.dims[2] == 1 ? 0 : pair.rank * a_cols;
+    std::size_t offset = 0;  // in rows of B
+    for (std::size_t i = 0; i < parts.count && finite; ++i) {
+      const TensorShape shape = ShapeOf(config_, parts.ids[i]);
+      const std::size_t rows = pair.table ? shape.cols : shape.rows, run = RunOfPart(config_, parts, i);
+      const SourceTensor part{b.data + offset * RowBytes(b.type, pair.rank), b.type, run, whole.period};
+      offset += run != 0 ? run : rows;
+      change.up_step = pair.rank * rows;
+      INLAY_ASSIGN_OR_RETURN(const std::span<float> up,
+                             memory.template Allocate<float>(shape.count * change.up_step, "adapter"));
+      for (std::size_t m = 0; m < shape.count && finite && !up.empty(); ++m) {
+        finite = detail::DecodeScaled(part, pair.rank, m * rows, rows, lora.Scale(pair.rank), 1, rows, &up[m * change.up_step]);
+      }
+      change.up = up.data();
       if (changes_.empty()) continue;  // only counted
-      LowRankChange& to = changes_[parts.ids[i].layer * kAdaptedRoles.size() + *AdaptedIndex(parts.ids[i].role)];
+      LowRankChange& to = changes_[Index(parts.ids[i])];
       if (to.down != nullptr) return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes a matrix that another changes too");
       to = change;
     }
-    return {};
-  }
-
-  template <class Memory>
-  static Result<const float*> Decoded(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale,
-                                      std::size_t row_step, std::size_t col_step, Memory& memory) {
-    INLAY_ASSIGN_OR_RETURN(const std::span<float> out,
-                           memory.template Allocate<float>(rows * static_cast<std::size_t>(tensor.cols()), "adapter"));
-    if (!out.empty() && !detail::DecodeScaled(tensor, begin, rows, scale, row_step, col_step, out.data())) {
-      return FailAt(ErrorCode::kNonFinite, tensor.offset, TextBuffer<96>("tensor ", tensor.name).view(),
-                    "holds values that are not finite when scaled by alpha / rank");
-    }
-    return static_cast<const float*>(out.data());
+    if (finite) return {};
+    return FailAt(ErrorCode::kNonFinite, pair.b.offset, field.view(), "holds values that are not finite when scaled by alpha / rank");
   }
 
   ModelConfig config_;
-  std::span<LowRankChange> changes_;  // [layers, kAdaptedRoles.size()]
+  std::span<LowRankChange> changes_;  // [layers, kAdaptedRoles.size()]; those of the model are in layer 0
   std::size_t rank_ = 0;
 };
 

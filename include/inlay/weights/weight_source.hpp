@@ -133,6 +133,37 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
   return parts;
 }
 
+// How a file's tensor of these parts lies in the file: rows of `cols` values, in planes where there are several matrices.
+struct PartsLayout {
+  std::uint64_t cols = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t planes = 1;
+  std::size_t period = 0;  // of alternating parts: rows until the first begins again
+};
+// `planes`: those of the file's tensor; parts that alternate may lie in planes or in one.
+inline PartsLayout LayoutOf(const ModelConfig& config, const TensorParts& parts, std::uint64_t planes) {
+  // Vectors lie in rows where a model has one per expert, matrices in planes.
+  const bool vector = IsVector(parts.ids[0].role);
+  TensorShape whole = ShapeOf(config, parts.ids[0]);
+  const bool in_planes = parts.alternating && planes == whole.count;
+  PartsLayout layout;
+  layout.period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
+  if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
+  for (std::size_t part = 1; part < parts.count; ++part) {
+    const TensorShape shape = ShapeOf(config, parts.ids[part]);
+    (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
+    if (parts.alternating) layout.period += detail::RunOf(config, parts.ids[part].role);
+  }
+  layout.cols = whole.cols;
+  layout.planes = vector ? 1 : in_planes ? planes : whole.count;
+  layout.rows = vector ? whole.count : parts.alternating ? whole.rows / layout.planes : whole.rows;
+  return layout;
+}
+// Of how many rows in turn a part is; 0: of all, one after the other.
+inline std::size_t RunOfPart(const ModelConfig& config, const TensorParts& parts, std::size_t part) {
+  return parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
+}
+
 // Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
 // has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
 // one (queries, keys and values; gate and up) are entered one by one.
@@ -156,22 +187,11 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
                     name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
-    // Vectors lie in rows where a model has one per expert, matrices in planes.
     const bool vector = IsVector(parts.ids[0].role);
-    TensorShape whole = ShapeOf(config, parts.ids[0]);
-    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
-    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
-    for (std::size_t part = 1; part < parts.count; ++part) {
-      const TensorShape shape = ShapeOf(config, parts.ids[part]);
-      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
-      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
-    }
-    const std::uint64_t planes = vector ? 1 : parts.alternating && tensor.dims[2] == ShapeOf(config, parts.ids[0]).count
-                                                ? tensor.dims[2] : whole.count;
-    const std::uint64_t rows = vector ? whole.count : parts.alternating ? whole.rows / planes : whole.rows;
-    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
+    const PartsLayout whole = LayoutOf(config, parts, tensor.dims[2]);
+    if (tensor.dims[0] != whole.cols || tensor.dims[1] != whole.rows || tensor.dims[2] != whole.planes || tensor.dims[3] != 1) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
-                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
+                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", whole.rows, ", ", whole.planes, "]");
     }
     const std::byte* data = tensor.data.data();
     for (std::size_t part = 0; part < parts.count; ++part) {
@@ -181,8 +201,8 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
         return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
                       TensorName(config, parts.ids[part]).view(), ", which the file has twice");
       }
-      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
-      entry = {data, tensor.type->type, run, period};
+      const std::size_t run = RunOfPart(config, parts, part);
+      entry = {data, tensor.type->type, run, whole.period};
       if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
         return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
       }
