@@ -35,6 +35,15 @@ struct TokenizeOptions {
 inlay::Result<void> Tokenize(const TokenizeOptions& options);
 inlay::Result<void> Detokenize(const TokenizeOptions& options);
 
+struct RerankOptions {
+  ModelOptions model;
+  std::string query;
+  bool lines = false;  // of text, not of JSON
+  bool cut = false;
+};
+// Scores one document after the other from standard input.
+inlay::Result<void> Rerank(const RerankOptions& options);
+
 // --- chat.cpp ---
 
 struct ChatOptions {

@@ -48,6 +48,8 @@ void AppendNumber(std::string& text, float value);
 // "[1,2.5]"
 void AppendNumbers(std::string& text, std::span<const float> values);
 
+// The bytes of a text in base64, with or without padding.
+inlay::Result<std::string> DecodeBase64(std::string_view text);
 // ASCII letters in lower case.
 std::string Lower(std::string text);
 

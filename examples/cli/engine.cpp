@@ -16,6 +16,7 @@
 #include "inlay/generate/session.hpp"
 #include "inlay/host/loaded_model.hpp"
 #include "inlay/host/owned_adapter.hpp"
+#include "inlay/host/reranker.hpp"
 #include "inlay/host/text_generator.hpp"
 #include "inlay/model/embedding.hpp"
 #include "inlay/model/model.hpp"
@@ -60,6 +61,7 @@ struct Engine::State {
   std::optional<inlay::SequenceCache> cache;
   std::optional<inlay::Workspace> workspace;
   std::optional<inlay::Session<Model>> session;
+  std::optional<inlay::Reranker<Model>> reranker;
   // What every sequence runs with, and what it is made of.
   std::vector<inlay::OwnedLora> loras;
   std::vector<inlay::OwnedControlVector> control_vectors;
@@ -218,6 +220,24 @@ Result<std::vector<float>> Engine::Embed(std::span<const TokenId> tokens, inlay:
   INLAY_CHECK_OK(inlay::EmbedSequence(state.loaded->model(), *state.cache, *state.workspace, tokens, pooling, embedding,
                                       state.threads, &state.adapters));
   return embedding;
+}
+
+Result<void> Engine::StartReranking(std::size_t context, inlay::KvType kv, bool cut_documents) {
+  State& state = *state_;
+  INLAY_ASSIGN_OR_RETURN(const inlay::Tokenizer* const vocabulary, tokenizer());
+  inlay::RerankOptions options;
+  if (file().gguf() != nullptr) options.form = inlay::RerankForm(*file().gguf());
+  options.context = context;
+  options.cut_documents = cut_documents;
+  options.kv = kv;
+  options.threads = state.threads.concurrency();
+  options.adapters = state.adapters;
+  INLAY_ASSIGN_OR_RETURN(state.reranker, inlay::Reranker<Model>::Create(state.loaded->model(), *vocabulary, options));
+  return {};
+}
+
+Result<float> Engine::Rerank(std::string_view query, std::string_view document) {
+  return state_->reranker->Score(query, document, state_->threads);
 }
 
 }  // namespace cli

@@ -78,6 +78,12 @@ class Engine {
   // Reads a sequence from its beginning in one pass and pools its hidden states, [dim].
   inlay::Result<std::vector<float>> Embed(std::span<const inlay::TokenId> tokens, inlay::Pooling pooling);
 
+  // --- pairs of texts ---
+
+  // `context`: most tokens of a pair; 0: what the model was trained with.
+  inlay::Result<void> StartReranking(std::size_t context, inlay::KvType kv, bool cut_documents);
+  inlay::Result<float> Rerank(std::string_view query, std::string_view document);
+
  private:
   struct State;
   explicit Engine(std::unique_ptr<State> state);

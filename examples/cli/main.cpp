@@ -167,6 +167,12 @@ class CommandLine {
     embed.add_option("--pooling", embed_.pooling, "mean, cls, last, or rank for the scores of a reranker; default: the model's own, else mean")
         ->check(CLI::IsMember({"mean", "cls", "last", "rank"}));
 
+    CLI::App& rerank = Add("rerank", "JSON lines {\"document\": ...} on standard input to {\"score\": ...}", rerank_, cli::Rerank);
+    AddSession(rerank, rerank_.model, KvType::kF32);
+    rerank.add_option("-q,--query", rerank_.query, "What the documents are to answer; a line may have a \"query\" of its own");
+    rerank.add_flag("--lines", rerank_.lines, "Lines are documents as they are, not JSON");
+    rerank.add_flag("--cut", rerank_.cut, "Read what there is room for of a document that is too long");
+
     CLI::App& perplexity = Add("perplexity", "How well the model predicts a text, as JSON", perplexity_, cli::Perplexity);
     AddSession(perplexity, perplexity_.model, KvType::kF32);
     perplexity.add_option("-f,--file", perplexity_.text_path, "Text file")->required();
@@ -244,6 +250,7 @@ class CommandLine {
   cli::TokenizeOptions tokenize_, detokenize_;
   cli::LogitsOptions logits_;
   cli::EmbedOptions embed_;
+  cli::RerankOptions rerank_;
   cli::PerplexityOptions perplexity_;
   cli::DequantOptions dequant_;
   cli::PackOptions pack_;

@@ -1,4 +1,4 @@
-// Commands about text: run, tokenize, detokenize.
+// Commands about text: run, tokenize, detokenize, rerank.
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -129,24 +129,6 @@ Result<OpenedTokenizer> OpenTokenizer(const TokenizeOptions& options) {
   return opened;
 }
 
-Result<std::string> DecodeBase64(std::string_view text) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const std::size_t digit = kDigits.find(c);
-    if (digit == std::string_view::npos) return Fail(ErrorCode::kInvalidArgument, "text_base64", "is not base64");
-    bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 255);
-  }
-  return bytes;
-}
-
 std::string EncodeBase64(std::string_view bytes) {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string text;
@@ -162,14 +144,14 @@ std::string EncodeBase64(std::string_view bytes) {
 }
 
 // Answers every line of standard input with one line. What is wrong with a line's JSON ends the program; what the
-// vocabulary cannot do is an answer, {"error": ...}.
+// vocabulary cannot do is an answer, {"error": ...}. With a key, a line is no JSON but the text of that key.
 template <class Answer>
-Result<void> AnswerLines(Answer answer) {
+Result<void> AnswerLines(Answer answer, const char* key = nullptr) {
   std::string line;
   for (std::size_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = "line " + std::to_string(number) + " of standard input";
-    const Json request = Json::parse(line, nullptr, false);
+    const Json request = key == nullptr ? Json::parse(line, nullptr, false) : Json{{key, line}};
     if (!request.is_object()) return Fail(ErrorCode::kInvalidArgument, where, "is not a JSON object");
     Result<Json> reply = answer(request);
     if (!reply && reply.error().code == ErrorCode::kInvalidArgument) {
@@ -250,6 +232,34 @@ Result<void> Tokenize(const TokenizeOptions& options) {
 Result<void> Detokenize(const TokenizeOptions& options) {
   INLAY_ASSIGN_OR_RETURN(const OpenedTokenizer opened, OpenTokenizer(options));
   return AnswerLines([&](const Json& request) { return DetokenizeLine(*opened.tokenizer.get(), request); });
+}
+
+namespace {
+
+// The text of a key; `otherwise` where there is none.
+Result<std::string> TextOf(const Json& request, const char* key, const std::string* otherwise) {
+  const auto found = request.find(key);
+  if (found == request.end() && otherwise != nullptr) return *otherwise;
+  if (found == request.end() || !found->is_string()) return Fail(ErrorCode::kInvalidArgument, key, "must be there, as a string");
+  return found->get<std::string>();
+}
+
+}  // namespace
+
+Result<void> Rerank(const RerankOptions& options) {
+  INLAY_ASSIGN_OR_RETURN(Engine engine, Engine::Open(options.model));
+  INLAY_CHECK_OK(engine.StartReranking(options.model.context, options.model.kv, options.cut));
+  const auto score = [&](const Json& request) -> Result<Json> {
+    INLAY_ASSIGN_OR_RETURN(const std::string query, TextOf(request, "query", options.query.empty() ? nullptr : &options.query));
+    INLAY_ASSIGN_OR_RETURN(const std::string document, TextOf(request, "document", nullptr));
+    if (Interrupted()) return Fail(ErrorCode::kInvalidArgument, "rerank", "interrupted");
+    INLAY_ASSIGN_OR_RETURN(const float value, engine.Rerank(query, document));
+    // As few digits as tell the float.
+    std::string digits;
+    AppendNumbers(digits, {&value, 1});
+    return Json{{"score", Json::parse(digits)[0]}};
+  };
+  return AnswerLines(score, options.lines ? "document" : nullptr);
 }
 
 }  // namespace cli

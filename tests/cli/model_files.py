@@ -64,14 +64,18 @@ def product(numbers):
 
 
 def write_gguf(path, metadata, tensors):
-    """metadata: [(key, type, value)], tensors: {name: (dims as stored, type, bytes)}."""
+    """metadata: [(key, type or [type of elements], value)], tensors: {name: (dims as stored, type, bytes)}."""
     def string(text):
         data = text.encode("utf-8")
         return struct.pack("<Q", len(data)) + data
     out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+    def encoded(kind, value):
+        return string(value) if kind == STRING else struct.pack("<" + SCALARS[kind], value)
     for key, kind, value in metadata:
-        out += string(key) + struct.pack("<I", kind)
-        out += string(value) if kind == STRING else struct.pack("<" + SCALARS[kind], value)
+        if isinstance(kind, list):
+            out += string(key) + struct.pack("<IIQ", ARRAY, kind[0], len(value)) + b"".join(encoded(kind[0], one) for one in value)
+        else:
+            out += string(key) + struct.pack("<I", kind) + encoded(kind, value)
     offset = 0
     for name, (dims, kind, data) in tensors.items():
         out += string(name) + struct.pack("<I", len(dims)) + b"".join(struct.pack("<Q", dim) for dim in dims)
@@ -133,3 +137,37 @@ def half_apart(data, rows, heads):
 def transposed(data, rows, cols, size=4):
     """A matrix of `rows` rows, stored by columns."""
     return b"".join(data[(r * cols + c) * size:(r * cols + c + 1) * size] for c in range(cols) for r in range(rows))
+
+
+# --- a small encoder of BERT's kind ---
+
+ENCODER = {"dim": 16, "ffn": 24, "context": 40, "layers": 2, "heads": 2, "types": 2}
+
+
+def encoder_tensors(vocab, labels=0):
+    """{GGUF's name: (shape, values as stored)}; with labels, a head that scores."""
+    dim, ffn = ENCODER["dim"], ENCODER["ffn"]
+    shapes = {"token_embd.weight": [vocab, dim], "position_embd.weight": [ENCODER["context"], dim],
+              "token_types.weight": [ENCODER["types"], dim], "token_embd_norm.weight": [dim], "token_embd_norm.bias": [dim]}
+    for layer in range(ENCODER["layers"]):
+        block = f"blk.{layer}."
+        for matrix, rows, cols in (("attn_q", dim, dim), ("attn_k", dim, dim), ("attn_v", dim, dim), ("attn_output", dim, dim),
+                                   ("ffn_up", ffn, dim), ("ffn_down", dim, ffn)):
+            shapes.update({f"{block}{matrix}.weight": [rows, cols], f"{block}{matrix}.bias": [rows]})
+        for norm in ("attn_output_norm", "layer_output_norm"):
+            shapes.update({f"{block}{norm}.weight": [dim], f"{block}{norm}.bias": [dim]})
+    if labels:
+        shapes.update({"cls.weight": [dim, dim], "cls.bias": [dim], "cls.output.weight": [labels, dim], "cls.output.bias": [labels]})
+    tensors = {}
+    for name, shape in shapes.items():
+        gain = 0.3 if len(shape) == 1 else 4.0 if "embd" in name else 1.5
+        tensors[name] = (shape, random_values(name, shape, center=1.0 if name.endswith("norm.weight") else 0.0, gain=gain))
+    return tensors
+
+
+def encoder_metadata(pooling):
+    """Metadata without the tokenizer's. Pooling: 1 the mean, 2 the first token, 4 the head's scores."""
+    keys = {"context_length": (U32, ENCODER["context"]), "embedding_length": (U32, ENCODER["dim"]), "block_count": (U32, ENCODER["layers"]),
+            "feed_forward_length": (U32, ENCODER["ffn"]), "attention.head_count": (U32, ENCODER["heads"]),
+            "attention.layer_norm_epsilon": (F32, 1e-12), "attention.causal": (BOOL, False), "pooling_type": (U32, pooling)}
+    return [("general.architecture", STRING, "bert"), *((f"bert.{key}", *value) for key, value in keys.items())]

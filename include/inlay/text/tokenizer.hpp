@@ -230,6 +230,8 @@ class Tokenizer {
   bool add_eos() const { return traits_.add_eos; }
   // Whether a separator stands between, or after, the texts of a pair; where Encode ends a text with one, that too.
   bool add_separator() const { return traits_.add_separator; }
+  // Whether Encode ends a text with a separator, which a pair then has behind each of its texts.
+  bool ends_with_separator() const { return traits_.ends_with_separator; }
   bool add_space_prefix() const { return traits_.add_space_prefix; }
   // Whether the model's own tokeniser takes spaces out of whole texts (see clean_spaces.hpp); Decode never does.
   bool cleans_spaces() const { return traits_.cleans_spaces; }
