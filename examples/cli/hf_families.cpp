@@ -4,6 +4,7 @@
 #include <cmath>
 #include <initializer_list>
 #include <numbers>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -162,6 +163,51 @@ Rules Gpt2Rules() {
   };
 }
 
+// BERT and its kin; each half of a layer ends with a norm.
+Rules BertRules() {
+  Rules rules = {
+      {"embeddings.word_embeddings.weight", "token_embd.weight"},
+      {"embeddings.position_embeddings.weight", "position_embd.weight", kNone, true, true},
+      {"embeddings.token_type_embeddings.weight", "token_types.weight", kNone, true, true},
+      {"embeddings.LayerNorm.weight", "token_embd_norm.weight"},
+      {"embeddings.LayerNorm.bias", "token_embd_norm.bias"},
+  };
+  Append(rules, {{"encoder.layer.{L}.attention.self.query.weight", "blk.{L}.attn_q.weight"},
+                 {"encoder.layer.{L}.attention.self.query.bias", "blk.{L}.attn_q.bias"},
+                 {"encoder.layer.{L}.attention.self.key.weight", "blk.{L}.attn_k.weight"},
+                 {"encoder.layer.{L}.attention.self.key.bias", "blk.{L}.attn_k.bias"},
+                 {"encoder.layer.{L}.attention.self.value.weight", "blk.{L}.attn_v.weight"},
+                 {"encoder.layer.{L}.attention.self.value.bias", "blk.{L}.attn_v.bias"},
+                 {"encoder.layer.{L}.attention.output.dense.weight", "blk.{L}.attn_output.weight"},
+                 {"encoder.layer.{L}.attention.output.dense.bias", "blk.{L}.attn_output.bias"},
+                 {"encoder.layer.{L}.attention.output.LayerNorm.weight", "blk.{L}.attn_output_norm.weight"},
+                 {"encoder.layer.{L}.attention.output.LayerNorm.bias", "blk.{L}.attn_output_norm.bias"},
+                 {"encoder.layer.{L}.intermediate.dense.weight", "blk.{L}.ffn_up.weight"},
+                 {"encoder.layer.{L}.intermediate.dense.bias", "blk.{L}.ffn_up.bias"},
+                 {"encoder.layer.{L}.output.dense.weight", "blk.{L}.ffn_down.weight"},
+                 {"encoder.layer.{L}.output.dense.bias", "blk.{L}.ffn_down.bias"},
+                 {"encoder.layer.{L}.output.LayerNorm.weight", "blk.{L}.layer_output_norm.weight"},
+                 {"encoder.layer.{L}.output.LayerNorm.bias", "blk.{L}.layer_output_norm.bias"}});
+  return rules;
+}
+// With a classifier: a square layer with tanh, and one row per label.
+Rules BertScoreRules() {
+  Rules rules = BertRules();
+  Append(rules, {{"pooler.dense.weight", "cls.weight"},
+                 {"pooler.dense.bias", "cls.bias"},
+                 {"classifier.weight", "cls.output.weight"},
+                 {"classifier.bias", "cls.output.bias"}});
+  return rules;
+}
+Rules RobertaScoreRules() {
+  Rules rules = BertRules();
+  Append(rules, {{"classifier.dense.weight", "cls.weight"},
+                 {"classifier.dense.bias", "cls.bias"},
+                 {"classifier.out_proj.weight", "cls.output.weight"},
+                 {"classifier.out_proj.bias", "cls.output.bias"}});
+  return rules;
+}
+
 struct Family {
   std::string_view hf;    // transformers' class
   std::string_view gguf;  // general.architecture
@@ -183,6 +229,12 @@ const Family kFamilies[] = {
     {"Gemma3ForConditionalGeneration", "gemma3", Gemma3Rules, "gelu_pytorch_tanh"},
     {"Phi3ForCausalLM", "phi3", Phi3Rules, "silu"},
     {"GPT2LMHeadModel", "gpt2", Gpt2Rules, "gelu_new"},
+    {"BertModel", "bert", BertRules, "gelu"},
+    {"BertForMaskedLM", "bert", BertRules, "gelu"},
+    {"BertForSequenceClassification", "bert", BertScoreRules, "gelu"},
+    {"XLMRobertaModel", "bert", BertRules, "gelu"},
+    {"XLMRobertaForMaskedLM", "bert", BertRules, "gelu"},
+    {"XLMRobertaForSequenceClassification", "bert", RobertaScoreRules, "gelu"},
 };
 
 // --- configuration ---
@@ -278,12 +330,14 @@ class Planner {
                            config_.Integer({"max_position_embeddings", "n_positions", "n_ctx"}, Is("gemma3") ? 131072 : 0));
     if (heads_ == 0 || kv_heads_ == 0 || layers_ == 0) return Fail(ErrorCode::kMismatch, "config.json", "has no layers or heads");
     INLAY_ASSIGN_OR_RETURN(const std::uint32_t ffn_dim, config_.Integer({"intermediate_size", "n_inner"}, 4 * dim_));
-    Put("context_length", context);
+    if (Is("bert")) INLAY_CHECK_OK(PutEncoder(context));
+    Put("context_length", static_cast<std::uint32_t>(context - skipped_positions_));
     Put("embedding_length", dim_);
     Put("block_count", layers_);
     Put("feed_forward_length", ffn_dim);
     Put("attention.head_count", heads_);
     Put("attention.head_count_kv", kv_heads_);
+    if (Is("bert")) return {};
     if (Is("gpt2")) {
       INLAY_ASSIGN_OR_RETURN(const float epsilon, config_.Number({"layer_norm_epsilon"}, 1e-5f));
       Put("attention.layer_norm_epsilon", epsilon);
@@ -302,6 +356,36 @@ class Planner {
     if (const float cap = config_.Number({"final_logit_softcapping"}, 0.0f).value_or(0.0f); cap != 0) Put("final_logit_softcapping", cap);
     return PutRope(context);
   }
+
+  Result<void> PutEncoder(std::uint32_t context) {
+    if (const std::string positions = config_.Text({"position_embedding_type"}, "absolute"); positions != "absolute") {
+      return Fail(ErrorCode::kUnsupported, "position_embedding_type", "is \"", positions, "\", must be \"absolute\"");
+    }
+    // RoBERTa counts positions from behind the number of its padding token; the rows before are never read.
+    if (IsRoberta()) {
+      INLAY_ASSIGN_OR_RETURN(const std::uint32_t padding, config_.Integer({"pad_token_id"}, 1));
+      skipped_positions_ = padding + 1;
+    }
+    if (skipped_positions_ >= context) return Fail(ErrorCode::kMismatch, "max_position_embeddings", "in config.json is too small");
+    INLAY_ASSIGN_OR_RETURN(const float epsilon, config_.Number({"layer_norm_eps"}, 1e-12f));
+    Put("attention.layer_norm_epsilon", epsilon);
+    Put("attention.causal", false);
+    INLAY_ASSIGN_OR_RETURN(const std::uint32_t types, config_.Integer({"type_vocab_size"}, 2));
+    plan_.metadata.Put("tokenizer.ggml.token_type_count", types);
+    // GGUF's numbers: 1 the mean, 2 the first token, 3 the last, 4 a head's scores.
+    if (family_.hf.ends_with("ForSequenceClassification")) {
+      Put("pooling_type", std::uint32_t{4});
+      return {};
+    }
+    INLAY_ASSIGN_OR_RETURN(const std::optional<HfJson> pooling, folder_.OptionalJson("1_Pooling/config.json"));
+    if (!pooling || !pooling->is_object()) return {};
+    for (const auto& [key, number] : {std::pair{"pooling_mode_mean_tokens", 1u}, {"pooling_mode_cls_token", 2u}, {"pooling_mode_lasttoken", 3u}}) {
+      if (Config(*pooling).Flag(key, false)) Put("pooling_type", std::uint32_t{number});
+    }
+    return {};
+  }
+
+  bool IsRoberta() const { return family_.hf.starts_with("XLMRoberta"); }
 
   std::string Name() const {
     std::string path = folder_.path();
@@ -449,7 +533,7 @@ class Planner {
 
   // The tensor of this name, under whatever the whole model is called: part of a larger one, or the bare model.
   const inlay::SafetensorsTensor* Find(const std::string& name) {
-    static constexpr std::string_view kPrefixes[] = {"", "language_model.", "transformer.", "model.language_model."};
+    static constexpr std::string_view kPrefixes[] = {"", "language_model.", "transformer.", "model.language_model.", "bert.", "roberta."};
     for (const std::string_view prefix : kPrefixes) {
       std::string full = std::string(prefix) + name;
       if (prefix == "model.language_model." && name.starts_with("model.")) full = std::string(prefix) + name.substr(6);
@@ -458,6 +542,9 @@ class Planner {
       used_.insert(found->first);
       return &found->second;
     }
+    // What the first BERTs call the weight and the bias of a norm.
+    if (name.ends_with("LayerNorm.weight")) return Find(name.substr(0, name.size() - 6) + "gamma");
+    if (name.ends_with("LayerNorm.bias")) return Find(name.substr(0, name.size() - 4) + "beta");
     return nullptr;
   }
 
@@ -494,6 +581,12 @@ class Planner {
       INLAY_CHECK_OK(CheckPart(*part, tensor));
       tensor.parts.push_back(*part);
     }
+    if (gguf == "position_embd.weight" && skipped_positions_ != 0) {
+      inlay::SafetensorsTensor& table = tensor.parts[0];
+      if (table.dims[0] <= skipped_positions_) return Fail(ErrorCode::kMismatch, hf, "has ", table.dims[0], " rows, too few");
+      table.data = table.data.subspan(table.data.size() / static_cast<std::size_t>(table.dims[0]) * skipped_positions_);
+      table.dims[0] -= skipped_positions_;
+    }
     if (gguf == "token_embd.weight") plan_.vocab = static_cast<std::size_t>(tensor.parts[0].dims[0]);
     if (rule.transform == HfTransform::kRotaryRows) {
       tensor.heads = gguf.ends_with("attn_q.weight") ? heads_ : kv_heads_;
@@ -528,13 +621,23 @@ class Planner {
       if (used_.contains(name)) continue;
       // Tables that can be computed, masks, and the parts of a larger model that are not about text.
       if (name.ends_with(".rotary_emb.inv_freq") || (Is("gpt2") && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) ||
-          name.find("vision_tower.") != std::string::npos || name.find("multi_modal_projector.") != std::string::npos) {
+          name.find("vision_tower.") != std::string::npos || name.find("multi_modal_projector.") != std::string::npos ||
+          (Is("bert") && IsOfTraining(name))) {
         continue;
       }
       return Fail(ErrorCode::kMismatch, name, "is not a tensor of ", family_.hf, " with ", layers_, " layers as GGUF's ", family_.gguf,
                   " has them");
     }
     return {};
+  }
+
+  // What an encoder was trained with, and numbers of positions.
+  static bool IsOfTraining(std::string_view name) {
+    for (const std::string_view prefix : {"bert.", "roberta."}) {
+      if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
+    }
+    return name == "embeddings.position_ids" || name.starts_with("cls.predictions.") || name.starts_with("cls.seq_relationship.") ||
+           name.starts_with("lm_head.") || name.starts_with("pooler.dense.");
   }
 
   const HfFolder& folder_;
@@ -544,6 +647,7 @@ class Planner {
   HfModelPlan plan_;
   std::set<std::string, std::less<>> used_;
   std::uint32_t dim_ = 0, layers_ = 0, heads_ = 0, kv_heads_ = 0, head_dim_ = 0, experts_ = 0;
+  std::uint32_t skipped_positions_ = 0;  // rows of the table of positions that no token reads
 };
 
 }  // namespace

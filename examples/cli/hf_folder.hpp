@@ -98,8 +98,9 @@ class MetadataList {
 // --- hf_tokenizer.cpp ---
 
 // The folder's tokenizer as GGUF's "tokenizer." keys, for a model of `vocab` tokens: tokenizer.json (BPE over bytes, or over
-// pieces with byte fallback), or a SentencePiece tokenizer.model where there is one. "no_vocab" where there is neither.
-// kUnsupported: another algorithm, or a pre-tokenizer that is not known by name.
+// pieces with byte fallback; Unigram; WordPiece), or a SentencePiece tokenizer.model of BPE where there is one. "no_vocab" where
+// there is neither. kUnsupported: another algorithm, a pre-tokenizer that is not known by name, or a step that the
+// algorithm does not have.
 inlay::Result<void> PutHfTokenizer(const HfFolder& folder, std::size_t vocab, MetadataList& metadata);
 
 // --- hf_families.cpp ---

@@ -1,4 +1,4 @@
-// Hugging Face's tokenizers as GGUF metadata: tokenizer.json (BPE), or a SentencePiece model file.
+// Hugging Face's tokenizers as GGUF metadata: tokenizer.json (BPE, Unigram, WordPiece), or a SentencePiece model file of BPE.
 // Sources: the JSON of the tokenizers library, sentencepiece_model.proto, and the keys that llama.cpp reads.
 #include <algorithm>
 #include <cstdint>
@@ -161,23 +161,36 @@ class TokenizerReader {
       return {};
     }
     const HfJson* const model = json ? Member(*json, "model") : nullptr;
-    const bool pieces = json && model != nullptr && (IsTrue(*model, "byte_fallback") || TextOf(*model, "type") == "Unigram");
-    if (sentencepiece && (!json || pieces)) {
+    const std::string type = model == nullptr ? std::string() : TypeOf(*model);
+    if (sentencepiece && (!json || (type == "BPE" && IsTrue(*model, "byte_fallback")))) {
       INLAY_CHECK_OK(ReadSentencePiece());
     } else {
       if (model == nullptr) return Fail(ErrorCode::kMissing, "model", "tokenizer.json has no such key");
-      INLAY_CHECK_OK(ReadBpe(*json, *model));
+      INLAY_CHECK_OK(type == "BPE"         ? ReadBpe(*json, *model)
+                     : type == "Unigram"   ? ReadUnigram(*json, *model)
+                     : type == "WordPiece" ? ReadWordPiece(*json, *model)
+                                           : Fail(ErrorCode::kUnsupported, "model.type", "of tokenizer.json is \"", type,
+                                                  "\"; BPE, Unigram and WordPiece are converted"));
     }
     INLAY_CHECK_OK(ReadAddedTokens(json ? *json : HfJson()));
     FillGaps();
     metadata_.Put("tokenizer.ggml.tokens", tokens_);
-    if (spm_) metadata_.Put("tokenizer.ggml.scores", scores_);
+    if (HasScores()) metadata_.Put("tokenizer.ggml.scores", scores_);
     metadata_.Put("tokenizer.ggml.token_type", types_);
     INLAY_CHECK_OK(PutSpecialTokens(json ? *json : HfJson()));
     return PutChatTemplate();
   }
 
  private:
+  enum class Algorithm {
+    kMerges,     // BPE over bytes
+    kPieces,     // BPE over pieces with scores
+    kUnigram,
+    kWordPiece,
+  };
+  bool IsPieces() const { return algorithm_ == Algorithm::kPieces; }
+  bool HasScores() const { return IsPieces() || algorithm_ == Algorithm::kUnigram; }
+
   Result<void> Place(std::uint64_t id, std::string text, float score, TokenType type, std::string_view file) {
     if (id >= tokens_.size()) {
       return Fail(ErrorCode::kMismatch, file, "token ", id, " is beyond the model's ", tokens_.size(), " tokens");
@@ -195,12 +208,110 @@ class TokenizerReader {
     return text.size() == 6 && text.starts_with("<0x") && text.ends_with('>');
   }
 
-  Result<void> ReadBpe(const HfJson& json, const HfJson& model) {
+  // Older files do not say it.
+  static std::string TypeOf(const HfJson& model) {
     const std::string type = TextOf(model, "type");
-    if (type != "BPE" && !(type.empty() && Member(model, "merges") != nullptr)) {
-      return Fail(ErrorCode::kUnsupported, "model.type", "of tokenizer.json is \"", type, "\"; BPE is converted");
+    if (!type.empty()) return type;
+    const HfJson* const vocab = Member(model, "vocab");
+    if (Member(model, "merges") != nullptr) return "BPE";
+    if (vocab != nullptr && vocab->is_array()) return "Unigram";
+    return Member(model, "continuing_subword_prefix") != nullptr ? "WordPiece" : "";
+  }
+
+  // What cuts or changes text in a way that GGUF's algorithm does not.
+  static Result<void> RefuseStep(const char* kind, const std::string& type, std::string_view algorithm) {
+    return Fail(ErrorCode::kUnsupported, kind, "of tokenizer.json is \"", type, "\", which GGUF's ", algorithm, " does not have");
+  }
+
+  // Pieces with scores, of which the best spelling is chosen.
+  Result<void> ReadUnigram(const HfJson& json, const HfJson& model) {
+    algorithm_ = Algorithm::kUnigram;
+    const HfJson* const vocab = Member(model, "vocab");
+    if (vocab == nullptr || !vocab->is_array()) return Fail(ErrorCode::kMissing, "model.vocab", "is absent from tokenizer.json");
+    if (IsTrue(model, "byte_fallback")) {
+      return Fail(ErrorCode::kUnsupported, "model.byte_fallback", "of tokenizer.json is true; GGUF's unigram vocabularies have no bytes");
     }
-    spm_ = IsTrue(model, "byte_fallback");
+    const HfJson* const unknown = Member(model, "unk_id");
+    if (unknown == nullptr || !unknown->is_number_unsigned() || unknown->get<std::uint64_t>() >= vocab->size()) {
+      return Fail(ErrorCode::kMissing, "model.unk_id", "of tokenizer.json is not the id of a token");
+    }
+    unknown_ = unknown->get<std::uint32_t>();
+    for (std::size_t i = 0; i < vocab->size(); ++i) {
+      const HfJson& entry = (*vocab)[i];
+      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
+        return Fail(ErrorCode::kBadFile, "model.vocab", "of tokenizer.json: number ", i, " is not a piece and its score");
+      }
+      INLAY_CHECK_OK(Place(i, entry[0].get<std::string>(), entry[1].get<float>(), i == *unknown_ ? kUnknown : kNormal, "tokenizer.json"));
+    }
+    metadata_.Put("tokenizer.ggml.model", "t5");
+    metadata_.Put("tokenizer.ggml.pre", "default");
+    metadata_.Put("tokenizer.ggml.add_space_prefix", PrependsSpace(json));
+    bool one_space = false;  // runs of spaces become one
+    for (const HfJson* step : Steps(Member(json, "normalizer"), "normalizers")) {
+      const std::string type = TextOf(*step, "type");
+      if (type == "Precompiled") {
+        const Result<std::string> map = DecodeBase64(TextOf(*step, "precompiled_charsmap"));
+        if (!map) return Fail(ErrorCode::kBadFile, "precompiled_charsmap", "of tokenizer.json is not base64");
+        if (!map->empty()) metadata_.Put("tokenizer.ggml.precompiled_charsmap", std::vector<std::uint8_t>(map->begin(), map->end()));
+      } else if (const HfJson* const pattern = type == "Replace" ? Member(*step, "pattern") : nullptr) {
+        const std::string content = TextOf(*step, "content");
+        const bool runs = TextOf(*pattern, "Regex") == " {2,}" && (content == " " || content == kSpace);
+        if (!runs && !(TextOf(*pattern, "String") == " " && content == kSpace)) return RefuseStep("normalizer", type, "unigram");
+        one_space |= runs;
+      } else if (type != "Strip" && type != "Prepend") {
+        return RefuseStep("normalizer", type, "unigram");
+      }
+    }
+    for (const HfJson* step : Steps(Member(json, "pre_tokenizer"), "pretokenizers")) {
+      const std::string type = TextOf(*step, "type"), mark = TextOf(*step, "replacement");
+      if (type != "WhitespaceSplit" && (type != "Metaspace" || (!mark.empty() && mark != kSpace))) {
+        return RefuseStep("pre_tokenizer", type, "unigram");
+      }
+      one_space |= type == "WhitespaceSplit";
+    }
+    metadata_.Put("tokenizer.ggml.remove_extra_whitespaces", one_space);
+    return {};
+  }
+
+  // Words by their longest pieces. GGUF marks pieces that begin a word, not those that continue one.
+  Result<void> ReadWordPiece(const HfJson& json, const HfJson& model) {
+    algorithm_ = Algorithm::kWordPiece;
+    const HfJson* const vocab = Member(model, "vocab");
+    if (vocab == nullptr || !vocab->is_object()) return Fail(ErrorCode::kMissing, "model.vocab", "is absent from tokenizer.json");
+    constexpr std::string_view kContinues = "##";
+    if (const std::string prefix = TextOf(model, "continuing_subword_prefix"); prefix != kContinues) {
+      return Fail(ErrorCode::kUnsupported, "model.continuing_subword_prefix", "of tokenizer.json is \"", prefix, "\", must be \"##\"");
+    }
+    const std::string unknown = TextOf(model, "unk_token");
+    for (const auto& [text, id] : vocab->items()) {
+      if (!id.is_number_unsigned()) return Fail(ErrorCode::kBadFile, "model.vocab", "of tokenizer.json: an id is no integer");
+      const bool continues = text.size() > kContinues.size() && text.starts_with(kContinues), is_unknown = text == unknown;
+      std::string piece = is_unknown ? text : continues ? text.substr(kContinues.size()) : std::string(kSpace) + text;
+      INLAY_CHECK_OK(Place(id.get<std::uint64_t>(), std::move(piece), 0.0f, is_unknown ? kControl : kNormal, "tokenizer.json"));
+    }
+    if (const auto found = id_of_.find(unknown); found != id_of_.end()) unknown_ = static_cast<std::uint32_t>(found->second);
+    metadata_.Put("tokenizer.ggml.model", "bert");
+    metadata_.Put("tokenizer.ggml.pre", "default");
+    for (const HfJson* step : Steps(Member(json, "normalizer"), "normalizers")) {
+      const std::string type = TextOf(*step, "type");
+      const HfJson* const clean = Member(*step, "clean_text");
+      const HfJson* const chinese = Member(*step, "handle_chinese_chars");
+      const auto is_off = [](const HfJson* flag) { return flag != nullptr && flag->is_boolean() && !flag->get<bool>(); };
+      if (type != "BertNormalizer" || is_off(clean) || is_off(chinese)) return RefuseStep("normalizer", type, "WordPiece");
+      metadata_.Put("tokenizer.ggml.normalizer.lowercase", IsTrue(*step, "lowercase"));
+      if (const HfJson* const strip = Member(*step, "strip_accents"); strip != nullptr && strip->is_boolean()) {
+        metadata_.Put("tokenizer.ggml.normalizer.strip_accents", strip->get<bool>());
+      }
+    }
+    for (const HfJson* step : Steps(Member(json, "pre_tokenizer"), "pretokenizers")) {
+      const std::string type = TextOf(*step, "type");
+      if (type != "BertPreTokenizer") return RefuseStep("pre_tokenizer", type, "WordPiece");
+    }
+    return {};
+  }
+
+  Result<void> ReadBpe(const HfJson& json, const HfJson& model) {
+    if (IsTrue(model, "byte_fallback")) algorithm_ = Algorithm::kPieces;
     const HfJson* const vocab = Member(model, "vocab");
     const HfJson* const merges = Member(model, "merges");
     if (vocab == nullptr || !vocab->is_object() || merges == nullptr || !merges->is_array()) {
@@ -209,11 +320,11 @@ class TokenizerReader {
     const std::string unknown = TextOf(model, "unk_token");
     for (const auto& [text, id] : vocab->items()) {
       if (!id.is_number_unsigned()) return Fail(ErrorCode::kBadFile, "model.vocab", "of tokenizer.json: an id is no integer");
-      const TokenType kind = spm_ && IsByteToken(text) ? kByte : spm_ && text == unknown ? kUnknown : kNormal;
+      const TokenType kind = IsPieces() && IsByteToken(text) ? kByte : IsPieces() && text == unknown ? kUnknown : kNormal;
       INLAY_CHECK_OK(Place(id.get<std::uint64_t>(), text, 0.0f, kind, "tokenizer.json"));
     }
     INLAY_CHECK_OK(ReadMerges(*merges));
-    if (spm_) {
+    if (IsPieces()) {
       metadata_.Put("tokenizer.ggml.model", "llama");
       metadata_.Put("tokenizer.ggml.pre", "default");
       metadata_.Put("tokenizer.ggml.add_space_prefix", PrependsSpace(json));
@@ -252,7 +363,7 @@ class TokenizerReader {
       }
       const auto joined = id_of_.find(left + right);
       if (joined == id_of_.end() || !id_of_.contains(left) || !id_of_.contains(right)) return broken(i);
-      if (spm_) {
+      if (IsPieces()) {
         // The earlier a piece is made, the higher its score: what SentencePiece's merging goes by.
         float& score = scores_[joined->second];
         if (score == 0) score = -(++rank);
@@ -261,7 +372,7 @@ class TokenizerReader {
       }
     }
     // Pieces that nothing makes are never chosen by score; they stand behind all others.
-    for (std::size_t i = 0; spm_ && i < tokens_.size(); ++i) {
+    for (std::size_t i = 0; IsPieces() && i < tokens_.size(); ++i) {
       if (types_[i] == kNormal && scores_[i] == 0) scores_[i] = -(rank + 1);
     }
     return {};
@@ -314,7 +425,7 @@ class TokenizerReader {
     if (algorithm != 2) {
       return Fail(ErrorCode::kUnsupported, kFile, "is of the algorithm ", algorithm, "; BPE (2) is converted");
     }
-    spm_ = true;
+    algorithm_ = Algorithm::kPieces;
     metadata_.Put("tokenizer.ggml.model", "llama");
     metadata_.Put("tokenizer.ggml.pre", "default");
     metadata_.Put("tokenizer.ggml.add_space_prefix", space_prefix);
@@ -353,13 +464,13 @@ class TokenizerReader {
     // What a vocabulary says of its own unknown and control tokens stands.
     if (types_[at] == kUnknown || types_[at] == kControl || types_[at] == kByte) return {};
     id_of_.insert_or_assign(text, at);
-    if (!special && spm_) {
+    if (!special && HasScores()) {
       for (std::size_t space = text.find(kSpace); space != std::string::npos; space = text.find(kSpace, space)) {
         text.replace(space, kSpace.size(), " ");
       }
     }
     tokens_[at] = std::move(text);
-    scores_[at] = -1000.0f;
+    if (algorithm_ != Algorithm::kUnigram || types_[at] == kAbsent) scores_[at] = -1000.0f;
     types_[at] = special ? kControl : kUserDefined;
     return {};
   }
@@ -390,11 +501,24 @@ class TokenizerReader {
     return std::optional<std::uint32_t>(id->get<std::uint32_t>());
   }
 
+  // BERT's spelling: "[CLS]".
+  std::optional<std::uint32_t> UsualSpecialToken(std::string_view name) const {
+    std::string text = "[";
+    for (const char c : name) text += static_cast<char>(c - 'a' + 'A');
+    const auto found = id_of_.find(text + "]");
+    return found == id_of_.end() ? std::nullopt : std::optional(static_cast<std::uint32_t>(found->second));
+  }
+
   Result<void> PutSpecialTokens(const HfJson& json) {
-    std::optional<std::uint32_t> bos, eos;
+    std::optional<std::uint32_t> bos, eos, separator;
     for (const auto& [name, key, out] : {std::tuple{"bos", "bos", &bos}, {"eos", "eos", &eos}, {"unk", "unknown", nullptr},
-                                         {"pad", "padding", nullptr}, {"sep", "seperator", nullptr}, {"mask", "mask", nullptr}}) {
-      INLAY_ASSIGN_OR_RETURN(const std::optional<std::uint32_t> id, SpecialToken(name));
+                                         {"pad", "padding", nullptr}, {"sep", "seperator", &separator}, {"mask", "mask", nullptr},
+                                         {"cls", "cls", nullptr}}) {
+      // Only BERT's files have the last.
+      if (std::string_view(name) == "cls" && algorithm_ != Algorithm::kWordPiece) continue;
+      INLAY_ASSIGN_OR_RETURN(std::optional<std::uint32_t> id, SpecialToken(name));
+      if (!id && std::string_view(name) == "unk") id = unknown_;
+      if (!id && algorithm_ == Algorithm::kWordPiece) id = UsualSpecialToken(name);
       if (id) metadata_.Put("tokenizer.ggml." + std::string(key) + "_token_id", *id);
       if (out != nullptr) *out = id;
     }
@@ -407,8 +531,10 @@ class TokenizerReader {
       metadata_.Put("tokenizer.ggml.eot_token_id", id.get<std::uint32_t>());
       break;
     }
-    bool add_bos = false, add_eos = false;
+    if (algorithm_ == Algorithm::kWordPiece) return {};  // which always puts its tokens around texts and pairs
+    bool add_bos = false, add_eos = false, add_separator = false;
     for (const HfJson* step : Steps(Member(json, "post_processor"), "processors")) {
+      if (TextOf(*step, "type") == "RobertaProcessing") add_bos = add_eos = add_separator = true;
       const HfJson* const single = TextOf(*step, "type") == "TemplateProcessing" ? Member(*step, "single") : nullptr;
       if (single == nullptr || !single->is_array() || single->empty()) continue;
       const auto is_token = [&](const HfJson& part, const std::optional<std::uint32_t>& id) {
@@ -418,14 +544,28 @@ class TokenizerReader {
       };
       add_bos = is_token(single->front(), bos);
       add_eos = single->size() > 1 && is_token(single->back(), eos);
+      add_separator = SeparatorsOf(*step) > (add_eos ? 1 : 0);
     }
     // A model file says nothing about it; its users put the beginning of sequence there.
-    if (spm_ && Member(json, "post_processor") == nullptr) add_bos = true;
+    if (IsPieces() && Member(json, "post_processor") == nullptr) add_bos = true;
     if (const HfJson* const set = Member(settings_, "add_bos_token"); set != nullptr && set->is_boolean()) add_bos = set->get<bool>();
     if (const HfJson* const set = Member(settings_, "add_eos_token"); set != nullptr && set->is_boolean()) add_eos = set->get<bool>();
     metadata_.Put("tokenizer.ggml.add_bos_token", add_bos);
     metadata_.Put("tokenizer.ggml.add_eos_token", add_eos);
+    if (add_separator && separator) metadata_.Put("tokenizer.ggml.add_sep_token", true);
     return {};
+  }
+
+  // How many tokens a template has between the two texts of a pair.
+  static std::size_t SeparatorsOf(const HfJson& step) {
+    const HfJson* const pair = Member(step, "pair");
+    std::size_t texts = 0, between = 0;
+    for (std::size_t i = 0; pair != nullptr && pair->is_array() && i < pair->size(); ++i) {
+      const bool text = Member((*pair)[i], "Sequence") != nullptr;
+      texts += text ? 1 : 0;
+      between += !text && texts == 1 ? 1 : 0;
+    }
+    return texts == 2 ? between : 0;
   }
 
   Result<void> PutChatTemplate() {
@@ -452,7 +592,8 @@ class TokenizerReader {
   std::vector<std::int32_t> types_;
   std::vector<std::string> merges_;
   std::unordered_map<std::string, std::size_t> id_of_;
-  bool spm_ = false;  // pieces with scores, not merges
+  Algorithm algorithm_ = Algorithm::kMerges;
+  std::optional<std::uint32_t> unknown_;  // what the vocabulary itself calls so
 };
 
 }  // namespace

@@ -2,14 +2,15 @@
 """The command convert: folders written here, as Hugging Face's libraries write them, against the same model written as GGUF
 directly, against reference files, and against what is wrong with a folder. Usage: as cli_test.py."""
 
+import base64
 import json
 import math
 import struct
 
 import cli_test
 from cli_test import Case, FixtureCase
-from model_files import (BOOL, F32, STRING, U32, Gguf, adjacent_pairs, encode, half_apart, product, random_values, rows_of, transposed,
-                         write_gguf, write_safetensors)
+from model_files import (BOOL, F32, STRING, U32, Gguf, adjacent_pairs, encode, encoder_metadata, encoder_tensors, half_apart, product,
+                         random_values, rows_of, transposed, write_gguf, write_safetensors)
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64, "rms_norm_eps": 1e-4, "rope_theta": 500.0,
@@ -437,7 +438,7 @@ def split(pattern):
 
 
 def template(*parts):
-    return {"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}} if part == "A" else
+    return {"type": "TemplateProcessing", "single": [{"Sequence": {"id": part, "type_id": 0}} if part in ("A", "B") else
                                                      {"SpecialToken": {"id": part, "type_id": 0}} for part in parts]}
 
 
@@ -500,8 +501,7 @@ class ConvertTokenizers(HfCase, FixtureCase):
     def test_broken_tokenizers(self):
         model = self.BPE["model"]
         self.refused(3, {}, "model")
-        self.refused(4, {"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}, "Unigram")
-        self.refused(4, {"model": {"type": "WordPiece", "vocab": {"a": 0}}}, "WordPiece")
+        self.refused(4, {"model": {"type": "WordLevel", "vocab": {"a": 0}}}, "WordLevel")
         self.refused(3, {**self.BPE, "model": {**model, "vocab": {**model["vocab"], "x": 13}}}, "beyond the model's 13")
         self.refused(3, {**self.BPE, "model": {**model, "vocab": {**model["vocab"], "x": 3}}}, "two tokens", "3")
         self.refused(3, {**self.BPE, "model": {**model, "vocab": {**model["vocab"], "x": -1}}}, "no integer")
@@ -514,6 +514,141 @@ class ConvertTokenizers(HfCase, FixtureCase):
         self.fails(3, "convert", folder, self.directory / "out", words=["tokenizer.json", "truncated"])
         folder = self.folder({**small(13)[0], "eos_token_id": 13}, small(13)[1], tokenizer=self.BPE)
         self.fails(3, "convert", folder, self.directory / "out", words=["eos_token_id"])
+
+    PIECES = [["<s>", 0.0], ["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0], ["\u2581a", -1.5], ["b", -2.25], ["\u2581", -3.0]]
+    MAP = bytes([4, 0, 0, 0, 0, 0, 0, 0, 0])  # changes nothing: an index of one empty node, and one empty replacement
+    UNIGRAM = {"added_tokens": [{"id": i, "content": text, "special": True} for i, (text, _) in enumerate(PIECES[:4])] +
+                               [{"id": 7, "content": "<mask>", "special": True}],
+               "normalizer": {"type": "Sequence", "normalizers": [
+                   {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(MAP).decode()},
+                   {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+               "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": True},
+               "post_processor": {**template("<s>", "A", "</s>"), "pair": template("<s>", "A", "</s>", "</s>", "B", "</s>")["single"]},
+               "model": {"type": "Unigram", "unk_id": 3, "vocab": PIECES}}
+    XLM = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>", "mask_token": {"content": "<mask>"}}
+
+    def test_unigram(self):
+        found = self.metadata(9, self.UNIGRAM, tokenizer_config=self.XLM)
+        self.assertEqual(found["tokenizer.ggml.model"], "t5")
+        self.assertEqual(found["tokenizer.ggml.tokens"], [piece for piece, _ in self.PIECES] + ["<mask>", "[PAD8]"])
+        self.assertEqual(found["tokenizer.ggml.scores"], [score for _, score in self.PIECES] + [-1000.0, -10000.0])
+        self.assertEqual(found["tokenizer.ggml.token_type"], [3, 3, 3, 2, 1, 1, 1, 3, 5])
+        self.assertEqual(found["tokenizer.ggml.precompiled_charsmap"], list(self.MAP))
+        self.assertTrue(found["tokenizer.ggml.add_space_prefix"] and found["tokenizer.ggml.remove_extra_whitespaces"])
+        names = ("bos", "eos", "unknown", "padding", "seperator", "mask")
+        self.assertEqual([found[f"tokenizer.ggml.{name}_token_id"] for name in names], [0, 2, 3, 1, 2, 7])
+        self.assertEqual([found[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos", "sep")], [True] * 3)
+        # What a T5 has: nothing before a text, spaces as they are.
+        other = {**self.UNIGRAM, "normalizer": None, "post_processor": template("A", "</s>"),
+                 "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never"}}
+        found = self.metadata(8, other, tokenizer_config=self.XLM)
+        self.assertEqual([found[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos")], [False, True])
+        self.assertFalse(found["tokenizer.ggml.add_space_prefix"] or found["tokenizer.ggml.remove_extra_whitespaces"])
+        self.assertNotIn("tokenizer.ggml.precompiled_charsmap", found)
+        self.assertNotIn("tokenizer.ggml.add_sep_token", found)
+        roberta = {**self.UNIGRAM, "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]}}
+        found = self.metadata(8, roberta, tokenizer_config=self.XLM)
+        self.assertEqual([found[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos", "sep")], [True] * 3)
+
+    def test_broken_unigrams(self):
+        model = self.UNIGRAM["model"]
+
+        def with_model(**changes):
+            return {**self.UNIGRAM, "model": {**model, **changes}}
+        for bad in ([["a"]], [["a", "b"]], [[1, 2.0]], ["a"], [["a", 1.0, 2.0]]):
+            self.refused(3, with_model(vocab=bad, unk_id=0), "model.vocab", "number 0")
+        self.refused(3, with_model(vocab={}), "model.vocab")
+        for bad in (None, 7, -1, "3"):
+            self.refused(3, with_model(unk_id=bad), "model.unk_id")
+        self.refused(4, with_model(byte_fallback=True), "byte_fallback")
+        self.refused(3, self.UNIGRAM, "beyond the model's 6", vocab=6)
+        for kind in ("NFKC", "Lowercase", "Replace"):
+            self.refused(4, {**self.UNIGRAM, "normalizer": {"type": kind, "pattern": {"String": "x"}, "content": "y"}}, "normalizer", kind)
+        self.refused(4, {**self.UNIGRAM, "pre_tokenizer": BYTES}, "pre_tokenizer", "ByteLevel")
+        self.refused(4, {**self.UNIGRAM, "pre_tokenizer": {"type": "Metaspace", "replacement": "_"}}, "pre_tokenizer", "Metaspace")
+        self.refused(3, {**self.UNIGRAM, "normalizer": {"type": "Precompiled", "precompiled_charsmap": "\u00e9"}}, "precompiled_charsmap")
+
+    WORD_PIECES = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4, "the": 5, "##s": 6, "##": 7, "caf": 8, "##e": 9}
+    BERT = {"added_tokens": [{"id": i, "content": name, "special": True} for name, i in list(WORD_PIECES.items())[:5]],
+            "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": template("[CLS]", "A", "[SEP]"),
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": WORD_PIECES}}
+
+    def test_word_pieces(self):
+        found = self.metadata(11, self.BERT, tokenizer_config={"cls_token": "[CLS]", "sep_token": "[SEP]"})
+        self.assertEqual(found["tokenizer.ggml.model"], "bert")
+        mark = "\u2581"
+        self.assertEqual(found["tokenizer.ggml.tokens"], ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", mark + "the", "s", mark + "##",
+                                                          mark + "caf", "e", "[PAD10]"])
+        self.assertEqual(found["tokenizer.ggml.token_type"], [3] * 5 + [1] * 5 + [5])
+        names = ("padding", "unknown", "cls", "seperator", "mask")
+        self.assertEqual([found[f"tokenizer.ggml.{name}_token_id"] for name in names], [0, 1, 2, 3, 4])
+        self.assertTrue(found["tokenizer.ggml.normalizer.lowercase"])
+        self.assertNotIn("tokenizer.ggml.normalizer.strip_accents", found)
+        self.assertNotIn("tokenizer.ggml.scores", found)
+
+        def ids(document, text):
+            path = self.converted(self.folder(*small(11), tokenizer=document))
+            return self.json("tokenize", path, stdin=json.dumps({"text": text}).encode())["ids"]
+        self.assertEqual(ids(self.BERT, "The thes Caf\u00e9 x"), [2, 5, 5, 6, 8, 9, 1, 3])
+        cased = {**self.BERT, "normalizer": {**self.BERT["normalizer"], "lowercase": False, "strip_accents": False}}
+        self.assertEqual(ids(cased, "The thes Caf\u00e9"), [2, 1, 5, 6, 1, 3])
+        untyped = {**self.BERT, "model": {key: value for key, value in self.BERT["model"].items() if key != "type"}}
+        self.assertEqual(self.metadata(11, untyped)["tokenizer.ggml.model"], "bert")
+
+    def test_broken_word_pieces(self):
+        model = self.BERT["model"]
+        self.refused(4, {**self.BERT, "model": {**model, "continuing_subword_prefix": "@@"}}, "continuing_subword_prefix", "@@")
+        self.refused(3, {**self.BERT, "model": {**model, "vocab": []}}, "model.vocab")
+        self.refused(3, {**self.BERT, "model": {**model, "vocab": {"a": "b"}}}, "no integer")
+        for change in ({"clean_text": False}, {"handle_chinese_chars": False}, {"type": "Lowercase"}):
+            self.refused(4, {**self.BERT, "normalizer": {**self.BERT["normalizer"], **change}}, "normalizer")
+        self.refused(4, {**self.BERT, "pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer", "Whitespace")
+
+    def ids_of(self, path, tests):
+        lines = [json.dumps({key: test[key] for key in ("text", "text_base64", "add_special", "parse_special") if key in test}) for test in tests]
+        return self.ok("tokenize", path, stdin="\n".join(lines).encode() + b"\n").splitlines()
+
+    def test_reference_vocabularies_of_words(self):
+        reference = Gguf(self.fixture("tokenizers/bert-bge.gguf")).metadata
+        tokens, types = reference["tokenizer.ggml.tokens"], reference["tokenizer.ggml.token_type"]
+
+        def word_piece(i):
+            token = tokens[i]
+            return token[1:] if token[0] == "\u2581" else token if types[i] == 3 or token.startswith("[unused") else "##" + token
+        document = {**self.BERT, "added_tokens": [{"id": i, "content": token, "special": True} for i, token in enumerate(tokens) if types[i] == 3],
+                    "model": {**self.BERT["model"], "vocab": {word_piece(i): i for i in range(len(tokens))}}}
+        config, tensors = small(len(tokens))
+        path = self.converted(self.folder(config, tensors, tokenizer=document))
+        found = Gguf(path).metadata
+        self.assertEqual(found["tokenizer.ggml.token_type"], types)
+        self.assertEqual([token for token in found["tokenizer.ggml.tokens"] if not token.startswith("\u2581[unused")],
+                         [token for token in tokens if not token.startswith("[unused")])
+        tests = [test for test in self.load("tokenizers/bert-bge.json") if "ids" in test]
+        self.assertGreater(len(tests), 300)
+        self.assertEqual(self.ids_of(path, tests), self.ids_of(self.fixture("tokenizers/bert-bge.gguf"), tests))
+
+    def test_reference_vocabularies_of_unigrams(self):
+        reference = Gguf(self.fixture("tokenizers/nomic-bert-moe.gguf")).metadata
+        tokens, types, scores = (reference[f"tokenizer.ggml.{name}"] for name in ("tokens", "token_type", "scores"))
+        count = max(i for i, kind in enumerate(types) if kind != 5) + 1
+        table = base64.b64encode(bytes(reference["tokenizer.ggml.precompiled_charsmap"])).decode()
+        document = {**self.UNIGRAM, "added_tokens": [{"id": i, "content": tokens[i], "special": True} for i in range(count) if types[i] in (2, 3)],
+                    "normalizer": {"type": "Precompiled", "precompiled_charsmap": table},
+                    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, self.UNIGRAM["pre_tokenizer"]]},
+                    "model": {"type": "Unigram", "unk_id": 3, "vocab": [list(pair) for pair in zip(tokens, scores)][:count]}}
+        config, tensors = small(len(tokens))
+        path = self.converted(self.folder(config, tensors, tokenizer=document, tokenizer_config=self.XLM))
+        found = Gguf(path).metadata
+        for key, value in reference.items():
+            if key.startswith("tokenizer.") and key not in ("tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type_count"):
+                self.assertEqual(found[key], value, key)
+        for key, value in (("tokens", tokens), ("scores", scores)):
+            self.assertEqual(found["tokenizer.ggml." + key][:count], value[:count])
+        # That the mask takes white space along follows from the name of the architecture.
+        tests = [test for test in self.load("tokenizers/nomic-bert-moe.json") if "ids" in test and "<mask>" not in test.get("text", "")]
+        self.assertGreater(len(tests), 300)
+        self.assertEqual(self.ids_of(path, tests), self.ids_of(self.fixture("tokenizers/nomic-bert-moe.gguf"), tests))
 
     def test_no_tokenizer(self):
         config, tensors = small(5)
@@ -610,6 +745,110 @@ class ConvertTokenizers(HfCase, FixtureCase):
         self.assertEqual(len(answers), len(tests))
         self.assertEqual(answers, direct)
         self.assertGreater(len(tests), 500)
+
+
+
+# --- encoders --------------------------------------------------------------------------------------------------------
+
+ENCODER_NAMES = {"token_embd_norm": "embeddings.LayerNorm", "token_embd": "embeddings.word_embeddings",
+                 "position_embd": "embeddings.position_embeddings", "token_types": "embeddings.token_type_embeddings",
+                 "attn_output_norm": "attention.output.LayerNorm", "layer_output_norm": "output.LayerNorm",
+                 "attn_output": "attention.output.dense", "attn_q": "attention.self.query", "attn_k": "attention.self.key",
+                 "attn_v": "attention.self.value", "ffn_up": "intermediate.dense", "ffn_down": "output.dense"}
+BERT_HEAD = {"cls.output": "classifier", "cls": "pooler.dense"}
+ROBERTA_HEAD = {"cls.output": "classifier.out_proj", "cls": "classifier.dense"}
+
+
+class ConvertEncoders(HfCase):
+    IDS = ("2,5,3", "2,5,6,8,9,3", "2,3")
+
+    def direct(self, labels, pooling):
+        """The model written as GGUF without a detour."""
+        path = self.directory / "direct.gguf"
+        tensors = encoder_tensors(11, labels)
+        write_gguf(path, encoder_metadata(pooling) + [("tokenizer.ggml.model", STRING, "no_vocab")],
+                   {name: (shape[::-1], 0, data) for name, (shape, data) in tensors.items()})
+        return path, tensors
+
+    def encoder(self, architecture, tensors, prefix, head, tokenizer, changes=None, **documents):
+        """The same as a folder."""
+        config = {"architectures": [architecture], "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                  "intermediate_size": 24, "max_position_embeddings": 40, "layer_norm_eps": 1e-12, "vocab_size": 11, "hidden_act": "gelu",
+                  "type_vocab_size": 2, "pad_token_id": 1, "torch_dtype": "float32", **(changes or {})}
+        out = {}
+        for name, (shape, data) in tensors.items():
+            place, kind = name.rsplit(".", 1)
+            layer = ""
+            if place.startswith("blk."):
+                _, number, place = place.split(".", 2)
+                layer = f"encoder.layer.{number}."
+            hf = head[place] if place in head else layer + ENCODER_NAMES[place]
+            root = "" if hf.startswith("classifier") else prefix
+            if architecture.startswith("XLM") and place == "position_embd":
+                shape, data = [shape[0] + 2, shape[1]], random_values("unused", [2, shape[1]]) + data
+                config["max_position_embeddings"] += 2
+            out[f"{root}{hf}.{kind}"] = ("F32", shape, data)
+        return self.folder(config, out, tokenizer=tokenizer, **documents)
+
+    def same(self, path, direct, *pooling):
+        for ids in self.IDS:
+            self.assertEqual(self.ok("embed", path, "--tokens", ids, *pooling), self.ok("embed", direct, "--tokens", ids, *pooling))
+
+    def test_embeddings(self):
+        for pooling, mode in ((1, "pooling_mode_mean_tokens"), (2, "pooling_mode_cls_token")):
+            direct, tensors = self.direct(0, pooling)
+            for prefix, architecture in (("", "BertModel"), ("bert.", "BertForMaskedLM"), ("", "XLMRobertaModel"), ("roberta.", "XLMRobertaForMaskedLM")):
+                roberta = architecture.startswith("XLM")
+                tokenizer = ConvertTokenizers.UNIGRAM if roberta else ConvertTokenizers.BERT
+                folder = self.encoder(architecture, tensors, prefix, {}, tokenizer)
+                (folder / "1_Pooling").mkdir(exist_ok=True)
+                (folder / "1_Pooling" / "config.json").write_text(json.dumps({mode: True}))
+                path = self.converted(folder)
+                self.same(path, direct)
+                found = Gguf(path)
+                self.assertEqual((found.metadata["general.architecture"], found.metadata["bert.context_length"]), ("bert", 40))
+                (folder / "1_Pooling" / "config.json").unlink()
+                (folder / "1_Pooling").rmdir()
+
+    def test_what_training_leaves(self):
+        direct, tensors = self.direct(0, 2)
+        folder = self.encoder("BertModel", tensors, "bert.", {}, ConvertTokenizers.BERT)
+        path = folder / "model.safetensors"
+        header = json.loads(path.read_bytes()[8:8 + struct.unpack("<Q", path.read_bytes()[:8])[0]])
+        data = path.read_bytes()[8 + struct.unpack("<Q", path.read_bytes()[:8])[0]:]
+        old = {}
+        for name, entry in header.items():
+            name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+            old[name] = ("F32", entry["shape"], data[entry["data_offsets"][0]:entry["data_offsets"][1]])
+        for name in ("bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.predictions.bias", "cls.seq_relationship.weight"):
+            old[name] = ("F32", [2], bytes(8))
+        old["bert.embeddings.position_ids"] = ("I64", [1], bytes(8))
+        write_safetensors(path, old)
+        self.same(self.converted(folder), direct, "--pooling", "cls")
+        write_safetensors(path, {**old, "bert.extra": ("F32", [1], bytes(4))})
+        self.fails(3, "convert", folder, self.directory / "out", words=["bert.extra"])
+        del old["bert.encoder.layer.1.output.LayerNorm.gamma"]
+        write_safetensors(path, old)
+        self.fails(3, "convert", folder, self.directory / "out", words=["encoder.layer.1.output.LayerNorm.weight"])
+
+    def test_rerankers(self):
+        direct, tensors = self.direct(1, 4)
+        cases = (("BertForSequenceClassification", "bert.", BERT_HEAD, ConvertTokenizers.BERT, [2, 5, 3, 5, 6, 3]),
+                 ("XLMRobertaForSequenceClassification", "roberta.", ROBERTA_HEAD, ConvertTokenizers.UNIGRAM, [0, 4, 2, 2, 4, 5, 2]))
+        for architecture, prefix, head, tokenizer, ids in cases:
+            settings = ConvertTokenizers.XLM if prefix == "roberta." else {}
+            path = self.converted(self.encoder(architecture, tensors, prefix, head, tokenizer, tokenizer_config=settings))
+            self.same(path, direct, "--pooling", "rank")
+            query, document = ("a", "ab") if prefix == "roberta." else ("the", "thes")
+            found = self.json("rerank", path, "--query", query, stdin=json.dumps({"document": document}).encode())["score"]
+            self.assertEqual([found], self.json("embed", direct, "--pooling", "rank", "--tokens", ",".join(map(str, ids)))["scores"])
+
+    def test_what_an_encoder_does_not_have(self):
+        _, tensors = self.direct(0, 2)
+        for change, code, word in (({"position_embedding_type": "relative_key"}, 4, "position_embedding_type"), ({"hidden_act": "relu"}, 4, "relu"),
+                                   ({"pad_token_id": 60}, 3, "max_position_embeddings")):
+            folder = self.encoder("XLMRobertaModel", tensors, "", {}, ConvertTokenizers.UNIGRAM, change)
+            self.fails(code, "convert", folder, self.directory / "out", words=[word])
 
 
 if __name__ == "__main__":
