@@ -1,7 +1,8 @@
 // Models of real sizes as types: they compile, forward pass and all, and what the compiler says they weigh is what their
 // published files weigh.
-// Sources of the sizes: the tables of files on the pages TheBloke/Llama-2-70B-GGUF and TheBloke/Mixtral-8x7B-v0.1-GGUF (decimal
-// gigabytes), and llama.cpp's benches/mac-m2-ultra.md for ggml-org's files of gpt-oss (binary ones).
+// Sources of the sizes: the tables of files on the pages TheBloke/Llama-2-70B-GGUF, TheBloke/Mixtral-8x7B-v0.1-GGUF and
+// bartowski/Mixtral-8x22B-v0.1-GGUF (decimal gigabytes; the last cuts digits off), and llama.cpp's benches/mac-m2-ultra.md for
+// ggml-org's files of gpt-oss (binary ones).
 #define BOOST_TEST_DYN_LINK
 #include <boost/test/unit_test.hpp>
 
@@ -48,13 +49,35 @@ static_assert(Matches(WeightBytes<inlay::kLlama2_70B, FileOf<WeightType::kQ8_0>>
 static_assert(Matches(WeightBytes<inlay::kMixtral8x7B, FileOf<WeightType::kQ4_0>>(), 26.44, kDecimal));
 static_assert(Matches(WeightBytes<inlay::kMixtral8x7B, FileOf<WeightType::kQ6_K>>(), 38.38, kDecimal));
 static_assert(Matches(WeightBytes<inlay::kMixtral8x7B, FileOf<WeightType::kQ8_0>>(), 49.62, kDecimal));
+// The mixes spend more on attention where there are eight experts. A router's 8 rows are 16 when packed, of F32; files of that
+// day had them in F16.
+constexpr ModelConfig kMixtral8x22B = [] {
+  ModelConfig config = inlay::kMixtral8x7B;
+  config.dim = 6144;
+  config.layers = 56;
+  config.heads = 48;
+  config.ffn_dim = 16384;
+  config.context = 65536;
+  return config;
+}();
+template <class Recipe>
+constexpr double Mixtral8x22BBytes() {
+  const double routers = (16.0 * 4 - 8.0 * 2) * kMixtral8x22B.layers * kMixtral8x22B.dim;
+  return WeightBytes<kMixtral8x22B, inlay::OfEightExperts<Recipe>>() - routers;
+}
+static_assert(Matches(Mixtral8x22BBytes<inlay::Q2_K_M>(), 52.10, kDecimal));
+static_assert(Matches(Mixtral8x22BBytes<inlay::Q3_K_M>(), 67.78, kDecimal));
+static_assert(Matches(Mixtral8x22BBytes<inlay::Q4_K_S>(), 80.47, kDecimal));
+static_assert(Matches(Mixtral8x22BBytes<inlay::Q4_K_M>(), 85.58, kDecimal));
+static_assert(Matches(Mixtral8x22BBytes<inlay::Q5_K_M>(), 99.96, kDecimal));
+static_assert(!inlay::RecipeListsAll<inlay::Q4_K_M>(kMixtral8x22B) && inlay::RecipeListsAll<inlay::Q4_K_M>(inlay::kLlama2_70B));
 static_assert(Matches(WeightBytes<inlay::kGptOss20B, inlay::MXFP4_MOE>(), 11.27, kBinary));
 static_assert(Matches(WeightBytes<inlay::kGptOss120B, inlay::MXFP4_MOE>(), 59.02, kBinary));
 
 // Keys and values: 80 layers, 8 heads of 128; 32 layers, 8 heads of 128; 24 layers, 8 heads of 64; 2 bytes, twice.
 constexpr SessionOptions kLong{.context = 4096};
 static_assert(inlay::Model<inlay::kLlama2_70B, inlay::Q4_K_M>::Plan(kLong).kv_cache == 4096ull * 80 * 8 * 128 * 2 * 2);
-static_assert(inlay::Model<inlay::kMixtral8x7B, inlay::Q4_K_M>::Plan(kLong).kv_cache == 4096ull * 32 * 8 * 128 * 2 * 2);
+static_assert(inlay::Model<inlay::kMixtral8x7B, inlay::OfEightExperts<inlay::Q4_K_M>>::Plan(kLong).kv_cache == 4096ull * 32 * 8 * 128 * 2 * 2);
 static_assert(inlay::Model<inlay::kGptOss20B, inlay::MXFP4_MOE>::Plan(kLong).kv_cache == 4096ull * 24 * 8 * 64 * 2 * 2);
 
 // Opening and running one of them as a program would.
@@ -76,7 +99,7 @@ void ExpectInstance() {
 BOOST_AUTO_TEST_SUITE(model_real_sizes)
 
 BOOST_AUTO_TEST_CASE(llama_2_70b) { ExpectInstance<inlay::kLlama2_70B, inlay::Q4_K_M>(); }
-BOOST_AUTO_TEST_CASE(mixtral_8x7b) { ExpectInstance<inlay::kMixtral8x7B, inlay::Q4_K_M>(); }
+BOOST_AUTO_TEST_CASE(mixtral_8x7b) { ExpectInstance<inlay::kMixtral8x7B, inlay::OfEightExperts<inlay::Q4_K_M>>(); }
 BOOST_AUTO_TEST_CASE(gpt_oss_20b) { ExpectInstance<inlay::kGptOss20B, inlay::MXFP4_MOE>(); }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -112,6 +112,8 @@ class BasicModel {
   {
     static_assert(RecipeFits<FormatList>(Spec::config()), "a matrix of this model has rows that are not whole blocks of "
                                                           "the type that the formats give it");
+    static_assert(RecipeListsAll<FormatList>(Spec::config()), "a matrix of this model has a type that is not in the list of "
+                                                              "formats; see OfEightExperts");
     MemoryPlan plan = *PlanSession(Spec::config(), options);
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);

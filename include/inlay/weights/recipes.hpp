@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/macros.hpp"
@@ -27,17 +28,32 @@ constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
 constexpr bool IsDown(TensorRole role) {
   return role == TensorRole::kDown || role == TensorRole::kExpertDown || role == TensorRole::kSharedDown;
 }
+// What models of eight experts (Mixtral) have instead of `type`: attention is a small part of them, so all mixes spend more
+// bits on it. `output` is the type of its output projection. Keys and values are one tensor with queries in encoders' files, and
+// have their type.
+constexpr WeightType InEightExperts(const ModelConfig& config, TensorId id, WeightType output, WeightType type) {
+  if (config.experts != 8) return type;
+  const bool apart = config.attention.causal;
+  if (apart && (id.role == TensorRole::kKey || id.role == TensorRole::kValue)) return WeightType::kQ8_0;
+  return id.role == TensorRole::kAttentionOutput ? output : type;
+}
+
+template <WeightType... kTypes>
+Formats<kTypes..., WeightType::kQ8_0> AddQ8_0(const Formats<kTypes...>&);
 }  // namespace detail
 
 // The mixes that published files are named after: most matrices in one type, and more bits for the output matrix and for
-// values and down projections, which are most sensitive to rounding.
+// values and down projections, which are most sensitive to rounding. Models of eight experts need another list of types, with
+// the same rules: OfEightExperts<Q4_K_M>.
 struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
     const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
-    if (sensitive && detail::HasMoreBits(config, id)) return WeightType::kQ6_K;
     // The 70B models' few value heads are shared by many queries: one size more.
-    return id.role == TensorRole::kValue && config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
+    const bool shared = id.role == TensorRole::kValue && config.layers == 80;
+    const bool more_bits = sensitive && detail::HasMoreBits(config, id);
+    return detail::InEightExperts(config, id, WeightType::kQ5_K,
+                                  more_bits ? WeightType::kQ6_K : shared ? WeightType::kQ5_K : WeightType::kQ4_K);
   }
 };
 struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
@@ -46,20 +62,25 @@ struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K,
     const bool first = (id.role == TensorRole::kValue && id.layer < 4) ||
                        (detail::IsDown(id.role) && id.layer < config.layers / 8);
     const bool shared = id.role == TensorRole::kValue && config.layers == 80;
-    return first || shared ? WeightType::kQ5_K : WeightType::kQ4_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, first || shared ? WeightType::kQ5_K : WeightType::kQ4_K);
   }
 };
 struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
     const bool more_bits = detail::IsOutput(config, id) || (sensitive && detail::HasMoreBits(config, id));
-    return more_bits ? WeightType::kQ6_K : WeightType::kQ5_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, more_bits ? WeightType::kQ6_K : WeightType::kQ5_K);
   }
 };
 struct Q3_K_M : Formats<WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
     if (detail::IsDown(id.role)) return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, OfOthers(config, id));
+  }
+
+ private:
+  static constexpr WeightType OfOthers(const ModelConfig& config, TensorId id) {
     switch (id.role) {
       case TensorRole::kValue: return id.layer < 2 || config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
       case TensorRole::kAttentionOutput: return WeightType::kQ4_K;
@@ -72,6 +93,11 @@ struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K,
                         WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, OfOthers(config, id));
+  }
+
+ private:
+  static constexpr WeightType OfOthers(const ModelConfig& config, TensorId id) {
     switch (id.role) {
       case TensorRole::kValue:
         if (config.layers == 80) return WeightType::kQ5_K;
@@ -80,6 +106,11 @@ struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K,
       default: return detail::IsDown(id.role) ? WeightType::kQ3_K : WeightType::kQ2_K;
     }
   }
+};
+// A mix with the type that its rules give to keys and values of models of eight experts.
+template <class Recipe>
+struct OfEightExperts : decltype(detail::AddQ8_0(std::declval<Recipe>())) {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) { return Recipe::TypeOf(config, id); }
 };
 // Experts in MXFP4, everything else in Q8_0.
 struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF32> {
@@ -121,6 +152,18 @@ constexpr WeightType FittingType(WeightType type, std::size_t cols) {
     case WeightType::kQ6_K: return FittingType(WeightType::kQ8_0, cols);
     default: return WeightType::kF16;
   }
+}
+
+// Whether the recipe's list has every type that it gives to a tensor of the model.
+template <class Recipe>
+constexpr bool RecipeListsAll(const ModelConfig& config) {
+  for (std::size_t i = 0; i < TensorCount(config); ++i) {
+    const TensorId id = TensorAt(i);
+    if (HasRole(config, id) && !IsVector(id.role) && !IsKeptByRecipes(id.role) && !Recipe::Contains(RecipeType<Recipe>(config, id))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // Whether every matrix can have the type that the recipe gives it: rows are whole blocks.
