@@ -41,38 +41,10 @@ bool SameBits(std::span<const float> a, std::span<const float> b) {
   });
 }
 
-constexpr HybridShape kPlain{};
-constexpr HybridShape kExperts{.experts = 8, .used = 3, .expert_ffn = 20, .shared_ffn = 28};
+constexpr HybridShape kPlain{}, kExperts = kMixedShape;
+using Case = HybridCase;
 
-struct Case {
-  std::string name;
-  FileContents file;
-};
-
-std::vector<Case> Cases(std::uint64_t seed = 1, WeightType type = WeightType::kF32) {
-  const auto with = [&](HybridShape s) {
-    s.seed = seed;
-    s.type = type;
-    return s;
-  };
-  HybridShape granite = with(kExperts);
-  granite.expert_ffn = 0;  // experts are as wide as feed_forward_length says
-  return {
-      {"lfm2", Lfm2Model(with(kPlain))},
-      {"lfm2 with experts", Lfm2Model(with({.experts = 5, .used = 2, .expert_ffn = 20}))},
-      {"deepseek v3", DeepSeekModel(with(kExperts), {.groups = 4, .groups_used = 2, .sigmoid = true})},
-      {"deepseek v2", DeepSeekModel(with(kExperts), {})},
-      {"deepseek v2 lite", DeepSeekModel(with(kExperts), {.query_rank = 0})},
-      {"deepseek with keys and values in one", DeepSeekModel(with(kExperts), {.legacy = true})},
-      {"qwen3next", QwenDeltaModel("qwen3next", with(kExperts), {})},
-      {"qwen35", QwenDeltaModel("qwen35", with(kPlain), {})},
-      {"qwen35, wide heads", QwenDeltaModel("qwen35", with(kPlain), {.heads = 4, .groups = 2, .key_dim = 40, .value_dim = 40})},
-      {"qwen35 with experts", QwenDeltaModel("qwen35moe", with(kExperts), {})},
-      {"granite", MambaModel(with(kPlain), {.heads = 6, .groups = 2, .key_dim = 10, .value_dim = 16}, false)},
-      {"granite with experts", MambaModel(granite, {.heads = 4, .groups = 1, .key_dim = 18, .value_dim = 25}, false)},
-      {"mamba2", MambaModel(with(kPlain), {.kernel = 2, .heads = 3, .groups = 1, .key_dim = 30, .value_dim = 140}, true)},
-  };
-}
+std::vector<Case> Cases(std::uint64_t seed = 1, WeightType type = WeightType::kF32) { return HybridCases(seed, type); }
 
 // One sequence in a workspace and a cache of its own.
 class Run {

@@ -272,6 +272,40 @@ inline FileContents MambaModel(const HybridShape& s, const StateShape& a, bool p
   return detail::End(file, s);
 }
 
+inline constexpr HybridShape kMixedShape{.experts = 8, .used = 3, .expert_ffn = 20, .shared_ffn = 28};
+
+struct HybridCase {
+  std::string name;
+  FileContents file;
+};
+
+// One of each of these families, and of each of their forms.
+inline std::vector<HybridCase> HybridCases(std::uint64_t seed = 1, inlay::WeightType type = inlay::WeightType::kF32) {
+  const auto with = [&](HybridShape s) {
+    s.seed = seed;
+    s.type = type;
+    return s;
+  };
+  const HybridShape plain = with({}), mixed = with(kMixedShape);
+  HybridShape granite = mixed;
+  granite.expert_ffn = 0;  // experts are as wide as feed_forward_length says
+  return {
+      {"lfm2", Lfm2Model(plain)},
+      {"lfm2 with experts", Lfm2Model(with({.experts = 5, .used = 2, .expert_ffn = 20}))},
+      {"deepseek v3", DeepSeekModel(mixed, {.groups = 4, .groups_used = 2, .sigmoid = true})},
+      {"deepseek v2", DeepSeekModel(mixed, {})},
+      {"deepseek v2 lite", DeepSeekModel(mixed, {.query_rank = 0})},
+      {"deepseek with keys and values in one", DeepSeekModel(mixed, {.legacy = true})},
+      {"qwen3next", QwenDeltaModel("qwen3next", mixed, {})},
+      {"qwen35", QwenDeltaModel("qwen35", plain, {})},
+      {"qwen35, wide heads", QwenDeltaModel("qwen35", plain, {.heads = 4, .groups = 2, .key_dim = 40, .value_dim = 40})},
+      {"qwen35 with experts", QwenDeltaModel("qwen35moe", mixed, {})},
+      {"granite", MambaModel(plain, {.heads = 6, .groups = 2, .key_dim = 10, .value_dim = 16}, false)},
+      {"granite with experts", MambaModel(granite, {.heads = 4, .groups = 1, .key_dim = 18, .value_dim = 25}, false)},
+      {"mamba2", MambaModel(plain, {.kernel = 2, .heads = 3, .groups = 1, .key_dim = 30, .value_dim = 140}, true)},
+  };
+}
+
 }  // namespace inlay_test
 
 #endif  // INLAY_TESTS_SUPPORT_HYBRID_MODELS_HPP_
