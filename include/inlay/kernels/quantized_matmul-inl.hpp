@@ -274,27 +274,29 @@ template <WeightType kType>
 HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
                                      std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                      std::size_t row_end, const Output& out) {
-  // Whole register tiles of tokens go through panels, what is left through the other kernel.
-  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
   alignas(64) float results[kPanelBlock * kPanelStride];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
   // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
   // second-level cache, and the weights, which are fetched ahead, stream past them.
-  const std::size_t token_tiles = (panel_end - token_begin) / kPanelTokens;
+  const std::size_t token_tiles = DivideUp(token_end - token_begin, kPanelTokens);
   const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
   for (std::size_t b = 0; b < blocks; ++b) {
     const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
-    const std::size_t tokens = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens - token;
+    const std::size_t stop = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens;
+    const std::size_t tokens = (stop < token_end ? stop : token_end) - token;
+    const std::size_t left = tokens % kPanelTokens;  // of the last register tile, which also has tokens before them
+    const std::size_t whole = tokens - left;
     for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
       const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
       const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
       // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
       const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
       MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelStride, tokens, row_stop - row, out, token, row);
+      StoreResults(results, kPanelStride, whole, row_stop - row, out, token, row);
+      const float* last = results + (whole + kPanelTokens - left) * kPanelStride;
+      if (left != 0) StoreResults(last, kPanelStride, left, row_stop - row, out, token + whole, row);
     }
   }
-  MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
 }
 
 #if INLAY_AMX

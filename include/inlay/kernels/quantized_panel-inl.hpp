@@ -426,8 +426,9 @@ HWY_NOINLINE void MultiplyPanelTokens(const Panel* HWY_RESTRICT panels, std::siz
   }
 }
 
-// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t; `tokens` is a
-// multiple of kPanelTokens, at most kPanelBlock.
+// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t of `tokens`, at least
+// kPanelTokens and at most kPanelBlock. Where tokens do not fill the last register tile, it moves back to end with the last
+// token: its results, which are the last kPanelTokens of results, begin with tokens that the tile before has, too.
 template <WeightType kType>
 HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
                                  const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
@@ -435,8 +436,9 @@ HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::si
   constexpr std::size_t kBlockBytes = PackedBlockBytes(kType);
   // Tokens between two looks ahead.
   constexpr std::size_t kStep = 4 * kPanelTokens;
+  const std::size_t whole = tokens - tokens % kPanelTokens;
   Panel panels[kPanelTiles];
-  std::memset(results, 0, tokens * kPanelStride * sizeof(float));
+  std::memset(results, 0, RoundUp(tokens, kPanelTokens) * kPanelStride * sizeof(float));
   for (std::size_t col = 0; col < cols; col += 256) {
     const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
     const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
@@ -451,8 +453,13 @@ HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::si
       for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
         for (std::size_t tile = 0; tile < kPanelTiles; ++tile) __builtin_prefetch(packed + tile * tile_bytes + ahead);
       }
+      if (token == whole) break;
       MultiplyPanelTokens<kType>(panels, blocks, x.From(token).template FromBlock<kValues>(col / kValues),
-                                 tokens - token < kStep ? tokens - token : kStep, results + token * kPanelStride);
+                                 whole - token < kStep ? whole - token : kStep, results + token * kPanelStride);
+    }
+    if (whole != tokens) {
+      MultiplyPanelTokens<kType>(panels, blocks, x.From(tokens - kPanelTokens).template FromBlock<kValues>(col / kValues),
+                                 kPanelTokens, results + whole * kPanelStride);
     }
   }
 }
