@@ -21,6 +21,8 @@
 
 #if defined(__AVX512VNNI__) && (defined(__AMX_INT8__) || defined(__AMXINT8__))
 #define INLAY_ABI_CPU avx512amx
+#elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__) && defined(__AVXVNNI__)
+#define INLAY_ABI_CPU avx512avxvnni
 #elif defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #define INLAY_ABI_CPU avx512vnni
 #elif defined(__AVX512F__) && defined(__AVX512BW__)
@@ -4981,7 +4983,9 @@ INLAY_END_NAMESPACE
 
 // Low-rank adapters (LoRA, arXiv:2106.09685) in GGUF files: which matrices of a model they change, and how. What the model is
 // like is not known here; see weights/adapter.hpp.
-// Source: ggml's conventions for adapters (general.type = "adapter", adapter.type = "lora").
+// Source: ggml's conventions for adapters (general.type = "adapter", adapter.type = "lora"). Where a model has several matrices in
+// one tensor (experts), A and B have one for each, or A one for all. For a table of embeddings A is stored transposed, so that
+// a token's part of it is a row.
 #ifndef INLAY_FILES_LORA_FILE_HPP_
 #define INLAY_FILES_LORA_FILE_HPP_
 
@@ -4994,19 +4998,24 @@ INLAY_BEGIN_NAMESPACE
 
 inline constexpr std::uint64_t kMaxLoraRank = 65536;
 
-// The change of one matrix W [rows, cols]: W x becomes W x + scale * B (A x). Views the file.
+// The change of one tensor of matrices W [rows, cols]: W x becomes W x + scale * B (A x). For a table of embeddings W^T is
+// what is changed: row t becomes W_t + scale * B A_t. Views the file.
 struct LoraPair {
   std::string_view base;  // W's name
-  GgufTensor a;           // [rank, cols]
-  GgufTensor b;           // [rows, rank]
+  GgufTensor a;           // [rank, cols], one or `count` of them; [rows, rank] for a table
+  GgufTensor b;           // [rows, rank], `count` of them; [cols, rank] for a table
+  bool table = false;
   std::size_t rank = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t cols = 0;
+  std::uint64_t count = 1;
 };
 
 // An adapter's file: a view of an opened GGUF file, which must outlive it.
 class LoraFile {
  public:
   // Checks everything that can be checked without the model: the keys; that every tensor is one of a pair "NAME.lora_a",
-  // "NAME.lora_b" of two dimensions, one rank and types that can be decoded, all values finite. Errors name key or tensor:
+  // "NAME.lora_b" of one rank, as many matrices and types that can be decoded, all values finite. Errors name key or tensor:
   // kMissing, kMismatch, kUnsupported, kNonFinite. Cost: one pass over the file.
   static Result<LoraFile> Open(const GgufFile& file) {
     INLAY_CHECK_OK(RequireText(file, "general.type", "adapter"));
@@ -5071,7 +5080,14 @@ class LoraFile {
 
   LoraPair PairOf(const GgufTensor& a) const {
     const std::string_view base = a.name.substr(0, a.name.size() - kA.size());
-    return {base, a, *file_->FindTensor(TextBuffer<kLongName>(base, kB).view()), static_cast<std::size_t>(a.dims[1])};
+    const GgufTensor b = *file_->FindTensor(TextBuffer<kLongName>(base, kB).view());
+    const bool table = base.ends_with("token_embd.weight");
+    LoraPair pair{base, a, b, table};
+    pair.rank = static_cast<std::size_t>(table ? a.dims[0] : a.dims[1]);
+    pair.rows = table ? a.dims[1] : b.dims[1];
+    pair.cols = table ? b.dims[1] : a.dims[0];
+    pair.count = b.dims[2];
+    return pair;
   }
 
   static Result<void> CheckPair(const LoraPair& pair) {
@@ -5080,17 +5096,22 @@ class LoraFile {
         return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "type ", tensor->type_id,
                       " cannot be decoded");
       }
-      if (tensor->dims[2] != 1 || tensor->dims[3] != 1) {
-        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "has more than two dimensions");
+      if (tensor->dims[3] != 1 || (pair.table && tensor->dims[2] != 1)) {
+        return FailAt(ErrorCode::kUnsupported, tensor->record, Field(tensor->name).view(), "has more than ", pair.table ? 2 : 3,
+                      " dimensions");
       }
     }
-    if (pair.a.dims[1] != pair.b.dims[0]) {
+    if (pair.rank != pair.b.dims[0]) {
       return FailAt(ErrorCode::kMismatch, pair.b.record, Field(pair.b.name).view(), "has rank ", pair.b.dims[0], ", ", kA, " has ",
-                    pair.a.dims[1]);
+                    pair.rank);
     }
-    if (pair.a.dims[1] > kMaxLoraRank) {
-      return FailAt(ErrorCode::kTooLarge, pair.a.record, Field(pair.a.name).view(), "has rank ", pair.a.dims[1],
-                    ", at most ", kMaxLoraRank);
+    if (pair.a.dims[2] != 1 && pair.a.dims[2] != pair.count) {
+      return FailAt(ErrorCode::kMismatch, pair.b.record, Field(pair.b.name).view(), "has ", pair.count, " matrices, ", kA, " has ",
+                    pair.a.dims[2]);
+    }
+    if (pair.rank > kMaxLoraRank) {
+      return FailAt(ErrorCode::kTooLarge, pair.a.record, Field(pair.a.name).view(), "has rank ", pair.rank, ", at most ",
+                    kMaxLoraRank);
     }
     return {};
   }
@@ -8829,6 +8850,37 @@ inline TensorParts PartsOf(const ModelConfig& config, const GgufTensor& tensor) 
   return parts;
 }
 
+// How a file's tensor of these parts lies in the file: rows of `cols` values, in planes where there are several matrices.
+struct PartsLayout {
+  std::uint64_t cols = 0;
+  std::uint64_t rows = 0;
+  std::uint64_t planes = 1;
+  std::size_t period = 0;  // of alternating parts: rows until the first begins again
+};
+// `planes`: those of the file's tensor; parts that alternate may lie in planes or in one.
+inline PartsLayout LayoutOf(const ModelConfig& config, const TensorParts& parts, std::uint64_t planes) {
+  // Vectors lie in rows where a model has one per expert, matrices in planes.
+  const bool vector = IsVector(parts.ids[0].role);
+  TensorShape whole = ShapeOf(config, parts.ids[0]);
+  const bool in_planes = parts.alternating && planes == whole.count;
+  PartsLayout layout;
+  layout.period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
+  if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
+  for (std::size_t part = 1; part < parts.count; ++part) {
+    const TensorShape shape = ShapeOf(config, parts.ids[part]);
+    (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
+    if (parts.alternating) layout.period += detail::RunOf(config, parts.ids[part].role);
+  }
+  layout.cols = whole.cols;
+  layout.planes = vector ? 1 : in_planes ? planes : whole.count;
+  layout.rows = vector ? whole.count : parts.alternating ? whole.rows / layout.planes : whole.rows;
+  return layout;
+}
+// Of how many rows in turn a part is; 0: of all, one after the other.
+inline std::size_t RunOfPart(const ModelConfig& config, const TensorParts& parts, std::size_t part) {
+  return parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
+}
+
 // Fills `table` (TensorCount(config) entries, by tensor number) from a GGUF file: every tensor that the configuration
 // has must be there once, with its exact shape; a tensor that it does not have is an error too. Tensors that a file has in
 // one (queries, keys and values; gate and up) are entered one by one.
@@ -8852,22 +8904,11 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
       return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "weight type ", tensor.type_id,
                     name.empty() ? "" : " (", name, name.empty() ? "" : ")", " is not one of this version's");
     }
-    // Vectors lie in rows where a model has one per expert, matrices in planes.
     const bool vector = IsVector(parts.ids[0].role);
-    TensorShape whole = ShapeOf(config, parts.ids[0]);
-    std::size_t period = parts.alternating ? detail::RunOf(config, parts.ids[0].role) : 0;
-    if (parts.alternating) whole = {whole.rows * whole.count, whole.cols};
-    for (std::size_t part = 1; part < parts.count; ++part) {
-      const TensorShape shape = ShapeOf(config, parts.ids[part]);
-      (vector ? whole.cols : whole.rows) += vector ? shape.cols : shape.rows * shape.count;
-      if (parts.alternating) period += detail::RunOf(config, parts.ids[part].role);
-    }
-    const std::uint64_t planes = vector ? 1 : parts.alternating && tensor.dims[2] == ShapeOf(config, parts.ids[0]).count
-                                                ? tensor.dims[2] : whole.count;
-    const std::uint64_t rows = vector ? whole.count : parts.alternating ? whole.rows / planes : whole.rows;
-    if (tensor.dims[0] != whole.cols || tensor.dims[1] != rows || tensor.dims[2] != planes || tensor.dims[3] != 1) {
+    const PartsLayout whole = LayoutOf(config, parts, tensor.dims[2]);
+    if (tensor.dims[0] != whole.cols || tensor.dims[1] != whole.rows || tensor.dims[2] != whole.planes || tensor.dims[3] != 1) {
       return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "has shape [", tensor.dims[0], ", ", tensor.dims[1],
-                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", rows, ", ", planes, "]");
+                    ", ", tensor.dims[2], "], the configuration needs [", whole.cols, ", ", whole.rows, ", ", whole.planes, "]");
     }
     const std::byte* data = tensor.data.data();
     for (std::size_t part = 0; part < parts.count; ++part) {
@@ -8877,8 +8918,8 @@ inline Result<void> BindSource(const ModelConfig& config, const GgufFile& file, 
         return FailAt(ErrorCode::kMismatch, tensor.offset, field.view(), "holds ",
                       TensorName(config, parts.ids[part]).view(), ", which the file has twice");
       }
-      const std::size_t run = parts.alternating ? detail::RunOf(config, parts.ids[part].role) : 0;
-      entry = {data, tensor.type->type, run, period};
+      const std::size_t run = RunOfPart(config, parts, part);
+      entry = {data, tensor.type->type, run, whole.period};
       if (vector && parts.count > 1 && shape.cols % tensor.type->block_values != 0) {
         return FailAt(ErrorCode::kUnsupported, tensor.offset, field.view(), "a fused bias of type ", tensor.type->name);
       }
@@ -8982,12 +9023,21 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-// The matrices of a layer that an adapter may change. Experts, embeddings and the output matrix are not among them: such an
-// adapter can be merged into the weights.
-inline constexpr std::array kAdaptedRoles = {TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue,
-                                             TensorRole::kAttentionOutput, TensorRole::kGate, TensorRole::kUp,
-                                             TensorRole::kDown};
+// The matrices that an adapter may change. What is not among them (positions and types of tokens, heads behind a pooled vector,
+// what makes the inputs of each layer's own, how streams are made of the residual) can be merged into the weights.
+inline constexpr std::array kAdaptedRoles = {
+    // Of the model.
+    TensorRole::kTokenEmbedding, TensorRole::kOutput,
+    // Of a layer.
+    TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue, TensorRole::kQueryGate, TensorRole::kAttentionOutput,
+    TensorRole::kGate, TensorRole::kUp, TensorRole::kDown, TensorRole::kRouter, TensorRole::kExpertGate, TensorRole::kExpertUp,
+    TensorRole::kExpertDown, TensorRole::kSharedGate, TensorRole::kSharedUp, TensorRole::kSharedDown,
+    TensorRole::kLatentQueryDown, TensorRole::kLatentQueryUp, TensorRole::kLatentDown, TensorRole::kLatentKeys,
+    TensorRole::kLatentKeyRows, TensorRole::kLatentValues, TensorRole::kStateInput, TensorRole::kStateGate,
+    TensorRole::kStateStrength, TensorRole::kStateStep, TensorRole::kStateOutput, TensorRole::kLayerInputGate,
+    TensorRole::kLayerInputOutput, TensorRole::kBypassDown, TensorRole::kBypassUp};
 
+// The place of a role in kAdaptedRoles.
 constexpr std::optional<std::size_t> AdaptedIndex(TensorRole role) {
   for (std::size_t i = 0; i < kAdaptedRoles.size(); ++i) {
     if (kAdaptedRoles[i] == role) return i;
@@ -8995,29 +9045,30 @@ constexpr std::optional<std::size_t> AdaptedIndex(TensorRole role) {
   return {};
 }
 
-// W x becomes W x + strength * up^T (down x).
+// W x becomes W x + strength * up^T (down x), for each of the matrices W [rows, cols] of a tensor. Row t of a table of embeddings
+// becomes W_t + strength * up^T down_t.
 struct LowRankChange {
-  const float* down = nullptr;  // [rank, cols]; nullptr: the matrix is not changed
-  const float* up = nullptr;    // [rank, rows], with the file's own scale in it
+  const float* down = nullptr;  // [rank, cols], of each matrix; [rows, rank] of a table; nullptr: nothing is changed
+  const float* up = nullptr;    // [rank, rows] of each matrix, [rank, cols] of a table; with the file's own scale in it
   std::size_t rank = 0;
+  std::size_t down_step = 0;    // from one matrix to the next; 0: all have the same
+  std::size_t up_step = 0;
 };
 
 namespace detail {
 
-// Decodes rows [begin, begin + rows) of a file's matrix, times `scale`: value (r, c) goes to out[r * row_step + c * col_step].
+// Decodes rows [begin, begin + rows) of a matrix, times `scale`: value (r, c) goes to out[r * row_step + c * col_step].
 // False when a result is not finite.
-inline bool DecodeScaled(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale, std::size_t row_step,
-                         std::size_t col_step, float* out) {
+inline bool DecodeScaled(const SourceTensor& tensor, std::size_t cols, std::size_t begin, std::size_t rows, float scale,
+                         std::size_t row_step, std::size_t col_step, float* out) {
   constexpr std::size_t kPiece = 256;
   std::array<float, kPiece> values;
-  const std::size_t cols = static_cast<std::size_t>(tensor.cols());
-  const WeightType type = tensor.type->type;
   bool finite = true;
   for (std::size_t r = 0; r < rows; ++r) {
-    const std::byte* const row = tensor.data.data() + (begin + r) * RowBytes(type, cols);
+    const std::byte* const row = tensor.data + tensor.RowAt(begin + r) * RowBytes(tensor.type, cols);
     for (std::size_t c = 0; c < cols; c += kPiece) {
       const std::size_t count = std::min(kPiece, cols - c);
-      DecodeRow(type, row + RowBytes(type, c), count, values.data());
+      DecodeRow(tensor.type, row + RowBytes(tensor.type, c), count, values.data());
       for (std::size_t i = 0; i < count; ++i) {
         const float value = values[i] * scale;
         finite = finite && IsFinite(value);
@@ -9052,12 +9103,13 @@ class LoraAdapter {
   bool IsFor(const ModelConfig& config) const { return config_ == config; }
   // The largest rank of its changes.
   std::size_t rank() const { return rank_; }
-  const LowRankChange& change(std::size_t layer, std::size_t adapted) const {
-    return changes_[layer * kAdaptedRoles.size() + adapted];
-  }
+  // What happens to the tensor of this role, one of kAdaptedRoles; `layer` is 0 for those of the model.
+  const LowRankChange& change(TensorRole role, std::size_t layer) const { return changes_[Index({role, static_cast<std::uint32_t>(layer)})]; }
 
  private:
   explicit LoraAdapter(const ModelConfig& config) : config_(config) {}
+
+  static std::size_t Index(TensorId id) { return id.layer * kAdaptedRoles.size() + *AdaptedIndex(id.role); }
 
   template <class Memory>
   static Result<LoraAdapter> Build(const ModelConfig& config, const GgufFile& file, Memory& memory) {
@@ -9065,10 +9117,6 @@ class LoraAdapter {
     if (lora.architecture() != Name(config.architecture)) {
       return FailAt(ErrorCode::kMismatch, file.Find("general.architecture")->offset, "general.architecture",
                     "the adapter is for \"", lora.architecture(), "\", the model is \"", Name(config.architecture), "\"");
-    }
-    if (config.latent.rank != 0 || config.state.kind != StateKind::kNone) {
-      return Fail(ErrorCode::kUnsupported, "adapter", "a model whose layers keep a state or attend to latents takes none while it runs; "
-                  "merge it into the weights");
     }
     LoraAdapter adapter(config);
     INLAY_ASSIGN_OR_RETURN(adapter.changes_, memory.template Allocate<LowRankChange>(
@@ -9081,61 +9129,61 @@ class LoraAdapter {
   template <class Memory>
   Result<void> Bind(const LoraFile& lora, const LoraPair& pair, Memory& memory) {
     const TextBuffer<96> field("tensor ", pair.a.name);
-    // The matrix that is changed, as if it were in a file: a name and a shape.
+    // The tensor that is changed, as if it were in a file: a name and a shape.
     GgufTensor base = pair.a;
     base.name = pair.base;
-    base.dims = {pair.a.cols(), pair.b.rows(), 1, 1};
+    base.dims = {pair.cols, pair.rows, pair.count, 1};
     const TensorParts parts = PartsOf(config_, base);
     if (parts.count == 0) {
       return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes ", pair.base, ", which is not part of a ",
                     Name(config_.architecture), " model with ", config_.layers, " layers");
     }
-    std::uint64_t rows = 0;
     for (std::size_t i = 0; i < parts.count; ++i) {
-      const TensorShape shape = ShapeOf(config_, parts.ids[i]);
-      if (!AdaptedIndex(parts.ids[i].role) || shape.count != 1) {
+      const TensorRole role = parts.ids[i].role;
+      if (!AdaptedIndex(role) || pair.table != (role == TensorRole::kTokenEmbedding)) {
         return FailAt(ErrorCode::kUnsupported, pair.a.record, field.view(), "changes ", pair.base,
                       ", which no adapter changes while a model runs; merge it into the weights");
       }
-      rows += shape.rows;
     }
-    const TensorShape first = ShapeOf(config_, parts.ids[0]);
-    if (pair.a.cols() != first.cols || pair.b.rows() != rows) {
-      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "is for a matrix of [", pair.b.rows(), ", ", pair.a.cols(),
-                    "], the model's is [", rows, ", ", first.cols, "]");
+    const PartsLayout whole = LayoutOf(config_, parts, pair.count);
+    if (pair.cols != whole.cols || pair.rows != whole.rows || pair.count != whole.planes) {
+      return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "is for [", pair.rows, ", ", pair.cols, "], ", pair.count,
+                    " of them; the model's is [", whole.rows, ", ", whole.cols, "], ", whole.planes, " of them");
     }
     LowRankChange change;
     change.rank = pair.rank;
     rank_ = std::max(rank_, pair.rank);
-    // Parts of a matrix that the file has in one share what comes first.
-    INLAY_ASSIGN_OR_RETURN(change.down, Decoded(pair.a, 0, pair.rank, 1.0f, first.cols, 1, memory));
-    std::size_t begin = 0;
-    for (std::size_t i = 0; i < parts.count; ++i) {
-      const std::size_t part_rows = ShapeOf(config_, parts.ids[i]).rows;
-      INLAY_ASSIGN_OR_RETURN(change.up, Decoded(pair.b, begin, part_rows, lora.Scale(pair.rank), 1, part_rows, memory));
-      begin += part_rows;
+    // Parts of a tensor that the file has in one share what comes first.
+    const SourceTensor a{pair.a.data.data(), pair.a.type->type}, b{pair.b.data.data(), pair.b.type->type};
+    const std::size_t a_cols = static_cast<std::size_t>(pair.a.cols()), a_rows = static_cast<std::size_t>(pair.a.rows());
+    INLAY_ASSIGN_OR_RETURN(const std::span<float> down, memory.template Allocate<float>(a_rows * a_cols, "adapter"));
+    bool finite = down.empty() || detail::DecodeScaled(a, a_cols, 0, a_rows, 1.0f, a_cols, 1, down.data());
+    change.down = down.data();
+    change.down_step = pair.a.dims[2] == 1 ? 0 : pair.rank * a_cols;
+    std::size_t offset = 0;  // in rows of B
+    for (std::size_t i = 0; i < parts.count && finite; ++i) {
+      const TensorShape shape = ShapeOf(config_, parts.ids[i]);
+      const std::size_t rows = pair.table ? shape.cols : shape.rows, run = RunOfPart(config_, parts, i);
+      const SourceTensor part{b.data + offset * RowBytes(b.type, pair.rank), b.type, run, whole.period};
+      offset += run != 0 ? run : rows;
+      change.up_step = pair.rank * rows;
+      INLAY_ASSIGN_OR_RETURN(const std::span<float> up,
+                             memory.template Allocate<float>(shape.count * change.up_step, "adapter"));
+      for (std::size_t m = 0; m < shape.count && finite && !up.empty(); ++m) {
+        finite = detail::DecodeScaled(part, pair.rank, m * rows, rows, lora.Scale(pair.rank), 1, rows, &up[m * change.up_step]);
+      }
+      change.up = up.data();
       if (changes_.empty()) continue;  // only counted
-      LowRankChange& to = changes_[parts.ids[i].layer * kAdaptedRoles.size() + *AdaptedIndex(parts.ids[i].role)];
+      LowRankChange& to = changes_[Index(parts.ids[i])];
       if (to.down != nullptr) return FailAt(ErrorCode::kMismatch, pair.a.record, field.view(), "changes a matrix that another changes too");
       to = change;
     }
-    return {};
-  }
-
-  template <class Memory>
-  static Result<const float*> Decoded(const GgufTensor& tensor, std::size_t begin, std::size_t rows, float scale,
-                                      std::size_t row_step, std::size_t col_step, Memory& memory) {
-    INLAY_ASSIGN_OR_RETURN(const std::span<float> out,
-                           memory.template Allocate<float>(rows * static_cast<std::size_t>(tensor.cols()), "adapter"));
-    if (!out.empty() && !detail::DecodeScaled(tensor, begin, rows, scale, row_step, col_step, out.data())) {
-      return FailAt(ErrorCode::kNonFinite, tensor.offset, TextBuffer<96>("tensor ", tensor.name).view(),
-                    "holds values that are not finite when scaled by alpha / rank");
-    }
-    return static_cast<const float*>(out.data());
+    if (finite) return {};
+    return FailAt(ErrorCode::kNonFinite, pair.b.offset, field.view(), "holds values that are not finite when scaled by alpha / rank");
   }
 
   ModelConfig config_;
-  std::span<LowRankChange> changes_;  // [layers, kAdaptedRoles.size()]
+  std::span<LowRankChange> changes_;  // [layers, kAdaptedRoles.size()]; those of the model are in layer 0
   std::size_t rank_ = 0;
 };
 
@@ -9977,8 +10025,8 @@ struct ScratchShape {
   std::size_t adapter_rank = 0;              // most ranks of a sequence's adapters together
 };
 
-// Matrices that multiply the same input: queries, keys and values.
-inline constexpr std::size_t kAdapterSlots = 3;
+// Matrices that multiply the same input: queries, keys, values and a gate.
+inline constexpr std::size_t kAdapterSlots = 4;
 
 // Mixture of experts only.
 struct ExpertScratch {
@@ -10498,6 +10546,19 @@ INLAY_END_NAMESPACE
 #define INLAY_MADDUBS 0
 #endif
 
+// See kWeightsAhead. Of the processors measured, Zen 4 is the one with AVX-512 VNNI and without AVX-VNNI; what flags say is
+// asked before Highway changes them for its target.
+#undef INLAY_WEIGHTS_AHEAD
+#if defined(__AMX_TILE__) || defined(__AMXTILE__)
+#define INLAY_WEIGHTS_AHEAD 2048
+#elif HWY_ARCH_X86 && HWY_TARGET < HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
+#define INLAY_WEIGHTS_AHEAD 8192
+#elif HWY_TARGET == HWY_AVX2
+#define INLAY_WEIGHTS_AHEAD 4096
+#else
+#define INLAY_WEIGHTS_AHEAD 0
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
@@ -10522,6 +10583,25 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #elif HWY_TARGET != HWY_SCALAR && HWY_ARCH_ARM_A64
   asm("" : "+w"(v.raw));
 #endif
+}
+
+// How far ahead of their use weights in blocks of `kBlockValues` are asked for where a few tokens are multiplied, in bytes;
+// 0: the processor does as well alone. One core, one token, weights in memory, GB/s without and with:
+//   Zen 5, AVX-512, 8 KiB ahead: Q4_K 11 to 24, 37 to 43; Q6_K 18 to 25, 41; Q4_0 32.5, 35.9; Q8_0 the same. 4 KiB ahead: as
+//   much for Q4_K, 34.0 for Q4_0; 2 KiB: less. Other programs on the host halved all of these now and then.
+//   Zen 5, AVX2, 4 KiB ahead: Q4_K 14, 28; Q6_K 17, 30; Q8_0 27, 23; Q4_0 30, 23.
+//   Granite Rapids, pages of 4 KiB, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
+//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
+template <std::size_t kBlockValues>
+inline constexpr std::size_t kWeightsAhead = kBlockValues == 256 || HWY_TARGET != HWY_AVX2 ? INLAY_WEIGHTS_AHEAD : 0;
+
+// Asks for kBytes bytes that begin kAhead bytes after `from`, or does nothing where kAhead is 0.
+template <std::size_t kAhead, std::size_t kBytes>
+HWY_INLINE void FetchAhead([[maybe_unused]] const void* from) {
+  if constexpr (kAhead != 0) {
+    HWY_UNROLL(16)
+    for (std::size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + kAhead + i);
+  }
 }
 
 // The same address, but the compiler does not know that. It would otherwise keep what it has loaded from there, and where
@@ -11478,6 +11558,7 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <utility>
@@ -11494,10 +11575,11 @@ namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 
-// The changes of one layer for all sequences of a pass. Each product with a changed matrix takes two steps: Prepare computes
-// scale * down x for all tokens, Add adds up * that to rows of the product's result. Sums do not depend on how tokens and rows
-// are cut, as those of the product itself. Dot products and scaled sums, not a matrix product of their own: they multiply
-// rank * (1 / rows + 1 / cols) times as much as the product, and the code stays small in programs that use no adapter.
+// The changes of one layer, or of the model's own matrices, for all sequences of a pass. Each product with a changed matrix takes
+// two steps: Prepare computes scale * down x for all rows of x, Add adds up^T of that to rows of the product's result. Sums do not
+// depend on how tokens and rows are cut, as those of the product itself. Dot products and scaled sums, not a matrix product
+// of their own: they multiply rank * (1 / rows + 1 / cols) times as much as the product, and the code stays small in programs
+// that use no adapter.
 class LayerAdapters {
  public:
   LayerAdapters(std::span<const SequenceInput> sequences, std::size_t layer, const Scratch& scratch)
@@ -11506,7 +11588,22 @@ class LayerAdapters {
   }
   LayerAdapters() = default;  // of nothing
 
-  // For up to kAdapterSlots matrices, in roles' order, that multiply the same x [tokens, cols]. The results stay until the next
+  // The same for products with matrix `expert` of a tensor, whose rows are those of some tokens of the pass, in ascending order.
+  LayerAdapters ForExpert(std::size_t expert, std::span<const std::uint32_t> members) const {
+    LayerAdapters changed = *this;
+    changed.rows_ = Rows::kMembers;
+    changed.expert_ = expert;
+    changed.members_ = members;
+    return changed;
+  }
+  // The same for products whose rows are the positions that the sequences ask for.
+  LayerAdapters ForOutputs() const {
+    LayerAdapters changed = *this;
+    changed.rows_ = Rows::kOutputs;
+    return changed;
+  }
+
+  // For up to kAdapterSlots matrices, in roles' order, that multiply the same x [rows, cols]. The results stay until the next
   // call.
   HWY_INLINE void Prepare(std::initializer_list<TensorRole> roles, std::size_t cols, const Activations& x,
                           ExecutorRef executor) const {
@@ -11521,23 +11618,50 @@ class LayerAdapters {
     AddAll(slot, role, rows, begin, end, out);
   }
 
+  // Both steps at once, for small matrices of several in one tensor: out[t] += the change of matrix `expert`, or of its transpose,
+  // times x[t]. `cols` and `rows` are those of the matrix as it is.
+  HWY_INLINE void AddProduct(TensorRole role, std::size_t expert, bool transposed, std::size_t rows, std::size_t cols, const float* x,
+                             std::size_t stride, const Output& out) const {
+    if (HWY_LIKELY(!any_)) return;
+    AddWhole(role, expert, transposed, rows, cols, x, stride, out);
+  }
+
+  // embedding += the changes of a token's row [dim] in the table of embeddings.
+  HWY_INLINE static void AddEmbedding(const SequenceInput& sequence, TokenId token, std::size_t dim, float* embedding) {
+    if (HWY_LIKELY(sequence.adapters == nullptr)) return;
+    for (const LoraUse& use : sequence.adapters->loras) {
+      const LowRankChange& change = use.adapter->change(TensorRole::kTokenEmbedding, 0);
+      if (change.down == nullptr) continue;
+      const float* const low = change.down + static_cast<std::size_t>(token) * change.rank;
+      for (std::size_t r = 0; r < change.rank; ++r) AddScaled(change.up + r * dim, use.scale * low[r], dim, embedding);
+    }
+  }
+
  private:
-  static constexpr std::size_t kTokensPerTask = 16;
+  enum class Rows : std::uint8_t { kTokens, kMembers, kOutputs };
+  static constexpr std::size_t kRowsPerTask = 16;
 
   float* Low(std::size_t slot) const { return scratch_->adapter_low + slot * scratch_->shape.tokens * scratch_->shape.adapter_rank; }
 
-  // Calls f(change, scale, column of the first value in a row of Low, first token, token after the last).
+  // The row behind the last whose token is before `token`.
+  std::size_t MembersBefore(std::size_t token) const {
+    return static_cast<std::size_t>(std::lower_bound(members_.begin(), members_.end(), token) - members_.begin());
+  }
+
+  // Calls f(change, scale, column of the first value in a row of Low, first row, row after the last).
   template <class F>
   HWY_INLINE void ForChanges(TensorRole role, F&& f) const {
-    const std::size_t adapted = *AdaptedIndex(role);
     std::size_t token = 0;
     for (const SequenceInput& sequence : sequences_) {
-      const std::size_t first = std::exchange(token, token + sequence.tokens.size());
-      if (sequence.adapters == nullptr || sequence.tokens.empty()) continue;
+      const std::size_t count = rows_ == Rows::kOutputs ? OutputCount(sequence) : sequence.tokens.size();
+      const std::size_t begin = std::exchange(token, token + count);
+      if (sequence.adapters == nullptr || count == 0) continue;
+      const bool members = rows_ == Rows::kMembers;
+      const std::size_t first = members ? MembersBefore(begin) : begin, last = members ? MembersBefore(token) : token;
       std::size_t column = 0;
       for (const LoraUse& use : sequence.adapters->loras) {
-        const LowRankChange& change = use.adapter->change(layer_, adapted);
-        if (change.down != nullptr && use.scale != 0.0f) f(change, use.scale, column, first, token);
+        const LowRankChange& change = use.adapter->change(role, layer_);
+        if (change.down != nullptr && use.scale != 0.0f && first != last) f(change, use.scale, column, first, last);
         column += use.adapter->rank();
       }
     }
@@ -11546,24 +11670,25 @@ class LayerAdapters {
   HWY_NOINLINE void PrepareAll(std::span<const TensorRole> roles, std::size_t cols, const Activations& x,
                                ExecutorRef executor) const {
     const std::size_t stride = scratch_->shape.adapter_rank;
-    std::size_t tokens = 0;
-    for (const SequenceInput& sequence : sequences_) tokens += sequence.tokens.size();
-    const std::size_t blocks = DivideUp(tokens, kTokensPerTask);
+    std::size_t rows = members_.size();
+    for (const SequenceInput& sequence : sequences_) {
+      if (rows_ != Rows::kMembers) rows += rows_ == Rows::kOutputs ? OutputCount(sequence) : sequence.tokens.size();
+    }
+    const std::size_t blocks = DivideUp(rows, kRowsPerTask);
     const auto task = [&](std::size_t index) HWY_ATTR {
-      const std::size_t slot = index % roles.size(), begin = index / roles.size() * kTokensPerTask;
+      const std::size_t slot = index % roles.size(), begin = index / roles.size() * kRowsPerTask;
       ForChanges(roles[slot], [&](const LowRankChange& change, float scale, std::size_t column, std::size_t first,
                                   std::size_t last) HWY_ATTR {
-        const std::size_t from = std::max(first, begin), to = std::min(last, begin + kTokensPerTask);
+        const std::size_t from = std::max(first, begin), to = std::min(last, begin + kRowsPerTask);
         if (from >= to) return;
+        const float* const down = change.down + expert_ * change.down_step;
         for (std::size_t t = from; t < to; ++t) {
           float* const low = Low(slot) + t * stride + column;
-          for (std::size_t r = 0; r < change.rank; ++r) {
-            low[r] = scale * Dot(change.down + r * cols, x.values + t * x.stride, cols);
-          }
+          for (std::size_t r = 0; r < change.rank; ++r) low[r] = scale * Dot(down + r * cols, x.values + t * x.stride, cols);
         }
       });
     };
-    if (blocks * roles.size() > 1 && tokens * cols * stride * roles.size() >= kSerialMacs) {
+    if (blocks * roles.size() > 1 && rows * cols * stride * roles.size() >= kSerialMacs) {
       executor.Run(blocks * roles.size(), task);
     } else {
       for (std::size_t i = 0; i < blocks * roles.size(); ++i) task(i);
@@ -11573,10 +11698,27 @@ class LayerAdapters {
   HWY_NOINLINE void AddAll(std::size_t slot, TensorRole role, std::size_t rows, std::size_t begin, std::size_t end,
                            const Output& out) const {
     ForChanges(role, [&](const LowRankChange& change, float, std::size_t column, std::size_t first, std::size_t last) HWY_ATTR {
+      const float* const up = change.up + expert_ * change.up_step + begin;
       for (std::size_t t = first; t < last; ++t) {
         const float* const low = Low(slot) + t * scratch_->shape.adapter_rank + column;
         float* const to = out.data + t * out.stride + begin;
-        for (std::size_t r = 0; r < change.rank; ++r) AddScaled(change.up + r * rows + begin, low[r], end - begin, to);
+        for (std::size_t r = 0; r < change.rank; ++r) AddScaled(up + r * rows, low[r], end - begin, to);
+      }
+    });
+  }
+
+  HWY_NOINLINE void AddWhole(TensorRole role, std::size_t expert, bool transposed, std::size_t rows, std::size_t cols,
+                             const float* x, std::size_t stride, const Output& out) const {
+    ForChanges(role, [&](const LowRankChange& change, float scale, std::size_t, std::size_t first, std::size_t last) HWY_ATTR {
+      const float* const down = change.down + expert * change.down_step;
+      const float* const up = change.up + expert * change.up_step;
+      const float* const read = transposed ? up : down;
+      const float* const write = transposed ? down : up;
+      const std::size_t in = transposed ? rows : cols, of = transposed ? cols : rows;
+      for (std::size_t t = first; t < last; ++t) {
+        for (std::size_t r = 0; r < change.rank; ++r) {
+          AddScaled(write + r * of, scale * Dot(read + r * in, x + t * stride, in), of, out.data + t * out.stride);
+        }
       }
     });
   }
@@ -11584,6 +11726,9 @@ class LayerAdapters {
   std::span<const SequenceInput> sequences_;
   std::size_t layer_ = 0;
   const Scratch* scratch_ = nullptr;
+  Rows rows_ = Rows::kTokens;
+  std::size_t expert_ = 0;
+  std::span<const std::uint32_t> members_;
   bool any_ = false;
 };
 
@@ -11664,12 +11809,7 @@ HWY_INLINE Lanes16 LoadKv16(const std::byte* from, std::size_t index) {
 
 // Fetches `bytes` of keys or values well before they are needed. A span of keys and then one of values is too short a stream
 // for what processors fetch by themselves.
-constexpr std::size_t kKvAheadBytes = 8192;
-template <std::size_t kBytes>
-HWY_INLINE void FetchAhead(const std::byte* from) {
-  HWY_UNROLL(16)
-  for (std::size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(from + kKvAheadBytes + i);
-}
+constexpr std::size_t kKvAhead = 8192;
 
 // Where element 0 of the key of `position` is, in elements; the next elements are kKvChunk (of integers: in fours) further.
 constexpr std::size_t KeyStart(std::size_t width, std::size_t position) {
@@ -11891,7 +12031,7 @@ HWY_INLINE void DotColumns(const std::int8_t* keys, std::size_t width4, const Qu
   }
   for (std::size_t i = 0; i < width4; i += 4) {
     const std::uint8_t* const words = reinterpret_cast<const std::uint8_t*>(keys) + i * kKvChunk;
-    FetchAhead<kColumns * 64>(reinterpret_cast<const std::byte*>(words));
+    FetchAhead<kKvAhead, kColumns * 64>(words);
     Words key[kVectors];
     HWY_UNROLL(16)
     for (std::size_t v = 0; v < kVectors; ++v) {
@@ -11971,7 +12111,7 @@ HWY_INLINE void DotNibbleColumns(const std::byte* keys, std::size_t width, const
     }
     for (std::size_t i = begin; i < end; i += 8) {
       const std::byte* const words = keys + i / 8 * 4 * kKvChunk;
-      FetchAhead<kColumns * 64>(words);
+      FetchAhead<kKvAhead, kColumns * 64>(words);
       Words low[kVectors], high[kVectors];
       HWY_UNROLL(16)
       for (std::size_t v = 0; v < kVectors; ++v) {
@@ -12023,7 +12163,7 @@ HWY_INLINE void DotColumns(const std::byte* keys, std::size_t width, const Queri
     for (std::size_t r = 0; r < kRows; ++r) dots[c][r] = Set16(0.0f);
   }
   for (std::size_t i = 0; i < width; ++i) {
-    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(keys + i * kKvChunk * KvElementBytes(kType));
+    FetchAhead<kKvAhead, kColumns * 16 * KvElementBytes(kType)>(keys + i * kKvChunk * KvElementBytes(kType));
     Lanes16 key[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) key[c] = LoadKv16<kType>(keys, i * kKvChunk + c * 16);
@@ -12107,7 +12247,7 @@ HWY_NOINLINE void WeighColumns(const std::byte* values, std::size_t value_stride
     for (std::size_t r = 0; r < kRows; ++r) sum[c][r] = Load16(sums + r * sum_stride + column + c * 16);
   }
   for (std::size_t p = begin; p < end; ++p) {
-    FetchAhead<kColumns * 16 * KvElementBytes(kType)>(values + (p * value_stride + column) * KvElementBytes(kType));
+    FetchAhead<kKvAhead, kColumns * 16 * KvElementBytes(kType)>(values + (p * value_stride + column) * KvElementBytes(kType));
     Lanes16 value[kColumns];
     HWY_UNROLL(16)
     for (std::size_t c = 0; c < kColumns; ++c) value[c] = LoadKv16<kType>(values, p * value_stride + column + c * 16);
@@ -12368,8 +12508,7 @@ HWY_NOINLINE void WeighWordColumns(const std::byte* values, std::size_t value_st
   }
   for (std::size_t p = begin; p < end; p += 2) {
     const std::int8_t* const pair = from + p * position_bytes;
-    FetchAhead<kColumns * 32 / (kType == KvType::kQ4 ? 2 : 1)>(reinterpret_cast<const std::byte*>(pair) +
-                                                               column * 2 / (kType == KvType::kQ4 ? 2 : 1));
+    FetchAhead<kKvAhead, kColumns * 32 / (kType == KvType::kQ4 ? 2 : 1)>(pair + column * 2 / (kType == KvType::kQ4 ? 2 : 1));
     Words value[kVectors];
     HWY_UNROLL(16)
     for (std::size_t v = 0; v < kVectors; ++v) value[v] = LoadValuePairs<kType>(pair, first + v / kParts, v % kParts);
@@ -13292,17 +13431,6 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
       words[4 * i + 3] = hn::Or(words[4 * i + 3], hn::And(hn::ShiftRight<2>(bits), upper));
     }
   }
-}
-
-// Asks for levels that are needed soon, on processors that gain by it. One token, Q4_K, one core, from memory: Granite Rapids
-// (pages of 4 KiB) reads 10.4 GB/s without and 13.6 GB/s with this; 4 KiB or more ahead: less. Zen 4 reads 22 either way,
-// and in huge pages (OwnedBuffer) 31 GB/s without, 24 to 27 with 1 to 16 KiB ahead.
-template <WeightType kType>
-HWY_INLINE void PrefetchLevels([[maybe_unused]] const std::uint8_t* levels) {
-#if defined(__AMX_TILE__) || defined(__AMXTILE__)
-  constexpr std::size_t kDistance = 2048;
-  for (std::size_t i = 0; i < PackedLevelBytes(kType); i += kWordBytes) __builtin_prefetch(levels + kDistance + i);
-#endif
 }
 
 // The largest byte of `bits` bits, and of 8, which are signed, the largest magnitude; for the length of sums in 16 bits.
@@ -14289,8 +14417,9 @@ HWY_NOINLINE void MultiplyPanelTokens(const Panel* HWY_RESTRICT panels, std::siz
   }
 }
 
-// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t; `tokens` is a
-// multiple of kPanelTokens, at most kPanelBlock.
+// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t of `tokens`, at least
+// kPanelTokens and at most kPanelBlock. Where tokens do not fill the last register tile, it moves back to end with the last
+// token: its results, which are the last kPanelTokens of results, begin with tokens that the tile before has, too.
 template <WeightType kType>
 HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
                                  const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
@@ -14298,8 +14427,9 @@ HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::si
   constexpr std::size_t kBlockBytes = PackedBlockBytes(kType);
   // Tokens between two looks ahead.
   constexpr std::size_t kStep = 4 * kPanelTokens;
+  const std::size_t whole = tokens - tokens % kPanelTokens;
   Panel panels[kPanelTiles];
-  std::memset(results, 0, tokens * kPanelStride * sizeof(float));
+  std::memset(results, 0, RoundUp(tokens, kPanelTokens) * kPanelStride * sizeof(float));
   for (std::size_t col = 0; col < cols; col += 256) {
     const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
     const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
@@ -14314,8 +14444,13 @@ HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::si
       for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
         for (std::size_t tile = 0; tile < kPanelTiles; ++tile) __builtin_prefetch(packed + tile * tile_bytes + ahead);
       }
+      if (token == whole) break;
       MultiplyPanelTokens<kType>(panels, blocks, x.From(token).template FromBlock<kValues>(col / kValues),
-                                 tokens - token < kStep ? tokens - token : kStep, results + token * kPanelStride);
+                                 whole - token < kStep ? whole - token : kStep, results + token * kPanelStride);
+    }
+    if (whole != tokens) {
+      MultiplyPanelTokens<kType>(panels, blocks, x.From(tokens - kPanelTokens).template FromBlock<kValues>(col / kValues),
+                                 kPanelTokens, results + whole * kPanelStride);
     }
   }
 }
@@ -14440,7 +14575,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
   const FloatTag df;
   const WordTag di;
   Words levels[8];
-  if (lane == 0) PrefetchLevels<kType>(block + PackedHeaderBytes(kType));
+  if (lane == 0) FetchAhead<kWeightsAhead<32>, PackedBlockBytes(kType)>(block);
   UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
   const Floats scale = LoadBlockScale<kType>(block, lane);
   HWY_UNROLL(8)
@@ -14466,6 +14601,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
+  if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedHeaderBytes(kType)>(block);
   // In memory, so that the loop over groups need not be unrolled.
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
@@ -14490,7 +14626,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   }
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
-    if (lane == 0) PrefetchLevels<kType>(packed);
+    if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedLevelBytes(kType)>(packed);
     Words levels[8];
     UnpackLevels<kType>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
@@ -14592,27 +14728,29 @@ template <WeightType kType>
 HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
                                      std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                      std::size_t row_end, const Output& out) {
-  // Whole register tiles of tokens go through panels, what is left through the other kernel.
-  const std::size_t panel_end = token_end - (token_end - token_begin) % kPanelTokens;
   alignas(64) float results[kPanelBlock * kPanelStride];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
   // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
   // second-level cache, and the weights, which are fetched ahead, stream past them.
-  const std::size_t token_tiles = (panel_end - token_begin) / kPanelTokens;
+  const std::size_t token_tiles = DivideUp(token_end - token_begin, kPanelTokens);
   const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
   for (std::size_t b = 0; b < blocks; ++b) {
     const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
-    const std::size_t tokens = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens - token;
+    const std::size_t stop = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens;
+    const std::size_t tokens = (stop < token_end ? stop : token_end) - token;
+    const std::size_t left = tokens % kPanelTokens;  // of the last register tile, which also has tokens before them
+    const std::size_t whole = tokens - left;
     for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
       const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
       const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
       // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
       const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
       MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelStride, tokens, row_stop - row, out, token, row);
+      StoreResults(results, kPanelStride, whole, row_stop - row, out, token, row);
+      const float* last = results + (whole + kPanelTokens - left) * kPanelStride;
+      if (left != 0) StoreResults(last, kPanelStride, left, row_stop - row, out, token + whole, row);
     }
   }
-  MultiplyTiles<kType>(packed, rows, DynamicExtent{cols}, x, panel_end, token_end, row_begin, row_end, out);
 }
 
 #if INLAY_AMX
@@ -15118,7 +15256,8 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const Activations& input = scratch.normalized;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.query, weights.key, weights.value, weights.query_gate, weights.bypass_down), input, executor);
-  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue}, config.dim, input, executor);
+  adapters.Prepare({TensorRole::kQuery, TensorRole::kKey, TensorRole::kValue, TensorRole::kQueryGate}, config.dim, input,
+                   executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t rows, std::size_t begin, std::size_t end, float* out) HWY_ATTR {
     const Output output{out, rows, false};
@@ -15161,8 +15300,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
                    project(weights.value, weights.value_bias, 2, TensorRole::kValue, v_dim, begin, end, scratch.value);
                    store_values(begin, end);
                  } else {
-                   MatMul<FormatList>(weights.query_gate.type, weights.query_gate.data, q_dim, spec.dim(), input, 0, tokens,
-                                      begin, end, Output{scratch.query_gate, q_dim, false});
+                   project(weights.query_gate, nullptr, 3, TensorRole::kQueryGate, q_dim, begin, end, scratch.query_gate);
                  }
                });
   if (!whole_rows) return;
@@ -15362,6 +15500,9 @@ struct NetworkWeights {
   const float* up_bias = nullptr;
   const float* down_bias = nullptr;  // [experts, dim]
   float sparsity = 0.0f;             // how the gates of a token are cut off (ModelConfig); 0: not at all
+  TensorRole gate_role = TensorRole::kGate;
+  TensorRole up_role = TensorRole::kUp;
+  TensorRole down_role = TensorRole::kDown;
 };
 inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights& layer, std::size_t index) {
   return {layer.gate,    layer.up,        layer.down, layer.gate_bias,
@@ -15369,10 +15510,15 @@ inline NetworkWeights DenseNetwork(const ModelConfig& config, const LayerWeights
 }
 inline NetworkWeights ExpertNetwork(const LayerWeights& layer) {
   return {layer.expert_gate,      layer.expert_up,      layer.expert_down,
-          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias};
+          layer.expert_gate_bias, layer.expert_up_bias, layer.expert_down_bias,
+          0.0f, TensorRole::kExpertGate, TensorRole::kExpertUp, TensorRole::kExpertDown};
 }
 inline NetworkWeights SharedNetwork(const LayerWeights& layer) {
-  return {layer.shared_gate, layer.shared_up, layer.shared_down};
+  NetworkWeights network{layer.shared_gate, layer.shared_up, layer.shared_down};
+  network.gate_role = TensorRole::kSharedGate;
+  network.up_role = TensorRole::kSharedUp;
+  network.down_role = TensorRole::kSharedDown;
+  return network;
 }
 
 // hidden = activation(gate) * up, or activation(hidden) without a gate.
@@ -15400,15 +15546,15 @@ HWY_INLINE ActivationKinds NetworkKinds(const Spec& spec, const NetworkWeights& 
 }
 
 // One network: out (=|+=) down(activation(gate(x)) * up(x)).  x: [tokens, dim] in all needed representations.
-// `expert` picks the matrices where there are several. `adapters` are for the dense network: x then has the pass's tokens.
+// `expert` picks the matrices where there are several; `adapters` are for x's rows, and for that expert.
 template <class FormatList, class Spec, Extent FfnDim>
 HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std::size_t expert, FfnDim ffn_dim,
-                           const Activations& x, std::size_t tokens, const Scratch& scratch, const Output& out,
-                           ExecutorRef executor, const LayerAdapters& adapters = {}) {
+                           const Activations& x, std::size_t tokens, const LayerAdapters& adapters, const Scratch& scratch,
+                           const Output& out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const Activations& hidden = scratch.hidden;
   const std::size_t ffn = ffn_dim;
-  adapters.Prepare({TensorRole::kUp, TensorRole::kGate}, config.dim, x, executor);
+  adapters.Prepare({network.up_role, network.gate_role}, config.dim, x, executor);
   const auto project = [&](const PackedMatrix& matrix, const float* bias, std::size_t slot, TensorRole role,
                            std::size_t begin, std::size_t end, const Output& to) HWY_ATTR {
     MatMul<FormatList>(matrix.type, matrix.expert(expert), ffn, spec.dim(), x, 0, tokens, begin, end, to);
@@ -15420,10 +15566,10 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {
-                   project(network.gate, network.gate_bias, 1, TensorRole::kGate, begin, end, to);
-                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, Output{scratch.up, ffn, false});
+                   project(network.gate, network.gate_bias, 1, network.gate_role, begin, end, to);
+                   project(network.up, network.up_bias, 0, network.up_role, begin, end, Output{scratch.up, ffn, false});
                  } else {
-                   project(network.up, network.up_bias, 0, TensorRole::kUp, begin, end, to);
+                   project(network.up, network.up_bias, 0, network.up_role, begin, end, to);
                  }
                  for (std::size_t t = 0; network.sparsity == 0.0f && t < tokens; ++t) {
                    const float* up = config.gated ? scratch.up + t * ffn + begin : nullptr;
@@ -15441,11 +15587,11 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     });
   }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
-  adapters.Prepare({TensorRole::kDown}, ffn, hidden, executor);
+  adapters.Prepare({network.down_role}, ffn, hidden, executor);
   Multiply<FormatList>(network.down.type, network.down.expert(expert),
                        network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
                        hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kDown, config.dim, begin, end, out);
+                         adapters.Add(0, network.down_role, config.dim, begin, end, out);
                        });
 }
 
@@ -15518,13 +15664,17 @@ inline void ChooseExperts(const ModelConfig& config, float* scores, const float*
 // Which experts each token runs, and with which weights: the router reads scratch.normalized; its scores are multiplied by
 // `scale`.
 template <class FormatList, class Spec>
-HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens, const Scratch& scratch,
-                      ExecutorRef executor) {
+HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, std::size_t tokens,
+                      const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t count = config.experts, used = config.experts_per_token;
+  const Output scores{experts.scores, count, false};
+  adapters.Prepare({TensorRole::kRouter}, config.dim, scratch.normalized, executor);
   Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, Output{experts.scores, count, false}, executor);
+                       tokens, scores, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kRouter, count, begin, end, scores);
+                       });
   if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
   for (std::size_t t = 0; t < tokens; ++t) {
     std::uint32_t* const chosen = experts.chosen + t * used;
@@ -15536,8 +15686,8 @@ HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, 
 
 // out += the chosen experts of every token, and the network that all tokens use.  out: [tokens, dim]
 template <class FormatList, class Spec>
-HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             float* out, ExecutorRef executor) {
+HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, float* out, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const ExpertScratch& experts = scratch.experts;
   const std::size_t dim = config.dim, count = config.experts, used = config.experts_per_token;
@@ -15560,8 +15710,9 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
       if (config.expert.scales_input) Scale(experts.member_weights[m], dim, to);
     }
     QuantizeForProduct(kinds, dim, members, experts.input, executor);
-    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members, scratch,
-                           Output{experts.output, dim, false}, executor);
+    RunNetwork<FormatList>(spec, network, e, spec.expert_ffn_dim(), experts.input, members,
+                           adapters.ForExpert(e, {experts.members, members}), scratch, Output{experts.output, dim, false},
+                           executor);
     for (std::size_t m = 0; m < members; ++m) {
       const float weight = config.expert.scales_input ? 1.0f : experts.member_weights[m];
       AddScaled(experts.output + m * dim, weight, dim, out + experts.members[m] * dim);
@@ -15569,7 +15720,7 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.expert.shared_ffn_dim != 0; })) {
     if (config.expert.shared_ffn_dim == 0) return;
-    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, scratch,
+    RunNetwork<FormatList>(spec, SharedNetwork(layer), 0, spec.shared_ffn_dim(), scratch.normalized, tokens, adapters, scratch,
                            Output{experts.output, dim, false}, executor);
     for (std::size_t t = 0; t < tokens; ++t) {
       float weight = 1.0f;
@@ -15585,18 +15736,18 @@ HWY_NOINLINE void RunExperts(const Spec& spec, const LayerWeights& layer, std::s
 // out = post_dense_norm(out) + post_expert_norm(experts(expert_norm(residual))), where `out` is what the dense network of the
 // same layer gave; the router reads router_norm(residual) / sqrt(dim). Source: Gemma 4's reference code.
 template <class FormatList, class Spec>
-HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                                   float* out, ExecutorRef executor) {
+HWY_NOINLINE void AddExpertsBeside(const Spec& spec, const LayerWeights& layer, std::size_t tokens,
+                                   const LayerAdapters& adapters, const Scratch& scratch, float* out, ExecutorRef executor) {
   const auto dim = spec.dim();
   float* const sum = scratch.experts.sum;
   const auto normalize = [&](const float* norm, ActivationKinds kinds) HWY_ATTR {
     NormalizeRows(spec, scratch.residual, norm, nullptr, tokens, kinds, scratch.normalized, executor);
   };
   normalize(layer.router_norm, KindsFor(layer.router));
-  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, scratch, executor);
+  Route<FormatList>(spec, layer, 1.0f / std::sqrt(static_cast<float>(std::size_t{dim})), tokens, adapters, scratch, executor);
   normalize(layer.expert_norm, NetworkKinds(spec, ExpertNetwork(layer)));
   std::fill_n(sum, tokens * dim, 0.0f);
-  RunExperts<FormatList>(spec, layer, tokens, scratch, sum, executor);
+  RunExperts<FormatList>(spec, layer, tokens, adapters, scratch, sum, executor);
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = out + t * dim;
@@ -15625,15 +15776,15 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
   Output out = config.parallel_residual ? Output{scratch.residual, config.dim, true} : BranchOutput(spec, scratch);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0; })) {
     if (has_experts && !beside) {
-      Route<FormatList>(spec, layer, 1.0f, tokens, scratch, executor);
+      Route<FormatList>(spec, layer, 1.0f, tokens, adapters, scratch, executor);
       if (!out.accumulate) std::fill_n(out.data, tokens * config.dim, 0.0f);
-      RunExperts<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+      RunExperts<FormatList>(spec, layer, tokens, adapters, scratch, out.data, executor);
       return;
     }
   }
   const auto run_dense = [&](auto ffn_dim) HWY_ATTR {
-    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, scratch, out,
-                           executor, adapters);
+    RunNetwork<FormatList>(spec, DenseNetwork(config, layer, index), 0, ffn_dim, scratch.normalized, tokens, adapters, scratch,
+                           out, executor);
   };
   if constexpr (!Spec::kIsStatic) {
     run_dense(DynamicExtent{config.wide_layers.Has(index) ? config.wide_ffn_dim : config.ffn_dim});
@@ -15643,7 +15794,7 @@ HWY_INLINE void AddFeedForward(const Spec& spec, const LayerWeights& layer, std:
     run_dense(spec.ffn_dim());
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.experts != 0 && c.expert.beside_dense; })) {
-    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, scratch, out.data, executor);
+    if (beside) AddExpertsBeside<FormatList>(spec, layer, tokens, adapters, scratch, out.data, executor);
   }
 }
 
@@ -15695,7 +15846,7 @@ HWY_INLINE void RotateToken(const ModelConfig& config, const Scratch& scratch, s
 // One head's queries of all tokens in the latent space: K_h^T of the plain part, and the rotated part behind it.
 template <class FormatList, class Spec>
 HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, std::size_t head, std::size_t slot,
-                               std::size_t tokens, const Scratch& scratch) {
+                               std::size_t tokens, const LayerAdapters& adapters, const Scratch& scratch) {
   const ModelConfig& config = spec.config();
   const LatentScratch& latent = scratch.latent;
   const std::size_t rank = config.latent.rank, plain_dim = config.latent.plain_dim(config.rope_dim);
@@ -15716,6 +15867,7 @@ HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, st
       UnpackRow<FormatList>(weights.latent_key_rows.type, matrix, rank, i, row);
       for (std::size_t t = 0; t < tokens; ++t) AddScaled(row, own[t * own_stride + i], rank, carried + t * q_dim);
     }
+    adapters.AddProduct(TensorRole::kLatentKeyRows, head, true, plain_dim, rank, own, own_stride, Output{carried, q_dim, true});
     return;
   }
   const Activations plain = RowsFrom(latent.plain, slot * tokens);
@@ -15724,13 +15876,14 @@ HWY_NOINLINE void CarryQueries(const Spec& spec, const LayerWeights& weights, st
   QuantizeRows(KindsFor(matrix), plain_dim, 0, tokens, plain);
   MatMul<FormatList>(matrix.type, matrix.expert(head), rank, DynamicExtent{plain_dim}, plain, 0, tokens, 0, rank,
                      Output{carried, q_dim, false});
+  adapters.AddProduct(TensorRole::kLatentKeys, head, false, rank, plain_dim, own, own_stride, Output{carried, q_dim, true});
 }
 
 // Queries in the latent space, and latents and rotated keys in the cache.
 template <class FormatList, class KvList, class Spec>
 HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                              std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                              ExecutorRef executor) {
+                              std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                              const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const LatentScratch& latent = scratch.latent;
   const std::size_t rank = config.latent.rank, query_rank = config.latent.query_rank, k_dim = config.k_dim();
@@ -15739,6 +15892,8 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   const PackedMatrix& query = query_rank == 0 ? weights.query : weights.latent_query_down;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(query, weights.latent_down), input, executor);
+  const std::array roles{query_rank == 0 ? TensorRole::kQuery : TensorRole::kLatentQueryDown, TensorRole::kLatentDown};
+  adapters.Prepare({roles[0], roles[1]}, config.dim, input, executor);
   const std::array rows{query_rank == 0 ? own_dim : query_rank, k_dim};
   ForRowRanges(executor, rows, kRowTile, (rows[0] + rows[1]) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
@@ -15747,6 +15902,7 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
                                     : query_rank == 0 ? Output{latent.queries, own_dim, false}
                                                       : Output{latent.query_low.values, latent.query_low.stride, false};
                  MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end, out);
+                 adapters.Add(part, roles[part], rows[part], begin, end, out);
                });
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
@@ -15761,20 +15917,24 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   });
   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, 0, 1);
   if (query_rank != 0) {
+    const Output out{latent.queries, own_dim, false};
+    adapters.Prepare({TensorRole::kLatentQueryUp}, query_rank, latent.query_low, executor);
     Multiply<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, own_dim,
-                         DynamicExtent{query_rank}, latent.query_low, tokens, Output{latent.queries, own_dim, false},
-                         executor);
+                         DynamicExtent{query_rank}, latent.query_low, tokens, out, executor,
+                         [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                           adapters.Add(0, TensorRole::kLatentQueryUp, own_dim, begin, end, out);
+                         });
   }
   const bool serial = own_dim * rank * tokens < kSerialMacs;
   ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {
-    CarryQueries<FormatList>(spec, weights, head, slot, tokens, scratch);
+    CarryQueries<FormatList>(spec, weights, head, slot, tokens, adapters, scratch);
   });
 }
 
 // mixed = the values of all heads, from the latents that attention has mixed.
 template <class FormatList, class Spec>
-HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, std::size_t tokens, const Scratch& scratch,
-                                ExecutorRef executor) {
+HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, std::size_t tokens,
+                                const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t rank = config.latent.rank, value_dim = config.latent.value_dim, stride = config.heads * rank;
   const PackedMatrix& matrix = weights.latent_values;
@@ -15785,8 +15945,9 @@ HWY_INLINE void MixLatentValues(const Spec& spec, const LayerWeights& weights, s
       std::copy_n(scratch.latent.mixed + t * stride + head * rank, rank, mixed.values + t * mixed.stride);
     }
     QuantizeRows(KindsFor(matrix), rank, 0, tokens, mixed);
-    MatMul<FormatList>(matrix.type, matrix.expert(head), value_dim, DynamicExtent{rank}, mixed, 0, tokens, 0, value_dim,
-                       Output{scratch.mixed.values + head * value_dim, scratch.mixed.stride, false});
+    const Output out{scratch.mixed.values + head * value_dim, scratch.mixed.stride, false};
+    MatMul<FormatList>(matrix.type, matrix.expert(head), value_dim, DynamicExtent{rank}, mixed, 0, tokens, 0, value_dim, out);
+    adapters.AddProduct(TensorRole::kLatentValues, head, false, value_dim, rank, mixed.values, mixed.stride, out);
   });
 }
 
@@ -15859,26 +16020,32 @@ HWY_NOINLINE void MakeLayerInputs(const Spec& spec, const ModelWeights& weights,
 // that are `stride` apart.
 template <class FormatList, class Spec>
 HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std::size_t index, std::size_t tokens,
-                                const Scratch& scratch, float* out, std::size_t outputs, std::size_t stride,
-                                ExecutorRef executor) {
+                                const LayerAdapters& adapters, const Scratch& scratch, float* out, std::size_t outputs,
+                                std::size_t stride, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const auto dim = spec.dim();
   const std::size_t width = config.layer_input_dim, all = config.layers * width;
   const Activations& gated = scratch.layer_input.gated;
   const PackedMatrix& gate = layer.layer_input_gate;
   const PackedMatrix& output = layer.layer_input_output;
+  adapters.Prepare({TensorRole::kLayerInputGate}, dim, scratch.normalized, executor);
   ForRowRanges(executor, std::array{width}, kRowTile, width * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end,
-                                    Output{gated.values, gated.stride, false});
+                 const Output gates{gated.values, gated.stride, false};
+                 MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end, gates);
+                 adapters.Add(0, TensorRole::kLayerInputGate, width, begin, end, gates);
                  for (std::size_t t = 0; t < tokens; ++t) {
                    JoinHidden(config, scratch.layer_input.values + t * all + index * width + begin, end - begin,
                               gated.values + t * gated.stride + begin);
                  }
                });
   QuantizeForProduct(KindsFor(output), width, tokens, gated, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens,
-                       Output{scratch.branch, dim, false}, executor);
+  const Output branch{scratch.branch, dim, false};
+  adapters.Prepare({TensorRole::kLayerInputOutput}, width, gated, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens, branch, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kLayerInputOutput, dim, begin, end, branch);
+                       });
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.branch + t * dim;
@@ -16096,26 +16263,40 @@ HWY_INLINE void ConvolveSequences(const ModelConfig& config, const LayerWeights&
   }
 }
 
+// residual (or the branch) += output * mixed.
+template <class FormatList, class Spec, Extent Cols>
+HWY_INLINE void MultiplyStateOutput(const Spec& spec, const PackedMatrix& output, Cols cols, std::size_t tokens,
+                                    const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
+  const std::size_t dim = spec.config().dim;
+  const Output out = BranchOutput(spec, scratch);
+  adapters.Prepare({TensorRole::kStateOutput}, cols, scratch.mixed, executor);
+  Multiply<FormatList>(output.type, output.data, nullptr, dim, cols, scratch.mixed, tokens, out, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kStateOutput, dim, begin, end, out);
+                       });
+}
+
 // residual (or the branch) += the layer's output. One task computes the same channels of B, C and x, convolves and gates them.
 template <class FormatList, class Spec>
 HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                                    std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                    ExecutorRef executor) {
+                                    std::span<const SequenceInput> sequences, std::size_t tokens,
+                                    const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t dim = config.dim;
   const Activations& input = scratch.normalized;
   const Activations& mixed = scratch.mixed;
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.state_input, weights.state_gate, weights.state_strength), input, executor);
+  adapters.Prepare({TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStrength}, dim, input, executor);
   ForRowRanges(executor, std::array{dim}, kRowTile, 3 * dim * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 const auto project = [&](const PackedMatrix& matrix, float* out, std::size_t stride) HWY_ATTR {
-                   MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end,
-                                      Output{out, stride, false});
+                 const auto project = [&](const PackedMatrix& matrix, std::size_t slot, TensorRole role, const Output& out) HWY_ATTR {
+                   MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end, out);
+                   adapters.Add(slot, role, dim, begin, end, out);
                  };
-                 project(weights.state_input, scratch.state.input, dim);
-                 project(weights.state_gate, scratch.state.gate, dim);
-                 project(weights.state_strength, mixed.values, mixed.stride);
+                 project(weights.state_input, 0, TensorRole::kStateInput, {scratch.state.input, dim, false});
+                 project(weights.state_gate, 1, TensorRole::kStateGate, {scratch.state.gate, dim, false});
+                 project(weights.state_strength, 2, TensorRole::kStateStrength, {mixed.values, mixed.stride, false});
                  const std::size_t count = end - begin;
                  for (std::size_t t = 0; t < tokens; ++t) {
                    float* const x = scratch.state.input + t * dim + begin;
@@ -16129,8 +16310,7 @@ HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weight
                });
   const PackedMatrix& output = weights.state_output;
   QuantizeForProduct(KindsFor(output), dim, tokens, mixed, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, spec.dim(), mixed, tokens, BranchOutput(spec, scratch),
-                       executor);
+  MultiplyStateOutput<FormatList>(spec, output, spec.dim(), tokens, adapters, scratch, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -16186,8 +16366,8 @@ struct StateColumns {
 // The inputs of the recurrence: projected, convolved, keys and queries normalised. One task computes whole heads.
 template <class FormatList, class Spec>
 HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                             std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+                             std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const StateConfig& state = config.state;
   const bool delta = state.kind == StateKind::kDelta;
@@ -16197,12 +16377,16 @@ HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std:
   ActivationKinds kinds = KindsFor(weights.state_input, weights.state_gate, weights.state_step);
   if (delta) kinds |= KindsFor(weights.state_strength);
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens, kinds, input, executor);
+  static constexpr std::array kRoles{TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStep,
+                                     TensorRole::kStateStrength};
+  adapters.Prepare({kRoles[0], kRoles[1], kRoles[2], kRoles[3]}, config.dim, input, executor);
   const std::array rows{width, inner, heads, delta ? heads : 0};
   ForRowRanges(executor, rows, HeadUnit(key_dim), (width + inner + 2 * heads) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, float* out) HWY_ATTR {
-                   MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end,
-                                      Output{out, rows[part], false});
+                   const Output to{out, rows[part], false};
+                   MatMul<FormatList>(matrix.type, matrix.data, rows[part], spec.dim(), input, 0, tokens, begin, end, to);
+                   adapters.Add(part, kRoles[part], rows[part], begin, end, to);
                  };
                  switch (part) {
                    case 0: project(weights.state_input, scratch.state.input); break;
@@ -16284,13 +16468,13 @@ HWY_NOINLINE void RunRecurrence(const Spec& spec, const LayerWeights& weights, s
 // residual (or the branch) += the layer's output.
 template <class FormatList, class Spec>
 HWY_INLINE void AddLinearAttention(const Spec& spec, const LayerWeights& weights, std::size_t layer,
-                                   std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                                   ExecutorRef executor) {
+                                   std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                                   const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const StateConfig& state = config.state;
   const Activations& mixed = scratch.mixed;
   const PackedMatrix& output = weights.state_output;
-  ProjectState<FormatList>(spec, weights, layer, sequences, tokens, scratch, executor);
+  ProjectState<FormatList>(spec, weights, layer, sequences, tokens, adapters, scratch, executor);
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kDelta; })) {
     if (state.kind == StateKind::kDelta) {
       RunRecurrence<true>(spec, weights, layer, sequences, tokens, scratch, executor);
@@ -16312,8 +16496,7 @@ HWY_INLINE void AddLinearAttention(const Spec& spec, const LayerWeights& weights
       });
     }
   }
-  Multiply<FormatList>(output.type, output.data, nullptr, config.dim, spec.state_inner_dim(), mixed, tokens,
-                       BranchOutput(spec, scratch), executor);
+  MultiplyStateOutput<FormatList>(spec, output, spec.state_inner_dim(), tokens, adapters, scratch, executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -16459,17 +16642,21 @@ HWY_NOINLINE void CorrectStreams(const Spec& spec, const LayerWeights& layer, st
 
 // streams.bypass = h + norm(B A h), where h is what attention has read (scratch.normalized).
 template <class FormatList, class Spec>
-HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const Scratch& scratch,
-                             ExecutorRef executor) {
+HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::size_t tokens, const LayerAdapters& adapters,
+                             const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const auto dim = spec.dim();
   const DynamicExtent rank{config.streams.bypass_rank};
   const Activations& low = scratch.streams.low;
-  Multiply<FormatList>(layer.bypass_down.type, layer.bypass_down.data, nullptr, rank, dim, scratch.normalized, tokens,
-                       Output{low.values, low.stride, false}, executor);
+  const auto multiply = [&](const PackedMatrix& matrix, TensorRole role, std::size_t rows, auto cols, const Activations& x,
+                            const Output& out) HWY_ATTR {
+    adapters.Prepare({role}, cols, x, executor);
+    Multiply<FormatList>(matrix.type, matrix.data, nullptr, rows, cols, x, tokens, out, executor,
+                         [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+  };
+  multiply(layer.bypass_down, TensorRole::kBypassDown, rank, dim, scratch.normalized, Output{low.values, low.stride, false});
   QuantizeForProduct(KindsFor(layer.bypass_up), rank, tokens, low, executor);
-  Multiply<FormatList>(layer.bypass_up.type, layer.bypass_up.data, nullptr, dim, rank, low, tokens,
-                       Output{scratch.streams.bypass, dim, false}, executor);
+  multiply(layer.bypass_up, TensorRole::kBypassUp, dim, rank, low, Output{scratch.streams.bypass, dim, false});
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.streams.bypass + t * dim;
@@ -16526,13 +16713,14 @@ inline float QueryTemperature(const AttentionConfig& attention, std::size_t posi
 
 // The embedding of one token at a position: rows of up to three tables, added, scaled and normalised.  out: [dim]
 template <class FormatList, class Spec>
-HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, TokenId token, std::size_t position,
-                           float* other, float* out) {
+HWY_INLINE void EmbedToken(const Spec& spec, const ModelWeights& weights, const SequenceInput& sequence, TokenId token,
+                           std::size_t position, float* other, float* out) {
   const ModelConfig& config = spec.config();
   const auto row = [&](const PackedMatrix& table, std::size_t index, float* to) HWY_ATTR {
     UnpackRow<FormatList>(table.type, table.data, config.dim, index, to);
   };
   row(weights.token_embedding, static_cast<std::size_t>(token), out);
+  LayerAdapters::AddEmbedding(sequence, token, config.dim, out);
   if (config.embedding_scale != 1.0f) Scale(config.embedding_scale, config.dim, out);
   if (config.token_types != 0) {
     row(weights.token_types, 0, other);
@@ -16559,7 +16747,7 @@ HWY_INLINE void EmbedTokens(const Spec& spec, const ModelWeights& weights, std::
       for (std::size_t t = begin; t < end; ++t) {
         const std::size_t at = row + t, position = start + t;
         // The row where the first norm will go is free until then.
-        EmbedToken<FormatList>(spec, weights, sequence.tokens[t], position,
+        EmbedToken<FormatList>(spec, weights, sequence, sequence.tokens[t], position,
                                scratch.normalized.values + at * scratch.normalized.stride,
                                scratch.residual + at * config.dim);
         RopeTable(scratch.rotations.frequencies, config.rope_dim / 2, position, magnitude,
@@ -16585,19 +16773,19 @@ HWY_INLINE void AddAttentionOf(const Spec& spec, const LayerWeights& layer, std:
   [[maybe_unused]] const ModelConfig& config = spec.config();
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind == StateKind::kConvolution; })) {
     if (config.KeepsState(index) && config.state.kind == StateKind::kConvolution) {
-      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+      return AddShortConvolution<FormatList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.state.kind > StateKind::kConvolution; })) {
     if (config.KeepsState(index)) {
-      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, scratch, executor);
+      return AddLinearAttention<FormatList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
     }
   }
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.latent.rank != 0; })) {
     if (config.latent.rank != 0) {
-      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, scratch, executor);
+      ProjectLatent<FormatList, KvList>(spec, layer, index, sequences, tokens, adapters, scratch, executor);
       Attend<KvList>(spec, layer, index, sequences, scratch, executor);
-      MixLatentValues<FormatList>(spec, layer, tokens, scratch, executor);
+      MixLatentValues<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       AddAttentionOutput<FormatList>(spec, layer, tokens, adapters, scratch, executor);
       return;
     }
@@ -16626,15 +16814,15 @@ HWY_INLINE void AddAttention(const Spec& spec, const LayerWeights& layer, std::s
 // What a layer does behind its two branches: corrects the other streams, adds its own input of the tokens, is scaled.
 template <class FormatList, class Spec>
 HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::size_t index,
-                            std::span<const SequenceInput> sequences, std::size_t tokens, const Scratch& scratch,
-                            ExecutorRef executor) {
+                            std::span<const SequenceInput> sequences, std::size_t tokens, const LayerAdapters& adapters,
+                            const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t dim = config.dim, stride = scratch.shape.tokens * dim;
   if constexpr (MayHave<Spec>([](const ModelConfig& c) { return c.layer_input_dim != 0; })) {
     if (config.streams.count != 0) {
       CorrectStreams(spec, layer, tokens, scratch, executor);
-      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.streams.rows + stride, config.streams.count - 1,
-                                stride, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, adapters, scratch, scratch.streams.rows + stride,
+                                config.streams.count - 1, stride, executor);
       for (std::size_t i = 0; i < config.streams.count; ++i) {
         AddDirections(sequences, index, dim, scratch.streams.rows + i * stride);
       }
@@ -16643,7 +16831,7 @@ HWY_INLINE void FinishLayer(const Spec& spec, const LayerWeights& layer, std::si
     if (config.layer_input_dim != 0) {
       NormalizeRows(spec, scratch.residual, nullptr, nullptr, tokens, KindsFor(layer.layer_input_gate), scratch.normalized,
                     executor);
-      AddLayerInput<FormatList>(spec, layer, index, tokens, scratch, scratch.residual, 1, 0, executor);
+      AddLayerInput<FormatList>(spec, layer, index, tokens, adapters, scratch, scratch.residual, 1, 0, executor);
     }
   }
   if (config.layer_scale) Scale(*layer.layer_scale, tokens * dim, scratch.residual);
@@ -16674,12 +16862,16 @@ HWY_INLINE std::size_t FinishHidden(const Spec& spec, const ModelWeights& weight
 
 // The logits of scratch.normalized's first rows, into scratch.logits [outputs, vocab].
 template <class FormatList, class Spec>
-HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const Scratch& scratch,
-                              ExecutorRef executor) {
+HWY_INLINE void ComputeLogits(const Spec& spec, const ModelWeights& weights, std::size_t outputs, const LayerAdapters& adapters,
+                              const Scratch& scratch, ExecutorRef executor) {
   const ModelConfig& config = spec.config();
   const std::size_t vocab = config.vocab;
+  const Output logits{scratch.logits, vocab, false};
+  adapters.Prepare({TensorRole::kOutput}, config.dim, scratch.normalized, executor);
   Multiply<FormatList>(weights.output.type, weights.output.data, weights.output_bias, vocab, spec.dim(), scratch.normalized,
-                       outputs, Output{scratch.logits, vocab, false}, executor);
+                       outputs, logits, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+                         adapters.Add(0, TensorRole::kOutput, vocab, begin, end, logits);
+                       });
   if (config.logit_divisor != 1.0f) Scale(1.0f / config.logit_divisor, outputs * vocab, scratch.logits);
   if (config.logit_softcap != 0.0f) SoftCap(config.logit_softcap, outputs * vocab, scratch.logits);
 }
@@ -16711,7 +16903,7 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
     }
     AddAttention<FormatList, KvList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
     if constexpr (kMayHaveStreams) {
-      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, scratch, executor);
+      if (config.streams.count != 0) MakeBypass<FormatList>(spec, layer, tokens, adapters, scratch, executor);
     }
     if (!config.parallel_residual) finish(layer.post_attention_norm, layer.post_attention_norm_bias);
     if constexpr (kMayHaveStreams) {
@@ -16721,7 +16913,7 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
       AddFeedForward<FormatList>(spec, layer, l, tokens, adapters, scratch, executor);
       finish(layer.post_ffn_norm, layer.post_ffn_norm_bias);
     }
-    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, scratch, executor);
+    FinishLayer<FormatList>(spec, layer, l, sequences, tokens, adapters, scratch, executor);
   }
   if constexpr (kMayHaveStreams) {
     if (config.streams.count != 0) MergeStreams<FormatList>(spec, weights, tokens, scratch, executor);
@@ -16729,7 +16921,10 @@ HWY_NOINLINE std::size_t ForwardPass(const Spec& spec, const ModelWeights& weigh
   const bool logits = config.logits && result == PassResult::kLogits;
   const ActivationKinds kinds = logits ? KindsFor(weights.output) : kActivationFloat;
   const std::size_t outputs = FinishHidden(spec, weights, sequences, kinds, scratch, executor);
-  if (logits && outputs != 0) ComputeLogits<FormatList>(spec, weights, outputs, scratch, executor);
+  if (logits && outputs != 0) {
+    const LayerAdapters adapters = LayerAdapters(sequences, 0, scratch).ForOutputs();
+    ComputeLogits<FormatList>(spec, weights, outputs, adapters, scratch, executor);
+  }
   return outputs;
 }
 
@@ -17177,6 +17372,7 @@ INLAY_END_NAMESPACE
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -17193,17 +17389,32 @@ constexpr bool IsOutput(const ModelConfig& config, TensorId id) {
 constexpr bool IsDown(TensorRole role) {
   return role == TensorRole::kDown || role == TensorRole::kExpertDown || role == TensorRole::kSharedDown;
 }
+// What models of eight experts (Mixtral) have instead of `type`: attention is a small part of them, so all mixes spend more
+// bits on it. `output` is the type of its output projection. Keys and values are one tensor with queries in encoders' files, and
+// have their type.
+constexpr WeightType InEightExperts(const ModelConfig& config, TensorId id, WeightType output, WeightType type) {
+  if (config.experts != 8) return type;
+  const bool apart = config.attention.causal;
+  if (apart && (id.role == TensorRole::kKey || id.role == TensorRole::kValue)) return WeightType::kQ8_0;
+  return id.role == TensorRole::kAttentionOutput ? output : type;
+}
+
+template <WeightType... kTypes>
+Formats<kTypes..., WeightType::kQ8_0> AddQ8_0(const Formats<kTypes...>&);
 }  // namespace detail
 
 // The mixes that published files are named after: most matrices in one type, and more bits for the output matrix and for
-// values and down projections, which are most sensitive to rounding.
+// values and down projections, which are most sensitive to rounding. Models of eight experts need another list of types, with
+// the same rules: OfEightExperts<Q4_K_M>.
 struct Q4_K_M : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
     const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
-    if (sensitive && detail::HasMoreBits(config, id)) return WeightType::kQ6_K;
     // The 70B models' few value heads are shared by many queries: one size more.
-    return id.role == TensorRole::kValue && config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
+    const bool shared = id.role == TensorRole::kValue && config.layers == 80;
+    const bool more_bits = sensitive && detail::HasMoreBits(config, id);
+    return detail::InEightExperts(config, id, WeightType::kQ5_K,
+                                  more_bits ? WeightType::kQ6_K : shared ? WeightType::kQ5_K : WeightType::kQ4_K);
   }
 };
 struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K, WeightType::kF32> {
@@ -17212,20 +17423,25 @@ struct Q4_K_S : Formats<WeightType::kQ4_K, WeightType::kQ6_K, WeightType::kQ5_K,
     const bool first = (id.role == TensorRole::kValue && id.layer < 4) ||
                        (detail::IsDown(id.role) && id.layer < config.layers / 8);
     const bool shared = id.role == TensorRole::kValue && config.layers == 80;
-    return first || shared ? WeightType::kQ5_K : WeightType::kQ4_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, first || shared ? WeightType::kQ5_K : WeightType::kQ4_K);
   }
 };
 struct Q5_K_M : Formats<WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     const bool sensitive = id.role == TensorRole::kValue || detail::IsDown(id.role);
     const bool more_bits = detail::IsOutput(config, id) || (sensitive && detail::HasMoreBits(config, id));
-    return more_bits ? WeightType::kQ6_K : WeightType::kQ5_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, more_bits ? WeightType::kQ6_K : WeightType::kQ5_K);
   }
 };
 struct Q3_K_M : Formats<WeightType::kQ3_K, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K, WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
     if (detail::IsDown(id.role)) return id.layer < config.layers / 16 ? WeightType::kQ5_K : WeightType::kQ4_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, OfOthers(config, id));
+  }
+
+ private:
+  static constexpr WeightType OfOthers(const ModelConfig& config, TensorId id) {
     switch (id.role) {
       case TensorRole::kValue: return id.layer < 2 || config.layers == 80 ? WeightType::kQ5_K : WeightType::kQ4_K;
       case TensorRole::kAttentionOutput: return WeightType::kQ4_K;
@@ -17238,6 +17454,11 @@ struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K,
                         WeightType::kF32> {
   static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) {
     if (detail::IsOutput(config, id)) return WeightType::kQ6_K;
+    return detail::InEightExperts(config, id, WeightType::kQ5_K, OfOthers(config, id));
+  }
+
+ private:
+  static constexpr WeightType OfOthers(const ModelConfig& config, TensorId id) {
     switch (id.role) {
       case TensorRole::kValue:
         if (config.layers == 80) return WeightType::kQ5_K;
@@ -17246,6 +17467,11 @@ struct Q2_K_M : Formats<WeightType::kQ2_K, WeightType::kQ3_K, WeightType::kQ4_K,
       default: return detail::IsDown(id.role) ? WeightType::kQ3_K : WeightType::kQ2_K;
     }
   }
+};
+// A mix with the type that its rules give to keys and values of models of eight experts.
+template <class Recipe>
+struct OfEightExperts : decltype(detail::AddQ8_0(std::declval<Recipe>())) {
+  static constexpr WeightType TypeOf(const ModelConfig& config, TensorId id) { return Recipe::TypeOf(config, id); }
 };
 // Experts in MXFP4, everything else in Q8_0.
 struct MXFP4_MOE : Formats<WeightType::kMXFP4, WeightType::kQ8_0, WeightType::kF32> {
@@ -17287,6 +17513,18 @@ constexpr WeightType FittingType(WeightType type, std::size_t cols) {
     case WeightType::kQ6_K: return FittingType(WeightType::kQ8_0, cols);
     default: return WeightType::kF16;
   }
+}
+
+// Whether the recipe's list has every type that it gives to a tensor of the model.
+template <class Recipe>
+constexpr bool RecipeListsAll(const ModelConfig& config) {
+  for (std::size_t i = 0; i < TensorCount(config); ++i) {
+    const TensorId id = TensorAt(i);
+    if (HasRole(config, id) && !IsVector(id.role) && !IsKeptByRecipes(id.role) && !Recipe::Contains(RecipeType<Recipe>(config, id))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 // Whether every matrix can have the type that the recipe gives it: rows are whole blocks.
@@ -17399,6 +17637,8 @@ class BasicModel {
   {
     static_assert(RecipeFits<FormatList>(Spec::config()), "a matrix of this model has rows that are not whole blocks of "
                                                           "the type that the formats give it");
+    static_assert(RecipeListsAll<FormatList>(Spec::config()), "a matrix of this model has a type that is not in the list of "
+                                                              "formats; see OfEightExperts");
     MemoryPlan plan = *PlanSession(Spec::config(), options);
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);
@@ -22133,6 +22373,8 @@ class Tokenizer {
   bool add_eos() const { return traits_.add_eos; }
   // Whether a separator stands between, or after, the texts of a pair; where Encode ends a text with one, that too.
   bool add_separator() const { return traits_.add_separator; }
+  // Whether Encode ends a text with a separator, which a pair then has behind each of its texts.
+  bool ends_with_separator() const { return traits_.ends_with_separator; }
   bool add_space_prefix() const { return traits_.add_space_prefix; }
   // Whether the model's own tokeniser takes spaces out of whole texts (see clean_spaces.hpp); Decode never does.
   bool cleans_spaces() const { return traits_.cleans_spaces; }
@@ -23847,6 +24089,443 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_PACKED_MODEL_WRITER_HPP_
 
+// --- inlay/model/embedding.hpp
+
+// The embedding of a sequence: one vector from the hidden states of its tokens; and the scores of a classifier or reranker.
+#ifndef INLAY_MODEL_EMBEDDING_HPP_
+#define INLAY_MODEL_EMBEDDING_HPP_
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+INLAY_BEGIN_NAMESPACE
+
+namespace detail {
+
+// out[r] = row r of the matrix times x (+ bias). A head is run once per sequence: decoding its rows one by one costs nothing
+// beside the pass, and gives the same bits on every target.  row: [cols], memory.
+template <class FormatList>
+void MultiplyRows(const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t cols, const float* x, float* row,
+                  float* out) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    UnpackRow<FormatList>(matrix.type, matrix.data, cols, r, row);
+    double sum = bias == nullptr ? 0.0 : static_cast<double>(bias[r]);
+    for (std::size_t i = 0; i < cols; ++i) sum += static_cast<double>(row[i]) * static_cast<double>(x[i]);
+    out[r] = static_cast<float>(sum);
+  }
+}
+
+inline void NormalizeHead(const float* weight, float epsilon, std::span<float> x) {
+  double sum = 0.0, squares = 0.0;
+  for (const float value : x) sum += static_cast<double>(value);
+  const double mean = sum / static_cast<double>(x.size());
+  for (const float value : x) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
+  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(epsilon));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<float>((static_cast<double>(x[i]) - mean) * scale * static_cast<double>(weight[i]));
+  }
+}
+
+template <class ModelType>
+Result<void> PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                          std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
+                          const Adapters* adapters);
+
+}  // namespace detail
+
+// Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states, as the model's own
+// projections make them, to `out` [embedding_dim()], not normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
+// all see each other needs a workspace for all of them. Pooling::kNone: the mean.
+// `adapters`: what the sequence runs with, if anything.
+// Errors: kInvalidArgument (no tokens, the size of `out`, kRank), and those of Embed. Afterwards the cache holds the tokens.
+template <class ModelType>
+Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
+                           const Adapters* adapters = nullptr) {
+  const ModelConfig& config = model.config();
+  if (out.size() != config.embedding_dim()) {
+    return Fail(ErrorCode::kInvalidArgument, "embedding", "has ", config.embedding_dim(),
+                " values, the memory handed over is for ", out.size());
+  }
+  const HeadConfig& head = config.head;
+  if (head.first_dim == 0 && head.last_dim == 0) {
+    return detail::PoolSequence(model, cache, workspace, tokens, pooling, out, executor, adapters);
+  }
+  const Scratch& scratch = workspace.scratch();
+  const std::span<float> pooled(scratch.pooled, config.dim);
+  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, pooling, pooled, executor, adapters));
+  const ModelWeights weights = model.weights();
+  using List = typename ModelType::FormatList;
+  const float* x = pooled.data();
+  std::size_t width = config.dim;
+  if (head.first_dim != 0) {
+    float* const to = head.last_dim == 0 ? out.data() : scratch.head_hidden;
+    detail::MultiplyRows<List>(weights.head_first, nullptr, head.first_dim, width, x, scratch.head_row, to);
+    x = to;
+    width = head.first_dim;
+  }
+  if (head.last_dim != 0) detail::MultiplyRows<List>(weights.head_last, nullptr, head.last_dim, width, x, scratch.head_row, out.data());
+  return {};
+}
+
+// Reads `tokens` in the same way and writes the scores of the model's head to `out` [score_count()]. A reranker's single score
+// is larger the better a document answers a query, which are the two parts of the tokens. Errors: kUnsupported (the model has
+// no head), and as above.
+// Source: the classification heads of BERT, RoBERTa, ModernBERT and Qwen3-Reranker.
+template <class ModelType>
+Result<void> ScoreSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                           std::span<const TokenId> tokens, std::span<float> out, ExecutorRef executor,
+                           const Adapters* adapters = nullptr) {
+  const ModelConfig& config = model.config();
+  const HeadConfig& head = config.head;
+  if (!config.HasScores()) return Fail(ErrorCode::kUnsupported, "scores", "this model has no head that gives any");
+  if (out.size() != config.score_count()) {
+    return Fail(ErrorCode::kInvalidArgument, "scores", "are ", config.score_count(), ", the memory handed over is for ", out.size());
+  }
+  const Scratch& scratch = workspace.scratch();
+  const std::span<float> pooled(scratch.pooled, config.dim);
+  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, head.pooling, pooled, executor, adapters));
+  const ModelWeights weights = model.weights();
+  using List = typename ModelType::FormatList;
+  std::span<float> x = pooled;
+  if (head.dense) {
+    const std::span<float> hidden(scratch.head_hidden, config.dim);
+    detail::MultiplyRows<List>(weights.head_dense, weights.head_dense_bias, config.dim, config.dim, x.data(), scratch.head_row,
+                               hidden.data());
+    for (float& value : hidden) {
+      const double v = static_cast<double>(value);
+      const double bent = 0.7978845608028654 * (v + 0.044715 * v * v * v);
+      value = static_cast<float>(head.gelu ? 0.5 * v * (1.0 + std::tanh(bent)) : std::tanh(v));
+    }
+    if (head.norm) detail::NormalizeHead(weights.head_norm, config.norm_epsilon, hidden);
+    x = hidden;
+  }
+  if (head.labels == 0) {
+    std::copy(x.begin(), x.end(), out.begin());
+    return {};
+  }
+  detail::MultiplyRows<List>(weights.head_labels, weights.head_label_bias, head.labels, config.dim, x.data(), scratch.head_row,
+                             out.data());
+  if (head.softmax) {
+    const double largest = static_cast<double>(*std::max_element(out.begin(), out.end()));
+    double sum = 0.0;
+    for (const float value : out) sum += std::exp(static_cast<double>(value) - largest);
+    for (float& value : out) value = static_cast<float>(std::exp(static_cast<double>(value) - largest) / sum);
+  }
+  return {};
+}
+
+template <class ModelType>
+Result<void> detail::PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
+                                  std::span<const TokenId> tokens, Pooling pooling, std::span<float> out,
+                                  ExecutorRef executor, const Adapters* adapters) {
+  const std::size_t dim = model.config().dim;
+  if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
+  if (pooling == Pooling::kRank) {
+    return Fail(ErrorCode::kInvalidArgument, "pooling", "kRank is no embedding; see ScoreSequence");
+  }
+  const bool causal = model.config().attention.causal;
+  if (!causal && tokens.size() > workspace.batch()) {
+    return Fail(ErrorCode::kTooLarge, "tokens", tokens.size(), " tokens; this model reads a whole sequence in one pass, and "
+                "the workspace is made for ", workspace.batch());
+  }
+  cache.Truncate(0);
+  const bool mean = pooling == Pooling::kMean || pooling == Pooling::kNone;
+  if (mean) std::fill(out.begin(), out.end(), 0.0f);
+  for (std::size_t done = 0; done < tokens.size();) {
+    const std::size_t count = std::min(workspace.batch(), tokens.size() - done);
+    const bool last = done + count == tokens.size();
+    const bool wanted = mean || (pooling == Pooling::kCls ? done == 0 : last);
+    const Outputs outputs = !wanted                       ? Outputs::kNone
+                            : pooling == Pooling::kLast   ? Outputs::kLast
+                                                          : Outputs::kAll;
+    const SequenceInput input{&cache, tokens.subspan(done, count), outputs, adapters};
+    INLAY_ASSIGN_OR_RETURN(const HiddenView hidden, model.Embed({&input, 1}, workspace, executor));
+    if (mean) {
+      for (std::size_t row = 0; row < hidden.rows; ++row) {
+        for (std::size_t i = 0; i < dim; ++i) out[i] += hidden.row(row)[i];
+      }
+    } else if (wanted) {
+      std::copy_n(hidden.row(0).begin(), dim, out.begin());
+    }
+    done += count;
+  }
+  if (mean) {
+    for (float& value : out) value /= static_cast<float>(tokens.size());
+  }
+  return {};
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_MODEL_EMBEDDING_HPP_
+
+// --- inlay/text/text_pair.hpp
+
+// A query and a document as one sequence of tokens: what rerankers read.
+#ifndef INLAY_TEXT_TEXT_PAIR_HPP_
+#define INLAY_TEXT_TEXT_PAIR_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+struct TextPair {
+  std::string_view query;
+  std::string_view document;
+};
+
+// How a model wants its pairs. Most have tokens around and between the two texts, which their vocabularies name: [begin] query
+// [end] [separator] document [end]. Others have a form in words, with "{query}" and "{document}" in it (Qwen3-Reranker; the file's
+// key kKey). Views the tokenizer and the form.
+class PairForm {
+ public:
+  static constexpr std::string_view kKey = "tokenizer.chat_template.rerank";
+
+  explicit PairForm(const Tokenizer& tokenizer, std::string_view form = {}) : tokenizer_(&tokenizer), form_(form) {}
+
+  // No pair has more tokens, and with this scratch memory Encode never fails.
+  std::size_t MaxTokens(const TextPair& pair) const {
+    // Each part between control tokens may have as many more as a text of its own.
+    if (!form_.empty()) return tokenizer_->MaxTokens(FilledBytes(form_, pair)) + 4 * form_.size();
+    return tokenizer_->MaxTokens(pair.query.size()) + tokenizer_->MaxTokens(pair.document.size()) + kMostAddedTokens;
+  }
+  std::size_t ScratchBytes(const TextPair& pair) const {
+    const std::size_t text = form_.empty() ? 0 : FilledBytes(form_, pair);
+    return text + tokenizer_->EncodeScratchBytes(std::max({text, pair.query.size(), pair.document.size()}));
+  }
+
+  // The tokens of a pair; returns their number. Control tokens are read in the form, never in the two texts, which begin
+  // and end words of the form where they touch them. Errors: those of Tokenizer::Encode.
+  Result<std::size_t> Encode(const TextPair& pair, std::span<std::byte> scratch, std::span<TokenId> out) const {
+    Sink sink{out};
+    if (form_.empty()) {
+      INLAY_CHECK_OK(Append(pair.query, {}, scratch, sink));
+      if (tokenizer_->add_separator() && !tokenizer_->ends_with_separator()) sink.Push(tokenizer_->special().separator);
+      INLAY_CHECK_OK(Append(pair.document, {.add_special = false}, scratch, sink));
+      if (tokenizer_->ends_with_separator()) sink.Push(tokenizer_->special().separator);
+      if (tokenizer_->add_eos()) sink.Push(tokenizer_->eos());
+    }
+    for (std::size_t at = 0; at < form_.size();) {
+      const Vocabulary::Match match = tokenizer_->vocabulary().FindSpecial(form_, at, true);
+      const std::size_t end = std::min(match.start, form_.size());
+      const std::string_view part = form_.substr(at, end - at);
+      const std::size_t bytes = FilledBytes(part, pair);
+      if (bytes > scratch.size()) return Fail(ErrorCode::kOutOfMemory, "scratch", "needs ", bytes, " bytes for the text alone");
+      char* const text = reinterpret_cast<char*>(scratch.data());
+      Fill(part, pair, text);
+      INLAY_CHECK_OK(Append({text, bytes}, {.add_special = false}, scratch.subspan(bytes), sink));
+      at = end;
+      if (match.id == kNoToken) continue;
+      sink.Push(match.id);
+      at += tokenizer_->vocabulary().PieceSize(match.id);
+    }
+    if (sink.count <= out.size()) return sink.count;
+    return Fail(ErrorCode::kTooLarge, "pair", "has ", sink.count, " tokens, there is room for ", out.size());
+  }
+
+ private:
+  static constexpr std::size_t kMostAddedTokens = 3;
+  static constexpr std::string_view kQuery = "{query}", kDocument = "{document}";
+
+  struct Sink {
+    std::span<TokenId> out;
+    std::size_t count = 0;
+    void Push(TokenId id) {
+      if (count < out.size()) out[count] = id;
+      ++count;
+    }
+  };
+
+  Result<void> Append(std::string_view text, const EncodeOptions& options, std::span<std::byte> scratch, Sink& sink) const {
+    if (text.empty() && !options.add_special) return {};
+    INLAY_ASSIGN_OR_RETURN(const std::size_t count,
+                           tokenizer_->Encode(text, options, scratch, sink.out.subspan(std::min(sink.count, sink.out.size()))));
+    sink.count += count;
+    return {};
+  }
+
+  // Calls use(text) for the pieces of a part of the form with the two texts in their places.
+  template <class Use>
+  static void ForPieces(std::string_view part, const TextPair& pair, Use&& use) {
+    while (!part.empty()) {
+      const std::size_t query = std::min(part.find(kQuery), part.size()), document = std::min(part.find(kDocument), part.size());
+      const std::size_t next = std::min(query, document);
+      use(part.substr(0, next));
+      if (next == part.size()) return;
+      use(query < document ? pair.query : pair.document);
+      part.remove_prefix(next + (query < document ? kQuery : kDocument).size());
+    }
+  }
+  static std::size_t FilledBytes(std::string_view part, const TextPair& pair) {
+    std::size_t bytes = 0;
+    ForPieces(part, pair, [&](std::string_view piece) { bytes += piece.size(); });
+    return bytes;
+  }
+  static void Fill(std::string_view part, const TextPair& pair, char* out) {
+    ForPieces(part, pair, [&](std::string_view piece) { out += piece.copy(out, piece.size()); });
+  }
+
+  const Tokenizer* tokenizer_;
+  std::string_view form_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_TEXT_TEXT_PAIR_HPP_
+
+// --- inlay/host/reranker.hpp
+
+// Documents in the order of how well they answer a query, by a model that reads both (a cross-encoder), on a machine with a
+// heap.
+#ifndef INLAY_HOST_RERANKER_HPP_
+#define INLAY_HOST_RERANKER_HPP_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+INLAY_BEGIN_NAMESPACE
+
+// The form of pairs that a model's file has; empty where its vocabulary says all. A view of the file.
+inline std::string_view RerankForm(const GgufFile& file) { return file.GetString(PairForm::kKey).value_or(std::string_view()); }
+
+struct RerankOptions {
+  std::string_view form = {};    // RerankForm of the model's file
+  std::size_t context = 0;       // most tokens of a pair; 0: what the model was trained with
+  bool cut_documents = false;    // read as much of a document as there is room for, instead of refusing it
+  KvType kv = KvType::kF32;
+  std::size_t threads = 1;       // SessionOptions::threads
+  Adapters adapters = {};        // what every pair is read with
+};
+
+// Scores pairs of texts. Owns the memory of a session, which grows with the longest pair; the model, the tokenizer, the form
+// and the adapters outlive it. Movable; not thread-safe.
+template <class ModelType>
+class Reranker {
+ public:
+  // kUnsupported: the model gives no scores, or several per pair, of which none says how good a document is.
+  static Result<Reranker> Create(const ModelType& model, const Tokenizer& tokenizer, const RerankOptions& options = {}) {
+    const ModelConfig& config = model.config();
+    if (!config.HasScores()) return Fail(ErrorCode::kUnsupported, "scores", "this model is no reranker: it has no head that gives any");
+    // Two of which one is the other's complement: yes and no.
+    if (config.score_count() != 1 && !(config.score_count() == 2 && config.head.softmax)) {
+      return Fail(ErrorCode::kUnsupported, "scores", "are ", config.score_count(), " per pair: this model is a classifier, no reranker");
+    }
+    Reranker reranker(model, tokenizer, options);
+    const std::size_t most = config.context;
+    reranker.context_ = options.context == 0 ? most : config.learned_positions ? std::min(options.context, most) : options.context;
+    return reranker;
+  }
+
+  // How well `document` answers `query`: the larger the better, on a scale of the model's own. kTooLarge: more tokens than
+  // the context has. Errors: those of PairForm::Encode and ScoreSequence, kOutOfMemory.
+  Result<float> Score(std::string_view query, std::string_view document, ExecutorRef executor) {
+    INLAY_ASSIGN_OR_RETURN(std::size_t count, Encode({query, document}));
+    if (count > context_ && options_.cut_documents) {
+      INLAY_ASSIGN_OR_RETURN(count, EncodeBeginning(query, document));
+    }
+    if (count > context_) {
+      return Fail(ErrorCode::kTooLarge, "pair", "has ", count, " tokens, the context has ", context_, " positions");
+    }
+    INLAY_CHECK_OK(Reserve(count));
+    const std::span<const TokenId> tokens(reinterpret_cast<const TokenId*>(tokens_.bytes().data()), count);
+    std::array<float, 2> scores{};
+    INLAY_CHECK_OK(ScoreSequence(*model_, *cache_, *workspace_, tokens, std::span(scores).first(model_->config().score_count()),
+                                 executor, &options_.adapters));
+    return scores[0];
+  }
+
+  // The scores of several documents.
+  Result<void> Rank(std::string_view query, std::span<const std::string_view> documents, std::span<float> scores,
+                    ExecutorRef executor) {
+    if (scores.size() != documents.size()) {
+      return Fail(ErrorCode::kInvalidArgument, "scores", "there are ", documents.size(), " documents, and room for ", scores.size());
+    }
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+      INLAY_ASSIGN_OR_RETURN(scores[i], Score(query, documents[i], executor));
+    }
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kContextStep = 256;
+
+  Reranker(const ModelType& model, const Tokenizer& tokenizer, const RerankOptions& options)
+      : model_(&model), form_(tokenizer, options.form), options_(options) {}
+
+  static Result<void> Grow(OwnedBuffer& buffer, std::size_t bytes, std::string_view what) {
+    if (buffer.bytes().size() >= bytes) return {};
+    INLAY_ASSIGN_OR_RETURN(buffer, OwnedBuffer::Create(bytes, what));
+    return {};
+  }
+
+  // Puts a pair's tokens to the beginning of tokens_.
+  Result<std::size_t> Encode(const TextPair& pair) {
+    const std::size_t most = form_.MaxTokens(pair);
+    INLAY_CHECK_OK(Grow(tokens_, most * sizeof(TokenId), "tokens"));
+    INLAY_CHECK_OK(Grow(scratch_, form_.ScratchBytes(pair), "tokenizer scratch"));
+    return form_.Encode(pair, scratch_.bytes(), {reinterpret_cast<TokenId*>(tokens_.bytes().data()), most});
+  }
+  // The same with the longest beginning of the document, in whole characters, that fits; more than the context has where not
+  // even an empty one does.
+  Result<std::size_t> EncodeBeginning(std::string_view query, std::string_view document) {
+    const auto begins_character = [&](std::size_t at) { return (static_cast<unsigned char>(document[at]) & 0xC0) != 0x80; };
+    std::size_t fits = 0, too_long = document.size();  // in bytes
+    while (true) {
+      std::size_t middle = fits + (too_long - fits) / 2;
+      while (middle > fits && !begins_character(middle)) --middle;
+      if (middle == fits) ++middle;
+      while (middle < too_long && !begins_character(middle)) ++middle;
+      if (middle >= too_long) break;
+      INLAY_ASSIGN_OR_RETURN(const std::size_t count, Encode({query, document.substr(0, middle)}));
+      (count <= context_ ? fits : too_long) = middle;
+    }
+    return Encode({query, document.substr(0, fits)});
+  }
+
+  // Memory for a pair of `tokens`.
+  Result<void> Reserve(std::size_t tokens) {
+    if (cache_ && cache_->context() >= tokens) return {};
+    SessionOptions session;
+    session.context = std::min(context_, (tokens + kContextStep - 1) / kContextStep * kContextStep);
+    if (!model_->config().attention.causal) session.batch = session.context;
+    session.batch = std::min(session.batch, session.context);
+    session.kv = options_.kv;
+    session.threads = options_.threads;
+    session.adapter_rank = options_.adapters.rank();
+    INLAY_ASSIGN_OR_RETURN(const MemoryPlan plan, model_->PlanFor(session));
+    cache_.reset();
+    workspace_.reset();
+    INLAY_CHECK_OK(Grow(memory_, plan.session(), "session"));
+    INLAY_ASSIGN_OR_RETURN(Arena arena, Arena::Create(memory_.bytes()));
+    INLAY_ASSIGN_OR_RETURN(cache_, model_->NewCache(session, arena));
+    INLAY_ASSIGN_OR_RETURN(workspace_, model_->NewWorkspace(session, arena));
+    return {};
+  }
+
+  const ModelType* model_;
+  PairForm form_;
+  RerankOptions options_;
+  std::size_t context_ = 0;
+  OwnedBuffer tokens_, scratch_, memory_;
+  std::optional<SequenceCache> cache_;
+  std::optional<Workspace> workspace_;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_RERANKER_HPP_
+
 // --- inlay/host/similarity.hpp
 
 // How alike two embeddings are. Plain loops in double: a few thousand values, summed in one order, so that the same vectors
@@ -24025,179 +24704,6 @@ class TextGenerator {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_HOST_TEXT_GENERATOR_HPP_
-
-// --- inlay/model/embedding.hpp
-
-// The embedding of a sequence: one vector from the hidden states of its tokens; and the scores of a classifier or reranker.
-#ifndef INLAY_MODEL_EMBEDDING_HPP_
-#define INLAY_MODEL_EMBEDDING_HPP_
-
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <span>
-
-INLAY_BEGIN_NAMESPACE
-
-namespace detail {
-
-// out[r] = row r of the matrix times x (+ bias). A head is run once per sequence: decoding its rows one by one costs nothing
-// beside the pass, and gives the same bits on every target.  row: [cols], memory.
-template <class FormatList>
-void MultiplyRows(const PackedMatrix& matrix, const float* bias, std::size_t rows, std::size_t cols, const float* x, float* row,
-                  float* out) {
-  for (std::size_t r = 0; r < rows; ++r) {
-    UnpackRow<FormatList>(matrix.type, matrix.data, cols, r, row);
-    double sum = bias == nullptr ? 0.0 : static_cast<double>(bias[r]);
-    for (std::size_t i = 0; i < cols; ++i) sum += static_cast<double>(row[i]) * static_cast<double>(x[i]);
-    out[r] = static_cast<float>(sum);
-  }
-}
-
-inline void NormalizeHead(const float* weight, float epsilon, std::span<float> x) {
-  double sum = 0.0, squares = 0.0;
-  for (const float value : x) sum += static_cast<double>(value);
-  const double mean = sum / static_cast<double>(x.size());
-  for (const float value : x) squares += (static_cast<double>(value) - mean) * (static_cast<double>(value) - mean);
-  const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + static_cast<double>(epsilon));
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    x[i] = static_cast<float>((static_cast<double>(x[i]) - mean) * scale * static_cast<double>(weight[i]));
-  }
-}
-
-template <class ModelType>
-Result<void> PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                          std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
-                          const Adapters* adapters);
-
-}  // namespace detail
-
-// Reads `tokens` from the beginning of an empty or emptied cache and writes their pooled hidden states, as the model's own
-// projections make them, to `out` [embedding_dim()], not normalised. Decoders read in passes of the workspace's batch, with the same result for every batch; a model whose tokens
-// all see each other needs a workspace for all of them. Pooling::kNone: the mean.
-// `adapters`: what the sequence runs with, if anything.
-// Errors: kInvalidArgument (no tokens, the size of `out`, kRank), and those of Embed. Afterwards the cache holds the tokens.
-template <class ModelType>
-Result<void> EmbedSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                           std::span<const TokenId> tokens, Pooling pooling, std::span<float> out, ExecutorRef executor,
-                           const Adapters* adapters = nullptr) {
-  const ModelConfig& config = model.config();
-  if (out.size() != config.embedding_dim()) {
-    return Fail(ErrorCode::kInvalidArgument, "embedding", "has ", config.embedding_dim(),
-                " values, the memory handed over is for ", out.size());
-  }
-  const HeadConfig& head = config.head;
-  if (head.first_dim == 0 && head.last_dim == 0) {
-    return detail::PoolSequence(model, cache, workspace, tokens, pooling, out, executor, adapters);
-  }
-  const Scratch& scratch = workspace.scratch();
-  const std::span<float> pooled(scratch.pooled, config.dim);
-  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, pooling, pooled, executor, adapters));
-  const ModelWeights weights = model.weights();
-  using List = typename ModelType::FormatList;
-  const float* x = pooled.data();
-  std::size_t width = config.dim;
-  if (head.first_dim != 0) {
-    float* const to = head.last_dim == 0 ? out.data() : scratch.head_hidden;
-    detail::MultiplyRows<List>(weights.head_first, nullptr, head.first_dim, width, x, scratch.head_row, to);
-    x = to;
-    width = head.first_dim;
-  }
-  if (head.last_dim != 0) detail::MultiplyRows<List>(weights.head_last, nullptr, head.last_dim, width, x, scratch.head_row, out.data());
-  return {};
-}
-
-// Reads `tokens` in the same way and writes the scores of the model's head to `out` [score_count()]. A reranker's single score
-// is larger the better a document answers a query, which are the two parts of the tokens. Errors: kUnsupported (the model has
-// no head), and as above.
-// Source: the classification heads of BERT, RoBERTa, ModernBERT and Qwen3-Reranker.
-template <class ModelType>
-Result<void> ScoreSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                           std::span<const TokenId> tokens, std::span<float> out, ExecutorRef executor,
-                           const Adapters* adapters = nullptr) {
-  const ModelConfig& config = model.config();
-  const HeadConfig& head = config.head;
-  if (!config.HasScores()) return Fail(ErrorCode::kUnsupported, "scores", "this model has no head that gives any");
-  if (out.size() != config.score_count()) {
-    return Fail(ErrorCode::kInvalidArgument, "scores", "are ", config.score_count(), ", the memory handed over is for ", out.size());
-  }
-  const Scratch& scratch = workspace.scratch();
-  const std::span<float> pooled(scratch.pooled, config.dim);
-  INLAY_CHECK_OK(detail::PoolSequence(model, cache, workspace, tokens, head.pooling, pooled, executor, adapters));
-  const ModelWeights weights = model.weights();
-  using List = typename ModelType::FormatList;
-  std::span<float> x = pooled;
-  if (head.dense) {
-    const std::span<float> hidden(scratch.head_hidden, config.dim);
-    detail::MultiplyRows<List>(weights.head_dense, weights.head_dense_bias, config.dim, config.dim, x.data(), scratch.head_row,
-                               hidden.data());
-    for (float& value : hidden) {
-      const double v = static_cast<double>(value);
-      const double bent = 0.7978845608028654 * (v + 0.044715 * v * v * v);
-      value = static_cast<float>(head.gelu ? 0.5 * v * (1.0 + std::tanh(bent)) : std::tanh(v));
-    }
-    if (head.norm) detail::NormalizeHead(weights.head_norm, config.norm_epsilon, hidden);
-    x = hidden;
-  }
-  if (head.labels == 0) {
-    std::copy(x.begin(), x.end(), out.begin());
-    return {};
-  }
-  detail::MultiplyRows<List>(weights.head_labels, weights.head_label_bias, head.labels, config.dim, x.data(), scratch.head_row,
-                             out.data());
-  if (head.softmax) {
-    const double largest = static_cast<double>(*std::max_element(out.begin(), out.end()));
-    double sum = 0.0;
-    for (const float value : out) sum += std::exp(static_cast<double>(value) - largest);
-    for (float& value : out) value = static_cast<float>(std::exp(static_cast<double>(value) - largest) / sum);
-  }
-  return {};
-}
-
-template <class ModelType>
-Result<void> detail::PoolSequence(const ModelType& model, SequenceCache& cache, Workspace& workspace,
-                                  std::span<const TokenId> tokens, Pooling pooling, std::span<float> out,
-                                  ExecutorRef executor, const Adapters* adapters) {
-  const std::size_t dim = model.config().dim;
-  if (tokens.empty()) return Fail(ErrorCode::kInvalidArgument, "tokens", "nothing to read");
-  if (pooling == Pooling::kRank) {
-    return Fail(ErrorCode::kInvalidArgument, "pooling", "kRank is no embedding; see ScoreSequence");
-  }
-  const bool causal = model.config().attention.causal;
-  if (!causal && tokens.size() > workspace.batch()) {
-    return Fail(ErrorCode::kTooLarge, "tokens", tokens.size(), " tokens; this model reads a whole sequence in one pass, and "
-                "the workspace is made for ", workspace.batch());
-  }
-  cache.Truncate(0);
-  const bool mean = pooling == Pooling::kMean || pooling == Pooling::kNone;
-  if (mean) std::fill(out.begin(), out.end(), 0.0f);
-  for (std::size_t done = 0; done < tokens.size();) {
-    const std::size_t count = std::min(workspace.batch(), tokens.size() - done);
-    const bool last = done + count == tokens.size();
-    const bool wanted = mean || (pooling == Pooling::kCls ? done == 0 : last);
-    const Outputs outputs = !wanted                       ? Outputs::kNone
-                            : pooling == Pooling::kLast   ? Outputs::kLast
-                                                          : Outputs::kAll;
-    const SequenceInput input{&cache, tokens.subspan(done, count), outputs, adapters};
-    INLAY_ASSIGN_OR_RETURN(const HiddenView hidden, model.Embed({&input, 1}, workspace, executor));
-    if (mean) {
-      for (std::size_t row = 0; row < hidden.rows; ++row) {
-        for (std::size_t i = 0; i < dim; ++i) out[i] += hidden.row(row)[i];
-      }
-    } else if (wanted) {
-      std::copy_n(hidden.row(0).begin(), dim, out.begin());
-    }
-    done += count;
-  }
-  if (mean) {
-    for (float& value : out) value /= static_cast<float>(tokens.size());
-  }
-  return {};
-}
-
-INLAY_END_NAMESPACE
-
-#endif  // INLAY_MODEL_EMBEDDING_HPP_
 
 // --- inlay/text/clean_spaces.hpp
 
