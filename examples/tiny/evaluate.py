@@ -92,6 +92,25 @@ def story_questions(count):
     return questions
 
 
+KINDS = [("who, and what somebody's name is", r"^(Who|Whose|What is the name)"), ("color", r"^What color"), ("weather", r"weather"),
+         ("place", r"^Where"), ("kind: girl or boy, which animal", r"girl or a boy|^What kind of|^What is [A-Z]\w*\?$"), ("anything else", "")]
+
+
+def kind_of(question):
+    return next(name for name, pattern in KINDS if re.search(pattern, question))
+
+
+def by_kind(asked, answered):
+    """{kind of question, or where it stands: [right answers, questions]}."""
+    counts = {name: [0, 0] for name, _ in KINDS}
+    counts.update({"question after the story": [0, 0], "question before the story": [0, 0]})
+    for (told, question, _), row in zip(asked, answered):
+        for name in (kind_of(question), "question after the story" if told.endswith(question) else "question before the story"):
+            counts[name][0] += row["right"]
+            counts[name][1] += 1
+    return counts
+
+
 def ask_about_story(programs, told, key):
     answer = run(programs / "inlay", "chat", *MODEL, "-t", 1, stdin=told + "\n").strip()
     return {"answer": answer, "right": re.search(rf"\b{re.escape(key)}\b", answer) is not None, "key": key}
@@ -188,7 +207,7 @@ def comparison(figures, other):
     return [row("held-out loss on stories, Q8_0 file", "loss", "{:.4f}".format),
             row("calls well formed", "formed", lambda x: percents(x).replace("%", " %")),
             row("right final answers to sums", "sums", lambda x: percents(x).replace("%", " %")),
-            row("right answers about stories", "story_questions", lambda x: percents(x).replace("%", " %")),
+            row("right answers to questions about stories", "story_questions", lambda x: percents(x).replace("%", " %")),
             row("words in 50 samples that the corpus does not have", "broken_words", str),
             row("wrong \"a\" or \"an\" in them", "articles", str),
             row("samples in which somebody gets a wrong name", "wrong_names", str)]
@@ -199,7 +218,7 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="the directory of inlay, calculator and minimal")
     parser.add_argument("--page", type=pathlib.Path, help="the page to write; default: standard output")
     parser.add_argument("--sums", type=int, default=1000)
-    parser.add_argument("--story-questions", type=int, default=200)
+    parser.add_argument("--story-questions", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--reading", type=pathlib.Path, default=HERE / "reading.md", help="what reading the samples found")
     parser.add_argument("--model", type=pathlib.Path, help="another model than the one in the programs; writes figures, no page")
@@ -220,7 +239,7 @@ def main():
     known = lexicon()
     errors = [mechanical_errors(text, known) for text in samples]
 
-    figures = {"loss": loss, "formed": share(with_tool, "formed"), "sums": share(with_tool), "story_questions": share(answered),
+    figures = {"loss": loss, "formed": share(with_tool, "formed"), "sums": share(with_tool), "story_questions": share(answered), "story_questions_by_kind": by_kind(asked, answered),
                "broken_words": sum(len(e[0]) for e in errors), "articles": sum(len(e[1]) for e in errors),
                "wrong_names": sum(bool(e[2]) for e in errors)}
     if options.figures:
@@ -255,8 +274,8 @@ def main():
                f"Of the Q8_0 file, with `inlay perplexity`, on {loss_tokens:,} tokens of 200 other stories: **{loss:.4f}** "
                f"(perplexity {math.exp(loss):.3f}). Text is made from seeds, so a held-out story has seeds of its own; the generator can "
                "tell so many stories that meeting one twice is unlikely.\n")
-    if options.other.exists():
-        other = json.loads(options.other.read_text())
+    other = json.loads(options.other.read_text()) if options.other.exists() else None
+    if other:
         out.append(f"## Trained again\n\n{other['text']}\n\n| | this model | trained again |\n|---|---|---|")
         out.extend(comparison(figures, other))
         out.append("")
@@ -283,7 +302,12 @@ def main():
     out.append("```\n")
     out.append("## Questions about a story\n")
     out.append(f"One question each about {len(asked)} new stories: **{percent(answered)}** right (the answer has the word that was asked "
-               "for). The first five, and the first wrong answers:\n\n```text")
+               "for).\n")
+    out.append("| | questions | right answers |" + (" trained again |" if other else "") + "\n|---|---|---|" + ("---|" if other else ""))
+    for name, (right, count) in figures["story_questions_by_kind"].items():
+        again = other and other["story_questions_by_kind"][name]
+        out.append(f"| {name} | {count} | {100 * right / count:.1f} % |" + (f" {100 * again[0] / again[1]:.1f} % |" if other else ""))
+    out.append("\nThe first five, and the first wrong answers:\n\n```text")
     wrong = [i for i, row in enumerate(answered) if not row["right"]][:5]
     for i in list(range(5)) + [None] + wrong:
         if i is None:

@@ -121,21 +121,24 @@ def sum_turn(rng, tool=True, held=False, problem=None):
     return turns + [("assistant", filled(answer))], {"a": a, "b": b, "sign": sign, "result": result}
 
 
-def story_question(rng, asked=None, first=0.15):
-    """A story and questions about it: `asked`, or up to six. Returns (turns, [(question, key)]).
+def story_question(rng, asked=None, first=0.15, excerpts=0.0):
+    """A story and questions about it: `asked`, or all there are. Returns (turns, [(question, key)]).
 
-    A long story for one short answer teaches little, so training asks nearly all there is to ask. `first`: how often the
-    first question stands before the story.
+    A long story for one short answer teaches little, so training asks everything, and often about the first sentences of a
+    story only (`excerpts`: how often). `first`: how often the first question stands before the story.
     """
     story = stories.Story(rng)
-    facts = rng.sample(story.facts, min(len(story.facts), asked or rng.randint(2, 6)))
+    sentences = rng.randint(2, 7) if excerpts and rng.random() < excerpts else len(story.parts)
+    facts = [fact for fact in story.facts if fact[3] <= sentences]
+    facts = rng.sample(facts, min(len(facts), asked or len(facts)))
+    text = " ".join(story.parts[:sentences])
     turns, keys = [], []
-    for i, (questions, answers, key) in enumerate(facts):
+    for i, (questions, answers, key, _) in enumerate(facts):
         question = story.expand(rng.choice(questions))
         if i == 0:
             before = rng.random() < first
             intro = rng.choice(["", "", "Read this story. ", "Here is a story. "])
-            told = question + " " + story.text() if before else intro + story.text() + " " + question
+            told = question + " " + text if before else intro + text + " " + question
         turns.append(("user", told if i == 0 else question))
         turns.append(("assistant", story.expand(rng.choice(answers))))
         keys.append((question, key))
@@ -143,17 +146,18 @@ def story_question(rng, asked=None, first=0.15):
 
 
 def fact_turn(rng):
-    """One to four short facts of one kind, and one to three questions about them."""
+    """One to four short facts, of one kind or of several, and questions about them."""
     count = rng.randint(1, 4)
     names = rng.sample(w.GIRLS + w.BOYS, count)
     toys, colors, foods = rng.sample(w.TOYS, count), rng.sample(w.COLORS, count), rng.sample(w.FOODS, count)
     places, spots, animals = rng.sample(list(w.PLACES), count), rng.sample(w.SPOTS, count), rng.sample(w.ANIMALS, count)
     pets, skills, weathers = rng.sample(w.PETS, count), rng.sample(w.SKILLS, count), rng.sample(list(w.WEATHER), count)
     ages, days = rng.sample(range(3, 99), count), rng.sample(w.TIMES, count)
-    kind = rng.randrange(8)
+    kinds = [rng.randrange(8)] * count if rng.random() < 0.5 else [rng.randrange(8) for _ in range(count)]
 
     def fact(k):
         """A fact and the questions about it with their answers."""
+        kind = kinds[k]
         if kind == 0:
             return (f"{names[k]} has a {colors[k]} {toys[k]}.",
                     [(f"What color is the {toys[k]}?", f"The {toys[k]} is {colors[k]}."),
@@ -193,13 +197,21 @@ def fact_turn(rng):
 
     facts = [fact(k) for k in range(count)]
     text = " ".join(told for told, _ in facts)
-    asked = rng.sample([pair for _, pairs in facts for pair in pairs], rng.randint(1, min(3, 2 * count)))
+    asked = rng.sample([pair for _, pairs in facts for pair in pairs], rng.randint(1, 2 * count))
     turns = []
     for i, (question, answer) in enumerate(asked):
         if i == 0:
-            question = question + " " + text if rng.random() < 0.25 else text + " " + question
+            question = question + " " + text if rng.random() < 0.35 else text + " " + question
         turns += [("user", fix(question)), ("assistant", fix(answer))]
     return turns
+
+
+def repeat_turn(rng):
+    """Something to say after the user: what teaches copying most directly."""
+    lists = (w.GIRLS + w.BOYS + w.PETS, w.TOYS, w.COLORS, w.ANIMALS, list(w.PLACES), w.FOODS, w.TREASURES)
+    items = [str(number(rng, 5)) if rng.random() < 0.35 else rng.choice(rng.choice(lists)) for _ in range(rng.randint(1, 9))]
+    said = rng.choice([" ", ", ", ", "]).join(items)
+    return [("user", choose(rng, "{Say|Repeat|Please repeat|Say after me}: ") + said), ("assistant", said)]
 
 
 def story_request(rng):
@@ -244,19 +256,21 @@ def small_talk(rng):
 
 
 def conversation(rng, mix):
-    """A system line and one to four turns. `mix`: weights of sums, story questions, facts, stories, small talk."""
+    """A system line and one to four turns. `mix`: weights of sums, story questions, facts, stories, small talk, repeating."""
     tool = rng.random() < 0.88
     turns = [("system", rng.choice(CALCULATOR_SYSTEMS if tool else PLAIN_SYSTEMS))]
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 4])):
-        kind = rng.choices(range(5), mix)[0]
+        kind = rng.choices(range(len(mix)), mix)[0]
         if kind == 0:
             turns += sum_turn(rng, tool)[0]
         elif kind == 1:
-            turns += story_question(rng, first=0.25)[0]
+            turns += story_question(rng, first=0.35, excerpts=0.5)[0]
         elif kind == 2:
             turns += fact_turn(rng)
         elif kind == 3:
             turns += story_request(rng)
-        else:
+        elif kind == 4:
             turns += small_talk(rng)
+        else:
+            turns += repeat_turn(rng)
     return turns

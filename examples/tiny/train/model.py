@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.nn.functional as F
 
+import tokenizer
+
 
 @dataclass(frozen=True)
 class Config:
@@ -61,6 +63,35 @@ class CrossEntropy(torch.autograd.Function):
         return probabilities.scatter_add_(-1, targets.unsqueeze(-1), one).mul_(grad / len(targets)), None
 
 
+class Attention(torch.autograd.Function):
+    """softmax(q k / sqrt(head_dim) + mask) v, in bfloat16 under autocast, which would make softmax float32 and copy the scores twice.
+
+    q [batch, kv_heads, group, length, head_dim], k and v [batch, kv_heads, length, head_dim], mask [batch, 1, 1, length, length].
+    """
+
+    @staticmethod
+    def forward(ctx, q, k, v, mask):
+        with torch.autocast("cpu", enabled=False):
+            batch, kv_heads, group, length, head_dim = q.shape
+            q, k, v = (x.to(mask.dtype).reshape(batch * kv_heads, -1, head_dim) for x in (q / math.sqrt(head_dim), k, v))
+            scores = torch.bmm(q, k.transpose(1, 2)).view(batch, kv_heads, group, length, length)
+            probabilities = scores.add_(mask).softmax(-1).view(batch * kv_heads, -1, length)
+            ctx.save_for_backward(q, k, v, probabilities)
+            ctx.shape = (batch, kv_heads, group, length, head_dim)
+            return torch.bmm(probabilities, v).view(ctx.shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v, probabilities = ctx.saved_tensors
+        batch, kv_heads, _, length, head_dim = ctx.shape
+        grad = grad.reshape(q.shape)
+        grad_scores = torch._softmax_backward_data(torch.bmm(grad, v.transpose(1, 2)), probabilities, -1, q.dtype)
+        grad_q = torch.bmm(grad_scores, k).view(ctx.shape).float() / math.sqrt(head_dim)
+        grad_k, grad_v = (torch.bmm(x.transpose(1, 2), y).view(batch, kv_heads, length, head_dim).float()
+                          for x, y in ((grad_scores, q), (probabilities, grad)))
+        return grad_q, grad_k, grad_v, None
+
+
 class RmsNorm(torch.nn.Module):
     def __init__(self, dim, epsilon):
         super().__init__()
@@ -89,14 +120,10 @@ class Layer(torch.nn.Module):
         rotated = c.heads + c.kv_heads
         qk = torch.view_as_complex(qkv[:, :, :rotated].unflatten(-1, (-1, 2)))
         qk = torch.view_as_real(qk * rotation).flatten(-2)
-        # Queries of one key head lie together, so a group is one taller product: [batch, kv_heads, group * length, .].
-        q = qk[:, :, : c.heads].view(batch, length, c.kv_heads, -1, c.head_dim).permute(0, 2, 3, 1, 4)
-        q = q.reshape(batch * c.kv_heads, -1, c.head_dim)
-        k = qk[:, :, c.heads :].permute(0, 2, 3, 1).reshape(batch * c.kv_heads, c.head_dim, length)
-        v = qkv[:, :, rotated:].transpose(1, 2).reshape(batch * c.kv_heads, length, c.head_dim)
-        scores = torch.baddbmm(mask, q, k, alpha=1 / math.sqrt(c.head_dim))
-        mixed = torch.bmm(scores.softmax(-1), v)
-        mixed = mixed.view(batch, c.heads, length, c.head_dim).transpose(1, 2).flatten(2)
+        # Queries of one key head lie together, so a group is one taller product.
+        q = qk[:, :, : c.heads].unflatten(2, (c.kv_heads, -1)).permute(0, 2, 3, 1, 4)
+        mixed = Attention.apply(q, qk[:, :, c.heads :].transpose(1, 2), qkv[:, :, rotated:].transpose(1, 2), mask)
+        mixed = mixed.flatten(1, 2).transpose(1, 2).flatten(2)
         return self.attention_output(mixed)
 
     def forward(self, x, rotation, mask):
@@ -117,17 +144,23 @@ class Llama(torch.nn.Module):
         frequencies = c.rope_base ** (-torch.arange(0, c.head_dim, 2, dtype=torch.float64) / c.head_dim)
         angles = torch.outer(torch.arange(c.context, dtype=torch.float64), frequencies)
         self.register_buffer("rotation", torch.polar(torch.ones_like(angles), angles).to(torch.complex64), False)
-        self.register_buffer("future", torch.full((c.context, c.context), -1e9).triu(1), False)
+        self.register_buffer("future", torch.ones(c.context, c.context, dtype=torch.bool).triu(1), False)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 residual = name.endswith(("attention_output.weight", "down.weight"))
                 torch.nn.init.normal_(parameter, std=0.05 / math.sqrt(2 * c.layers) if residual else 0.05)
 
     def forward(self, tokens, keep=None):
-        """tokens [batch, length] -> logits [batch, length, vocab], or [kept, vocab] where `keep` [batch, length] is."""
-        length = tokens.shape[1]
+        """tokens [batch, length] -> logits [batch, length, vocab], or [kept, vocab] where `keep` [batch, length] is.
+
+        A row may hold several documents, each beginning with the token `BOS`; none sees another.
+        """
+        c, (batch, length) = self.c, tokens.shape
         rotation = self.rotation[:length].unsqueeze(1)
-        mask = self.future[:length, :length].repeat(self.c.heads // self.c.kv_heads, 1).unsqueeze(0)
+        document = (tokens == tokenizer.BOS).cumsum(1)
+        hidden = self.future[:length, :length] | (document.unsqueeze(1) != document.unsqueeze(2))
+        dtype = torch.bfloat16 if torch.is_autocast_cpu_enabled() else torch.float32
+        mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -1e9)[:, None, None]
         x = F.embedding(tokens, self.embedding)
         for layer in self.layers:
             x = layer(x, rotation, mask)

@@ -16,7 +16,8 @@ PRONOUNS = {"f": ("she", "her", "her", "herself", "hers"), "m": ("he", "him", "h
 
 
 class Story:
-    """One story being told. `slots` holds the cast; `parts` its sentences; `facts` (questions, answer, key) triples."""
+    """One story being told. `slots` holds the cast; `parts` its sentences; `facts` (questions, answers, key, told),
+    where `told` is how many of the sentences it takes to know."""
 
     def __init__(self, rng, hero=None, plot=None):
         self.rng = rng
@@ -82,7 +83,7 @@ class Story:
 
     def fact(self, questions, answers, key):
         """Keeps a question about what was told; `key` is the word that a right answer must have."""
-        self.facts.append((questions, answers, self.slot_text(key)))
+        self.facts.append((questions, answers, self.slot_text(key), len(self.parts)))
 
     def slot_text(self, key):
         return SLOT.sub(lambda m: self.slots[m.group(1)], key)

@@ -95,7 +95,7 @@ def make_tokenizer(path, size):
         return tk.Tokenizer.load(path)
     rng = random.Random(7)
     texts = [stories.Story(rng).text() for _ in range(12000)]
-    texts += [" ".join(text for _, text in chat.conversation(rng, data.FINETUNE_MIX)) for _ in range(6000)]
+    texts += [" ".join(text for _, text in chat.conversation(rng, data.TALK_MIX)) for _ in range(6000)]
     tokenizer = tk.Tokenizer(tk.train(texts, size))
     tokenizer.save(path)
     return tokenizer
@@ -143,8 +143,8 @@ def run_stage(name, model, optimizer, make, rows, seed, steps, decay_share, held
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="directory for tokeniser, log and checkpoints")
-    parser.add_argument("--pretrain-steps", type=int, default=1000)
-    parser.add_argument("--finetune-steps", type=int, default=2200)
+    parser.add_argument("--pretrain-steps", type=int, default=1200)
+    parser.add_argument("--finetune-steps", type=int, default=3200)
     parser.add_argument("--rows", type=int, default=8, help="rows of 320 tokens in one step of the first stage")
     parser.add_argument("--finetune-rows", type=int, default=6, help="rows of 512 tokens in one step of the second stage")
     parser.add_argument("--rate", type=float, default=0.004, help="step size of the first stage")
@@ -173,7 +173,7 @@ def main():
         with open(log, "w", newline="") as file:
             csv.writer(file).writerow(["stage", "step", "tokens", "seconds", "train_loss", "held_out_stories", "held_out_chat"])
 
-    held_out = {"stories": data.pretraining(tokenizer, 100, 320, 900001), "chat": data.finetuning(tokenizer, 60, 512, 900002, 0.0)}
+    held_out = {"stories": data.pretraining(tokenizer, 100, 320, 900001, 0.0), "chat": data.finetuning(tokenizer, 60, 512, 900002, 0.0, 0.0, data.TALK_MIX)}
     stage = dict(model=model, held_out=held_out, out=args.out, log=log, every=args.every)
     run_stage("pretrain", optimizer=Optimizer(model, args.rate, args.decay), rows=args.rows,
               make=lambda seed: data.pretraining(tokenizer, 4000, 320, seed), seed=args.seed, steps=args.pretrain_steps,
