@@ -301,7 +301,7 @@ def main():
         out.extend(row["lines"])
     out.append("```\n")
     out.append("## Questions about a story\n")
-    out.append(f"One question each about {len(asked)} new stories: **{percent(answered)}** right (the answer has the word that was asked "
+    out.append(f"One question each about {len(asked):,} new stories: **{percent(answered)}** right (the answer has the word that was asked "
                "for).\n")
     out.append("| | questions | right answers |" + (" trained again |" if other else "") + "\n|---|---|---|" + ("---|" if other else ""))
     for name, (right, count) in figures["story_questions_by_kind"].items():
@@ -323,6 +323,7 @@ def main():
     out.append(f"| its code and constants without the weights | {code:,} bytes ({code / 1024:.0f} KiB) |")
     out.append(f"| those of `minimal` | {sizes(programs / 'minimal')[1]:,} bytes |")
     out.append(f"| `minimal`: start of the process to the first token | {1000 * first_token_seconds(programs / 'minimal'):.1f} ms |")
+    out.append(f"| for comparison, `/bin/echo`: start of the process to the first byte | {1000 * first_token_seconds('/bin/echo'):.1f} ms |")
     out.append(f"| `minimal`: most memory, all of it | {peak_memory(programs / 'minimal') / 2**20:.1f} MiB |")
     out.append("")
     out.append("## Samples\n")

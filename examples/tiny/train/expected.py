@@ -9,12 +9,14 @@ taken whose greedy text hangs least on rounding: its smallest gap between the tw
 import argparse
 import json
 import os
+import random
 
 import numpy as np
 import torch
 
 import data
 import export
+import stories
 import tokenizer as tk
 import words
 from model import Config, Llama
@@ -93,7 +95,12 @@ def main():
                 ("user", "Tom has 1286 shells and finds 417 more. How many shells does Tom have now?")]
     asked = data.chat_ids(tokenizer, question, answer=True)[0]
     call = greedy(model, asked, 200)[0][len(asked) :]
+    rng = random.Random("expected: stories")
+    told_stories = [[tk.BOS] + tokenizer.encode(stories.Story(rng).text()) for _ in range(12)]
+    sums = [float(model(torch.tensor([ids[:-1]]))[0].log_softmax(-1).gather(-1, torch.tensor(ids[1:]).unsqueeze(-1)).sum())
+            for ids in told_stories]
     result = {
+        "stories": told_stories, "stories_mean_logprob": sum(sums) / sum(len(ids) - 1 for ids in told_stories),
         "prompt": story(name), "prompt_tokens": len(prompt), "tokens": tokens, "text": told,
         "smallest_gap": float(gaps[len(prompt) - 1 :].min()), "mean_logprob": float(logprobs.mean()),
         "logits_last": [float(f"{x:.9g}") for x in logits[-1].tolist()],

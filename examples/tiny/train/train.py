@@ -57,7 +57,7 @@ class Stream:
 
     def load(self):
         seed = self.seed * 100000 + self.chunk
-        tokens, weights = self.make(seed)
+        tokens, weights = self.make(seed, self.chunk)
         order = np.random.default_rng(seed).permutation(len(tokens))
         self.tokens, self.weights = tokens[order], weights[order]
 
@@ -144,7 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="directory for tokeniser, log and checkpoints")
     parser.add_argument("--pretrain-steps", type=int, default=1200)
-    parser.add_argument("--finetune-steps", type=int, default=3200)
+    parser.add_argument("--finetune-steps", type=int, default=4200)
     parser.add_argument("--rows", type=int, default=8, help="rows of 320 tokens in one step of the first stage")
     parser.add_argument("--finetune-rows", type=int, default=6, help="rows of 512 tokens in one step of the second stage")
     parser.add_argument("--rate", type=float, default=0.004, help="step size of the first stage")
@@ -176,11 +176,12 @@ def main():
     held_out = {"stories": data.pretraining(tokenizer, 100, 320, 900001, 0.0), "chat": data.finetuning(tokenizer, 60, 512, 900002, 0.0, 0.0, data.TALK_MIX)}
     stage = dict(model=model, held_out=held_out, out=args.out, log=log, every=args.every)
     run_stage("pretrain", optimizer=Optimizer(model, args.rate, args.decay), rows=args.rows,
-              make=lambda seed: data.pretraining(tokenizer, 4000, 320, seed), seed=args.seed, steps=args.pretrain_steps,
+              make=lambda seed, _: data.pretraining(tokenizer, 4000, 320, seed), seed=args.seed, steps=args.pretrain_steps,
               decay_share=0.25, **stage)
     run_stage("finetune", optimizer=Optimizer(model, args.rate * args.finetune_scale, args.decay),
-              rows=args.finetune_rows, make=lambda seed: data.finetuning(tokenizer, 3000, config.context, seed),
-              seed=args.seed + 50, steps=args.finetune_steps, decay_share=0.5, **stage)
+              rows=args.finetune_rows,
+              make=lambda seed, chunk: data.finetuning(tokenizer, 3000, config.context, seed, data.story_share(chunk)),
+              seed=args.seed + 50, steps=args.finetune_steps, decay_share=0.3, **stage)
     save(os.path.join(args.out, "final.pt"), {"model": model.state_dict(), "config": config.as_dict()})
 
 
