@@ -11808,8 +11808,8 @@ HWY_INLINE Lanes16 LoadKv16(const std::byte* from, std::size_t index) {
   if constexpr (kType == KvType::kBF16) return LoadBF16x16(reinterpret_cast<const std::uint16_t*>(from) + index);
 }
 
-// Fetches `bytes` of keys or values well before they are needed. A span of keys and then one of values is too short a stream
-// for what processors fetch by themselves.
+// How far ahead of their use keys and values are asked for, in bytes. A span of keys and then one of values is too short a
+// stream for what processors fetch by themselves.
 constexpr std::size_t kKvAhead = 8192;
 
 // Where element 0 of the key of `position` is, in elements; the next elements are kKvChunk (of integers: in fours) further.
@@ -24498,7 +24498,7 @@ class Reranker {
   Result<void> Reserve(std::size_t tokens) {
     if (cache_ && cache_->context() >= tokens) return {};
     SessionOptions session;
-    session.context = std::min(context_, (tokens + kContextStep - 1) / kContextStep * kContextStep);
+    session.context = std::min(context_, RoundUp(tokens, kContextStep));
     if (!model_->config().attention.causal) session.batch = session.context;
     session.batch = std::min(session.batch, session.context);
     session.kv = options_.kv;

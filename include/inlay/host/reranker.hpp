@@ -13,6 +13,7 @@
 
 #include "inlay/config/model_config.hpp"
 #include "inlay/core/arena.hpp"
+#include "inlay/core/checked.hpp"
 #include "inlay/core/executor.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/owned_buffer.hpp"
@@ -128,7 +129,7 @@ class Reranker {
   Result<void> Reserve(std::size_t tokens) {
     if (cache_ && cache_->context() >= tokens) return {};
     SessionOptions session;
-    session.context = std::min(context_, (tokens + kContextStep - 1) / kContextStep * kContextStep);
+    session.context = std::min(context_, RoundUp(tokens, kContextStep));
     if (!model_->config().attention.causal) session.batch = session.context;
     session.batch = std::min(session.batch, session.context);
     session.kv = options_.kv;
