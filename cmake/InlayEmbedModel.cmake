@@ -12,8 +12,8 @@
 # some 20 KiB of code.
 #
 # The weights are in a section of their own, "inlay_weights". Packing and description are made when the target is built,
-# by the "inlay" program: the one of this build, else an installed one, else the one that INLAY_PROGRAM names (needed when
-# cross-compiling without an emulator). AS_IS links the file unpacked, and the header only has File(): for programs that
+# by the "inlay" program that INLAY_PROGRAM names, else by a small one that is built first, else (when the library is
+# installed) by an installed "inlay". INLAY_PROGRAM is needed when cross-compiling without an emulator. AS_IS links the file unpacked, and the header only has File(): for programs that
 # run any model. Needs GCC or Clang.
 
 set(INLAY_EMBED_DIR "${CMAKE_CURRENT_LIST_DIR}")
@@ -42,14 +42,14 @@ function(inlay_embed_model target file)
   else()
     if(INLAY_PROGRAM)
       set(program "${INLAY_PROGRAM}")
-    elseif(TARGET inlay_cli)
-      set(program inlay_cli)
+    elseif(TARGET inlay_embedder)
+      set(program inlay_embedder)
     else()
       find_program(INLAY_PROGRAM inlay HINTS "${INLAY_EMBED_DIR}/../../../bin" DOC "The inlay program, which packs models")
       set(program "${INLAY_PROGRAM}")
     endif()
     if(NOT program)
-      message(FATAL_ERROR "inlay_embed_model needs the inlay program; build the examples, install it, or set INLAY_PROGRAM")
+      message(FATAL_ERROR "inlay_embed_model needs the inlay program; install it or set INLAY_PROGRAM")
     endif()
     set(INLAY_EMBED_FILE "${directory}/${INLAY_EMBED_NAME}.packed.gguf")
     set(INLAY_EMBED_INCLUDE "#include \"${INLAY_EMBED_NAME}_described.hpp\"\n")

@@ -77,7 +77,7 @@ struct PerplexityOptions {
 };
 inlay::Result<void> Perplexity(const PerplexityOptions& options);
 
-// --- files.cpp ---
+// --- inspect.cpp ---
 
 struct DequantOptions {
   std::string path;
@@ -86,17 +86,21 @@ struct DequantOptions {
 };
 inlay::Result<void> Dequant(const DequantOptions& options);
 
+struct InspectOptions {
+  std::string path;
+  bool json = false;
+};
+inlay::Result<void> Inspect(const InspectOptions& options);
+
+// --- pack.cpp ---
+
 struct PackOptions {
   ModelOptions model;
   std::string output;
 };
 inlay::Result<void> Pack(const PackOptions& options);
 
-struct InspectOptions {
-  std::string path;
-  bool json = false;
-};
-inlay::Result<void> Inspect(const InspectOptions& options);
+// --- describe.cpp ---
 
 struct DescribeOptions {
   std::string path;

@@ -14,6 +14,7 @@
 
 #include "inlay/core/macros.hpp"
 #include "inlay/core/status.hpp"
+#include "inlay/core/thread_pool.hpp"
 #include "inlay/files/mapped_file.hpp"
 
 namespace cli {
@@ -25,6 +26,8 @@ using inlay::Result;
 std::size_t DefaultContext(const inlay::ModelConfig& config, std::size_t asked) {
   return asked != 0 ? asked : std::min<std::size_t>(config.context, kMostDefaultContext);
 }
+
+std::size_t ThreadCount(std::size_t asked) { return asked != 0 ? asked : inlay::AvailableCpus(); }
 
 int ExitCode(ErrorCode code) {
   switch (code) {

@@ -36,6 +36,9 @@ struct ModelOptions {
 inline constexpr std::size_t kMostDefaultContext = 4096;
 std::size_t DefaultContext(const inlay::ModelConfig& config, std::size_t asked);
 
+// Threads to work with: the ones asked for, or all there are.
+std::size_t ThreadCount(std::size_t asked);
+
 // 2 usage, 3 bad file, 4 not supported, 5 out of memory or context, 130 interrupted.
 int ExitCode(inlay::ErrorCode code);
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "engine.hpp"
+#include "common.hpp"
 #include "hf_folder.hpp"
 #include "inlay/core/thread_pool.hpp"
 #include "inlay/files/gguf_writer.hpp"

@@ -14,10 +14,10 @@
 #include "inlay/core/owned_buffer.hpp"
 #include "inlay/generate/generation.hpp"
 #include "inlay/generate/session.hpp"
+#include "inlay/host/encoded_text.hpp"
 #include "inlay/host/loaded_model.hpp"
 #include "inlay/host/owned_adapter.hpp"
 #include "inlay/host/reranker.hpp"
-#include "inlay/host/text_generator.hpp"
 #include "inlay/model/embedding.hpp"
 #include "inlay/model/model.hpp"
 
@@ -49,8 +49,6 @@ Result<void> UseCpu([[maybe_unused]] Model& model, const std::string& name) {
 }
 
 }  // namespace
-
-std::size_t ThreadCount(std::size_t asked) { return asked != 0 ? asked : inlay::AvailableCpus(); }
 
 struct Engine::State {
   explicit State(std::size_t thread_count) : threads(thread_count) {}

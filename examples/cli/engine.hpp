@@ -14,15 +14,12 @@
 #include "inlay/core/result.hpp"
 #include "inlay/core/thread_pool.hpp"
 #include "inlay/core/token.hpp"
-#include "inlay/generate/generation.hpp"
+#include "inlay/generate/finish_reason.hpp"
 #include "inlay/generate/sampler.hpp"
 #include "inlay/host/model_file.hpp"
 #include "inlay/model/memory_plan.hpp"
 
 namespace cli {
-
-// Threads for a model: the ones asked for, or all there are.
-std::size_t ThreadCount(std::size_t asked);
 
 class Engine {
  public:

@@ -15,14 +15,18 @@
 #include "formats.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/macros.hpp"
+#include "inlay/formats/kv_type.hpp"
 
 namespace {
 
 using cli::ModelOptions;
 using inlay::KvType;
 
-const std::map<std::string, KvType> kKvTypes = {
-    {"f32", KvType::kF32}, {"f16", KvType::kF16}, {"bf16", KvType::kBF16}, {"q8", KvType::kQ8}, {"q4", KvType::kQ4}};
+const std::map<std::string, KvType> kKvTypes = [] {
+  std::map<std::string, KvType> types;
+  for (const KvType type : inlay::AllKvTypes::kList) types.emplace(inlay::Name(type), type);
+  return types;
+}();
 
 // One line, whatever a file wrote into a name that the message quotes.
 int Complain(std::string text, int exit_code) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "engine.hpp"
+#include "common.hpp"
 #include "inlay/core/thread_pool.hpp"
 #include "inlay/files/gguf_writer.hpp"
 #include "inlay/files/lora_file.hpp"

@@ -14,7 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.hpp"
-#include "engine.hpp"
+#include "common.hpp"
 #include "formats.hpp"
 #include "inlay/core/finite.hpp"
 #include "inlay/core/thread_pool.hpp"

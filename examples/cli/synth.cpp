@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "commands.hpp"
-#include "engine.hpp"
+#include "common.hpp"
 #include "formats.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/text_buffer.hpp"

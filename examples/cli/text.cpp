@@ -14,9 +14,9 @@
 #include "commands.hpp"
 #include "engine.hpp"
 #include "inlay/core/owned_buffer.hpp"
+#include "inlay/host/encoded_text.hpp"
 #include "inlay/host/mapped_gguf.hpp"
 #include "inlay/host/owned_tokenizer.hpp"
-#include "inlay/host/text_generator.hpp"
 #include "inlay/text/clean_spaces.hpp"
 #include "inlay/text/detokenizer.hpp"
 

@@ -99,6 +99,10 @@ template <class T>
 void SetField(ModelConfig& config, const ConfigField& field, const T& value) {
   std::memcpy(reinterpret_cast<char*>(&config) + field.offset, &value, sizeof(T));
 }
+// The value of a kEnum field by its name in C++, as "kLongRope".
+inline std::string_view EnumeratorOf(const ModelConfig& config, const ConfigField& field) {
+  return field.enumeration->enumerators[GetField<std::uint8_t>(config, field)];
+}
 
 // Whether two configurations have the same value (the same bits) in a field.
 inline bool SameField(const ModelConfig& a, const ModelConfig& b, const ConfigField& field) {

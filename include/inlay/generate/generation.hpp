@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <string_view>
 
@@ -13,6 +12,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/core/token.hpp"
+#include "inlay/generate/finish_reason.hpp"
 #include "inlay/generate/sampler.hpp"
 #include "inlay/generate/session.hpp"
 #include "inlay/text/detokenizer.hpp"
@@ -20,26 +20,6 @@
 #include "inlay/text/tokenizer.hpp"
 
 INLAY_BEGIN_NAMESPACE
-
-// Why a generation ended.
-enum class FinishReason : std::uint8_t {
-  kNone,        // it has not
-  kEndOfText,   // the model ended the text or its turn
-  kMaxTokens,   // GenerateOptions::max_tokens
-  kStopString,  // one of GenerateOptions::stop
-  kError,       // see Generation::status(): context full, cancelled, non-finite logits
-};
-
-constexpr std::string_view Name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kNone: return "none";
-    case FinishReason::kEndOfText: return "end of text";
-    case FinishReason::kMaxTokens: return "token limit";
-    case FinishReason::kStopString: return "stop string";
-    case FinishReason::kError: return "error";
-  }
-  return "unknown";
-}
 
 struct GenerateOptions {
   std::size_t max_tokens = 256;

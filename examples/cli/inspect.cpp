@@ -1,7 +1,6 @@
-// Commands about files: dequant, pack, inspect, describe.
+// Commands that look into files: dequant, inspect.
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -13,14 +12,14 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.hpp"
-#include "engine.hpp"
+#include "common.hpp"
 #include "inlay/config/config_fields.hpp"
 #include "inlay/config/known_models.hpp"
 #include "inlay/core/executor.hpp"
+#include "inlay/core/macros.hpp"
 #include "inlay/formats/codec.hpp"
 #include "inlay/host/mapped_gguf.hpp"
 #include "inlay/host/model_file.hpp"
-#include "inlay/host/packed_model_writer.hpp"
 #include "inlay/kernels/pack.hpp"
 #include "inlay/weights/packed_file.hpp"
 #include "inlay/weights/packed_weights.hpp"
@@ -39,14 +38,6 @@ using inlay::WeightType;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-// Configuration, types and tokenizer of a file; no weight is read.
-Result<ModelFile> OpenWithoutWeights(const std::string& path) {
-  inlay::LoadOptions options;
-  options.weights = false;
-  const inlay::SerialExecutor executor;
-  return ModelFile::Open(path.c_str(), options, executor);
-}
 
 std::string TypeName(std::uint32_t id) {
   if (const inlay::WeightTypeInfo* info = inlay::FindWeightType(id)) return std::string(info->name);
@@ -126,43 +117,6 @@ Result<void> Dequant(const DequantOptions& options) {
   return WriteOut(out + "]}\n");
 }
 
-// --- pack ---
-
-Result<void> Pack(const PackOptions& options) {
-  inlay::ThreadPool threads(ThreadCount(options.model.threads));
-  inlay::LoadOptions load;
-  load.tokenizer_path = options.model.tokenizer.c_str();
-  load.verify = options.model.verify;
-  load.weights = false;
-  Progress packing("packing");
-  INLAY_ASSIGN_OR_RETURN(ModelFile file, ModelFile::Open(options.model.path.c_str(), load, threads, packing));
-  // GGUF is packed on its way from file to file; a checkpoint in memory.
-  const bool in_pieces = file.gguf() != nullptr && !file.was_packed();
-  if (file.gguf() == nullptr) {
-    load.weights = true;
-    INLAY_ASSIGN_OR_RETURN(file, ModelFile::Open(options.model.path.c_str(), load, threads, packing));
-  }
-  INLAY_ASSIGN_OR_RETURN(OutputFile output, OutputFile::Create(options.output));
-  Progress writing("writing");
-  const std::size_t total = inlay::PackedWeightsBytes(file.config(), file.types());
-  std::size_t done = 0;
-  const auto sink = [&](std::span<const std::byte> bytes) -> Result<void> {
-    while (!bytes.empty()) {
-      const std::span<const std::byte> piece = bytes.first(std::min(bytes.size(), std::size_t{16} << 20));
-      INLAY_CHECK_OK(output.Write(piece));
-      bytes = bytes.subspan(piece.size());
-      done += piece.size();
-      if (!in_pieces && !writing(std::min(done, total), total)) return Fail(ErrorCode::kCancelled, options.output, "interrupted");
-    }
-    return {};
-  };
-  const std::string name = std::filesystem::path(options.model.path).stem().string();
-  constexpr std::size_t kPieceBytes = std::size_t{64} << 20;
-  INLAY_CHECK_OK(in_pieces ? inlay::PackModelFile(file, options.model.verify, kPieceBytes, threads, packing, sink)
-                           : inlay::WritePackedModel(file, name, sink));
-  return output.Commit();
-}
-
 // --- inspect ---
 
 namespace {
@@ -185,10 +139,6 @@ std::string WordsOf(std::string_view enumerator) {
     words += capital ? static_cast<char>(c - 'A' + 'a') : c;
   }
   return words;
-}
-
-std::string_view EnumeratorOf(const ModelConfig& c, const inlay::ConfigField& field) {
-  return field.enumeration->enumerators[inlay::GetField<std::uint8_t>(c, field)];
 }
 
 // The layers of a pattern.
@@ -214,7 +164,7 @@ Json ConfigJson(const ModelConfig& c) {
       case inlay::ConfigFieldKind::kUnsigned: value = inlay::GetField<std::uint32_t>(c, field); break;
       case inlay::ConfigFieldKind::kFloat: value = Shortest(inlay::GetField<float>(c, field)); break;
       case inlay::ConfigFieldKind::kBool: value = inlay::GetField<bool>(c, field); break;
-      case inlay::ConfigFieldKind::kEnum: value = WordsOf(EnumeratorOf(c, field)); break;
+      case inlay::ConfigFieldKind::kEnum: value = WordsOf(inlay::EnumeratorOf(c, field)); break;
       case inlay::ConfigFieldKind::kPattern:
         value = LayersJson(inlay::GetField<inlay::LayerPattern>(c, field), c.layers);
         break;
@@ -358,7 +308,8 @@ Result<void> Inspect(const InspectOptions& options) {
   const bool is_gguf = inlay::StartsLikeGguf(mapping.bytes());
   json["format"] = is_gguf ? "GGUF" : "llama2.c";
   json["bytes"] = mapping.bytes().size();
-  const Result<ModelFile> model = OpenWithoutWeights(options.path);
+  const inlay::SerialExecutor executor;
+  const Result<ModelFile> model = ModelFile::Open(options.path.c_str(), {.weights = false}, executor);
   // A GGUF file of another kind of model can still be looked at.
   if (!model && !is_gguf) return model.error();
   if (model) {
@@ -371,173 +322,6 @@ Result<void> Inspect(const InspectOptions& options) {
     AddGguf(*mapped.file(), json);
   }
   return options.json ? WriteOut(Dump(json, 1) + "\n") : PrintForPeople(json);
-}
-
-// --- describe ---
-
-namespace {
-
-// A float literal that gives back the same float.
-std::string Literal(float value) {
-  char digits[32];
-  const std::to_chars_result end = std::to_chars(digits, digits + sizeof(digits), value);
-  std::string text(digits, end.ptr);
-  if (text.find_first_of(".e") == std::string::npos) text += ".0";
-  return text + "f";
-}
-
-std::string FieldLiteral(const ModelConfig& c, const inlay::ConfigField& field) {
-  switch (field.kind) {
-    case inlay::ConfigFieldKind::kUnsigned: return std::to_string(inlay::GetField<std::uint32_t>(c, field));
-    case inlay::ConfigFieldKind::kFloat: return Literal(inlay::GetField<float>(c, field));
-    case inlay::ConfigFieldKind::kBool: return inlay::GetField<bool>(c, field) ? "true" : "false";
-    case inlay::ConfigFieldKind::kEnum:
-      return "inlay::" + std::string(field.enumeration->name) + "::" + std::string(EnumeratorOf(c, field));
-    case inlay::ConfigFieldKind::kPattern: {
-      const auto pattern = inlay::GetField<inlay::LayerPattern>(c, field);
-      std::string bits;
-      for (const std::uint32_t word : pattern.bits) bits += (bits.empty() ? "" : ", ") + std::to_string(word);
-      return "{.period = " + std::to_string(pattern.period) + ", .bits = {" + bits + "}}";
-    }
-  }
-  return {};
-}
-
-// The fields that are not at their default, as designated initialisers; those of a group together.
-std::string Initializer(const ModelConfig& c) {
-  std::string text, group;
-  for (const inlay::ConfigField& field : inlay::kConfigFields) {
-    if (field.name != "architecture" && inlay::SameField(c, ModelConfig{}, field)) continue;
-    const std::size_t dot = field.name.find('.');
-    const std::string of(dot == std::string_view::npos ? std::string_view() : field.name.substr(0, dot));
-    const std::string name(dot == std::string_view::npos ? field.name : field.name.substr(dot + 1));
-    if (of != group) {
-      if (!group.empty()) text += "    },\n";
-      if (!of.empty()) text += "    ." + of + " = {\n";
-      group = of;
-    }
-    text += (group.empty() ? "    ." : "        .") + name + " = " + FieldLiteral(c, field) + ",\n";
-  }
-  return text + (group.empty() ? "" : "    },\n");
-}
-
-std::string TypeIdentifier(WeightType type) { return "k" + std::string(inlay::Name(type)); }
-
-bool IsMatrix(const ModelConfig& config, TensorId id) { return inlay::HasRole(config, id) && !inlay::IsVector(id.role); }
-
-// The types of the matrices, the one with most bytes first.
-std::vector<WeightType> MatrixTypes(const ModelFile& file) {
-  std::array<std::size_t, 256> bytes{};
-  for (std::size_t i = 0; i < file.types().size(); ++i) {
-    const TensorId id = inlay::TensorAt(i);
-    if (!IsMatrix(file.config(), id)) continue;
-    const WeightType type = file.types()[i];
-    bytes[static_cast<std::size_t>(type)] += inlay::PackedTensorBytes(file.config(), id, type);
-  }
-  std::vector<WeightType> types;
-  for (const inlay::WeightTypeInfo& info : inlay::kWeightTypes) {
-    if (bytes[static_cast<std::size_t>(info.type)] != 0) types.push_back(info.type);
-  }
-  std::stable_sort(types.begin(), types.end(), [&](WeightType a, WeightType b) {
-    return bytes[static_cast<std::size_t>(a)] > bytes[static_cast<std::size_t>(b)];
-  });
-  return types;
-}
-
-// The body of a recipe's TypeOf: which type each matrix of the file has.
-std::string RecipeCases(const ModelFile& file, WeightType usual) {
-  const ModelConfig& config = file.config();
-  std::string text;
-  for (const inlay::TensorRoleInfo& info : inlay::kTensorRoles) {
-    if (inlay::IsVector(info.role) || info.role == inlay::TensorRole::kRouter) continue;
-    const std::uint32_t layers = inlay::IsLayerRole(info.role) ? config.layers : 1;
-    std::string list;
-    // Of the layers that have the tensor; in the list the others count as the usual type.
-    std::optional<WeightType> first;
-    bool uniform = true;
-    for (std::uint32_t layer = 0; layer < layers; ++layer) {
-      const bool has = IsMatrix(config, {info.role, layer});
-      const WeightType type = has ? file.types()[inlay::TensorIndex({info.role, layer})] : usual;
-      if (has && !first) first = type;
-      uniform &= !has || type == *first;
-      list += (layer == 0 ? "" : layer % 8 == 0 ? ",\n                                    " : ", ") +
-              ("Type::" + TypeIdentifier(type));
-    }
-    if (!first) continue;
-    const std::string label = "      case inlay::TensorRole::" + std::string(info.identifier) + ":";
-    if (!uniform) {
-      text += label + " {\n        constexpr Type kOfLayer[] = {" + list + "};\n        return kOfLayer[id.layer];\n      }\n";
-    } else if (*first != usual) {
-      text += label + " return Type::" + TypeIdentifier(*first) + ";\n";
-    }
-  }
-  return text + "      default: return Type::" + TypeIdentifier(usual) + ";\n";
-}
-
-// The class that reads a vocabulary.
-std::string_view AlgorithmOf(inlay::TokenizerModel model) {
-  switch (model) {
-    case inlay::TokenizerModel::kSentencePieceBpe: return "SentencePieceBpe";
-    case inlay::TokenizerModel::kBytePairEncoding: return "BytePairEncoding";
-    case inlay::TokenizerModel::kWordPiece: return "WordPiece";
-    case inlay::TokenizerModel::kUnigram: return "Unigram";
-  }
-  return {};
-}
-
-// A plain list for a file with one type; else a list that also says which tensor has which, so that the size of the model
-// is known to the compiler, exactly.
-std::string FormatsOf(const ModelFile& file) {
-  const std::vector<WeightType> types = MatrixTypes(file);
-  std::string list;
-  for (const WeightType type : types) list += (list.empty() ? "inlay::WeightType::" : ", inlay::WeightType::") + TypeIdentifier(type);
-  list = "inlay::Formats<" + list + ">";
-  if (types.size() == 1) return "using ModelFormats = " + list + ";\n";
-  return "struct ModelFormats : " + list +
-         " {\n  using Type = inlay::WeightType;\n"
-         "  static constexpr Type TypeOf(const inlay::ModelConfig&, inlay::TensorId id) {\n    switch (id.role) {\n" +
-         RecipeCases(file, types.front()) + "    }\n  }\n};\n";
-}
-
-// ", inlay::KvTypes<...>" where the library's choice is not taken.
-std::string CachesOf(const std::vector<inlay::KvType>& types) {
-  std::string list;
-  for (const inlay::KvType type : types) {
-    std::string name(inlay::Name(type));
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    list += (list.empty() ? ", inlay::KvTypes<inlay::KvType::k" : ", inlay::KvType::k") + name;
-  }
-  return list.empty() ? list : list + ">";
-}
-
-// What opens the file once it is packed, and generates text from it. Nothing for a file without a vocabulary.
-std::string GeneratorOf(const ModelFile& file) {
-  if (file.tokenizer() == nullptr) return {};
-  return "\n// What \"inlay pack\" makes of the model is opened with this, and with no more code than it needs.\n"
-         "using DescribedFile = inlay::PackedModelFile<inlay::" +
-         std::string(AlgorithmOf(file.tokenizer()->model())) +
-         ">;\nusing TextGenerator = inlay::TextGenerator<DescribedModel, DescribedFile>;\n";
-}
-
-}  // namespace
-
-Result<void> Describe(const DescribeOptions& options) {
-  INLAY_ASSIGN_OR_RETURN(const ModelFile file, OpenWithoutWeights(options.path));
-  std::string known;
-  for (const inlay::KnownModel& model : inlay::kKnownModels) {
-    if (*model.config == file.config()) known = "// The same as inlay::" + std::string(model.identifier) + ".\n";
-  }
-  const bool named = !options.name_space.empty();
-  const std::string text =
-      "// A model as a type, made by \"inlay describe\".\n#pragma once\n\n#include <inlay/inlay.hpp>\n\n" +
-      (named ? "namespace " + options.name_space + " {\n\n" : "") + known + "inline constexpr inlay::ModelConfig kConfig{\n" +
-      Initializer(file.config()) + "};\n\n" + FormatsOf(file) + "using DescribedModel = inlay::Model<kConfig, ModelFormats" +
-      CachesOf(options.kv) + ">;\n" + GeneratorOf(file) +
-      (named ? "\n}  // namespace " + options.name_space + "\n" : "");
-  if (options.output.empty()) return WriteOut(text);
-  INLAY_ASSIGN_OR_RETURN(OutputFile out, OutputFile::Create(options.output));
-  INLAY_CHECK_OK(out.Write(std::as_bytes(std::span(text))));
-  return out.Commit();
 }
 
 }  // namespace cli
