@@ -240,6 +240,21 @@ int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) 
   return level;
 }
 
+// Calls use(b, header, levels) for every block of a packed tile at `tile`, in order.
+template <WeightType kType, class Byte, class Use>
+void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  Byte* at = tile;
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
+    Byte* const levels = at + blocks * PackedHeaderBytes(kType);
+    for (std::size_t b = 0; b < blocks; ++b) {
+      use(col / kValues + b, at + b * PackedHeaderBytes(kType), levels + b * (kValues / 32) * PackedLevelBytes(kType));
+    }
+    at += blocks * PackedBlockBytes(kType);
+  }
+}
+
 template <WeightType kType>
 void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols, std::byte* tile) {
   if constexpr (Info(kType).block_values == 1) {
@@ -252,19 +267,18 @@ void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      std::byte* packed = tile + b * PackedBlockBytes(kType);
-      auto* levels = reinterpret_cast<std::uint8_t*>(packed + PackedHeaderBytes(kType));
+    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
+      auto* levels = reinterpret_cast<std::uint8_t*>(level_bytes);
       for (std::size_t lane = 0; lane < valid_rows; ++lane) {
         Block block;
         std::memcpy(&block, rows + lane * row_bytes + b * sizeof(Block), sizeof(Block));
-        PackHeader(block, packed, lane);
+        PackHeader(block, header, lane);
         for (std::size_t i = 0; i < kValues; ++i) {
           PutPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32,
                                            BlockLevels<Block>::Get(block, i));
         }
       }
-    }
+    });
   }
 }
 
@@ -281,17 +295,16 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      const std::byte* source = tile + b * PackedBlockBytes(kType);
-      const auto* levels = reinterpret_cast<const std::uint8_t*>(source + PackedHeaderBytes(kType));
+    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, const std::byte* header, const std::byte* level_bytes) {
+      const auto* levels = reinterpret_cast<const std::uint8_t*>(level_bytes);
       Block block{};
-      UnpackHeader(source, lane, block);
+      UnpackHeader(header, lane, block);
       for (std::size_t i = 0; i < kValues; ++i) {
         BlockLevels<Block>::Put(
             block, i, GetPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32));
       }
       Codec<kType>::Decode(block, out + b * kValues);
-    }
+    });
   }
 }
 

@@ -1,9 +1,10 @@
 // Where every byte of a packed weight matrix is: constexpr arithmetic only, no SIMD.
 //
-// Layout id "R16C4-1". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
+// Layout id "R16C4-2". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
 // rows; a tile holds all of its columns, tiles follow each other without gaps. A tile of a quantised type is a sequence of
-// blocks of 16 rows x block_values columns; a block is its header (what the 16 file blocks have besides their levels),
-// then the levels, 32 columns at a time. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
+// groups of 16 rows x 256 columns, the last one of what is left: first the headers of the group's blocks (what the 16 file
+// blocks have besides their levels), then the levels, 32 columns at a time. With blocks of 32 columns, 8 headers so make
+// whole cache lines, and levels start at one. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
 // vector load is as many rows as the vector has 32-bit lanes, and each lane multiplies with the same 4 activations.
 //   headers  Q8_0, Q4_0, Q5_0, IQ4_NL, TQ2_0   f16 d[16]
 //            Q4_1, Q5_1         f16 d[16], f16 m[16]
@@ -38,12 +39,14 @@
 
 INLAY_BEGIN_NAMESPACE
 
-inline constexpr std::string_view kPackedLayoutId = "R16C4-1";
+inline constexpr std::string_view kPackedLayoutId = "R16C4-2";
 
 // Rows that kernels process together and work is cut at.
 inline constexpr std::size_t kRowTile = 16;
 // Bytes of one word of every row of a tile.
 inline constexpr std::size_t kWordBytes = 4 * kRowTile;
+// Columns whose levels follow each other, behind the headers of their blocks.
+inline constexpr std::size_t kColumnGroup = 256;
 
 // The type whose packed form a type has: its own, but for TQ1_0.
 constexpr WeightType PackedForm(WeightType type) { return type == WeightType::kTQ1_0 ? WeightType::kTQ2_0 : type; }
@@ -86,6 +89,11 @@ constexpr int LevelOffset(WeightType type) {
 // Bytes of the levels of 16 rows x 32 columns.
 constexpr std::size_t PackedLevelBytes(WeightType type) {
   return kWordBytes * static_cast<std::size_t>(LevelBits(type));
+}
+
+// Blocks of the group that begins where a row has `left` columns left.
+constexpr std::size_t GroupBlocks(WeightType type, std::size_t left) {
+  return (left < kColumnGroup ? left : kColumnGroup) / Info(type).block_values;
 }
 
 // Bytes of one packed block of 16 rows x block_values columns, and of its header (quantised types).

@@ -139,11 +139,11 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t
   const FloatTag df;
   const hn::Repartition<std::uint8_t, WordTag> d8;
   for (std::size_t b = 0; b < blocks; ++b) {
-    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
-    hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales + b * kRowTile);
-    if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, 0), df, panel.block_mins + b * kRowTile);
+    const std::uint8_t* header = packed + b * PackedHeaderBytes(kType);
+    hn::Store(LoadBlockScale<kType>(header, 0), df, panel.block_scales + b * kRowTile);
+    if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(header, 0), df, panel.block_mins + b * kRowTile);
     Words levels[8];
-    UnpackLevels<kType>(block + PackedHeaderBytes(kType), levels);
+    UnpackLevels<kType>(packed + blocks * PackedHeaderBytes(kType) + b * PackedLevelBytes(kType), levels);
     HWY_UNROLL(8)
     for (std::size_t word = 0; word < 8; ++word) {
       const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
@@ -248,9 +248,9 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
   AmxSums sums;
   const std::size_t stride = x.value_stride;
   std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
-  for (std::size_t col = 0; col < cols; col += 256) {
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
     const TokenRows at = x.template FromBlock<kValues>(col / kValues);
-    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
       UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
     }

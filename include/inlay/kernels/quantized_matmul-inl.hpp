@@ -113,17 +113,17 @@ HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, co
   return sum;
 }
 
-// sums[t] += one block of 32 columns times token t. `block` is the packed block, `lane` the first row of the vector.
+// sums[t] += one block of 32 columns times token t. `lane` is the first row of the vector.
 template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                Floats* HWY_RESTRICT sums) {
+HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT header, const std::uint8_t* HWY_RESTRICT packed,
+                                std::size_t lane, const TokenRows& x, Floats* HWY_RESTRICT sums) {
   constexpr int kBits = kByteBits<kType>;
   const FloatTag df;
   const WordTag di;
   Words levels[8];
-  if (lane == 0) FetchAhead<kWeightsAhead<32>, PackedBlockBytes(kType)>(block);
-  UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadBlockScale<kType>(block, lane);
+  if (lane == 0) FetchAhead<kWeightsAhead, PackedLevelBytes(kType)>(packed);
+  UnpackLevels<kType>(packed + 4 * lane, levels);
+  const Floats scale = LoadBlockScale<kType>(header, lane);
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const std::int32_t sum = x.sums[t * x.sum_stride];
@@ -133,7 +133,7 @@ HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::siz
     dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
     Floats value = hn::Mul(hn::ConvertTo(df, dot), scale);
     if constexpr (kHasMin<kType>) {
-      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(block, lane), value);
+      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(header, lane), value);
     }
     sums[t] = hn::MulAdd(value, hn::Set(df, token_scale), sums[t]);
   }
@@ -147,7 +147,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
   const WordTag di;
-  if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedHeaderBytes(kType)>(block);
+  if (lane == 0) FetchAhead<kWeightsAhead, PackedHeaderBytes(kType)>(block);
   // In memory, so that the loop over groups need not be unrolled.
   Words scales[256 / kGroupColumns<kType>];
   Words corrections[kCorrections<kType>];
@@ -172,7 +172,7 @@ HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::si
   }
   for (std::size_t i = 0; i < 8; ++i) {
     const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
-    if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedLevelBytes(kType)>(packed);
+    if (lane == 0) FetchAhead<kWeightsAhead, PackedLevelBytes(kType)>(packed);
     Words levels[8];
     UnpackLevels<kType>(packed + 4 * lane, levels);
     HWY_UNROLL(8)
@@ -207,16 +207,25 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
     for (Floats& sum : vector) sum = hn::Zero(df);
   }
   TokenRows at = x;
-  for (std::size_t b = 0; b < cols / kValues; ++b) {
-    const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
-    for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
-      if constexpr (kValues == 32) {
-        MultiplyBlock32<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
-      } else {
-        MultiplyBlock256<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::uint8_t* group = tile + col / kValues * PackedBlockBytes(kType);
+    if constexpr (kValues == kColumnGroup) {
+      for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+        MultiplyBlock256<kType, kTokens>(group, v * kWordLanes, at, sums[v]);
+      }
+      at = at.template FromBlock<kValues>(1);
+    } else {
+      const std::size_t blocks = GroupBlocks(kType, cols - col);
+      const std::uint8_t* levels = group + blocks * PackedHeaderBytes(kType);
+      FetchAhead<kWeightsAhead, kColumnGroup / kValues * PackedHeaderBytes(kType)>(group);
+      for (std::size_t b = 0; b < blocks; ++b) {
+        for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+          MultiplyBlock32<kType, kTokens>(group + b * PackedHeaderBytes(kType), levels + b * PackedLevelBytes(kType),
+                                          v * kWordLanes, at, sums[v]);
+        }
+        at = at.template FromBlock<kValues>(1);
       }
     }
-    at = at.template FromBlock<kValues>(1);
   }
   for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
     for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[v][t], df, results + t * kRowTile + v * kWordLanes);

@@ -106,8 +106,9 @@ HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size
   constexpr bool kSigned = kPanelProduct<kType> == PanelProduct::kSigned;
   constexpr std::size_t kGroup = kBlockLevels == 1 ? 8 : kGroupColumns<kType> / 4;  // words
   const WordTag di;
+  const std::uint8_t* level_bytes = packed + blocks * PackedHeaderBytes(kType);
   for (std::size_t b = 0; b < blocks; ++b) {
-    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
+    const std::uint8_t* block = packed + b * PackedHeaderBytes(kType);
     for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
       const FloatTag df;
       hn::Store(LoadBlockScale<kType>(block, lane), df, panel.block_scales + b * kRowTile + lane);
@@ -130,7 +131,7 @@ HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size
       [[maybe_unused]] Words start = hn::Zero(di);
       for (std::size_t i = 0; i < kBlockLevels; ++i) {
         Words levels[8];
-        UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
+        UnpackLevels<kType>(level_bytes + (b * kBlockLevels + i) * PackedLevelBytes(kType) + 4 * lane, levels);
         Words sums[8 / kGroup];
         for (Words& sum : sums) sum = hn::Zero(di);
         StorePanelLevels<kType, kGroup>(levels, (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane, panel, sums);
@@ -439,8 +440,8 @@ HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::si
   const std::size_t whole = tokens - tokens % kPanelTokens;
   Panel panels[kPanelTiles];
   std::memset(results, 0, RoundUp(tokens, kPanelTokens) * kPanelStride * sizeof(float));
-  for (std::size_t col = 0; col < cols; col += 256) {
-    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
     const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
     for (std::size_t tile = 0; tile < kPanelTiles; ++tile) {
       UnpackPanel<kType>(packed + tile * tile_bytes, blocks, panels[tile]);

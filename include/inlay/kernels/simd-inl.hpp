@@ -50,9 +50,9 @@
 #if defined(__AMX_TILE__) || defined(__AMXTILE__)
 #define INLAY_WEIGHTS_AHEAD 2048
 #elif HWY_ARCH_X86 && HWY_TARGET < HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
-#define INLAY_WEIGHTS_AHEAD (kBlockValues == 256 ? 4096 : 8192)
+#define INLAY_WEIGHTS_AHEAD 4096
 #elif HWY_TARGET == HWY_AVX2
-#define INLAY_WEIGHTS_AHEAD (kBlockValues == 256 ? 4096 : 0)
+#define INLAY_WEIGHTS_AHEAD 4096
 #else
 #define INLAY_WEIGHTS_AHEAD 0
 #endif
@@ -83,15 +83,16 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #endif
 }
 
-// How far ahead of their use weights in blocks of `kBlockValues` are asked for where a few tokens are multiplied, in bytes;
-// 0: the processor does as well alone. One core, one token, weights in memory, GB/s without and with:
-//   Zen 5, AVX-512, 8 KiB ahead: Q4_K 11 to 24, 37 to 43; Q6_K 18 to 25, 41; Q4_0 32.5, 35.9; Q8_0 the same. 4 KiB ahead: as
-//   much for Q4_K, 34.0 for Q4_0; 2 KiB: less. Other programs on the host halved all of these now and then. A whole model
-//   on two threads, tokens/s: Q4_K 77 with 4 KiB, 70 with 8; Q4_0 62 with none, 68 with 8.
-//   Zen 5, AVX2, 4 KiB ahead: Q4_K 14, 28; Q6_K 17, 30; Q8_0 27, 23; Q4_0 30, 23.
-//   Granite Rapids, pages of 4 KiB, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
-//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
-template <std::size_t kBlockValues>
+// How far ahead of their use weights are asked for where a few tokens are multiplied, in bytes; 0: the processor does as well
+// alone. One token, weights in memory, GB/s of one thread and of two, without and with:
+//   Zen 5, AVX-512, 4 KiB ahead: Q4_K 15 and 30, 26 and 50; Q4_0 17 and 30, 30 and 51; Q8_0 23 and 40, 32 and 55. 8 KiB ahead:
+//   as much, 2 KiB: less. Other programs on the host halved all of these now and then.
+//   Zen 5, AVX2, 4 KiB ahead: Q4_K 13 and 25, 28 and 52; Q4_0 13 and 26, 24 and 45; Q8_0 19 and 37, 31 and 59.
+//   Granite Rapids, pages of 4 KiB, one thread, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
+//   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
+// What it is worth depends on the layout. With each block's header before its levels, every load of the loop over blocks of 32
+// steps by the same 288 bytes (Q4_0) all along; Zen 5's prefetcher follows such steps, gets 23 and 37 alone, and keeps to that
+// whatever else is asked for.
 inline constexpr std::size_t kWeightsAhead = INLAY_WEIGHTS_AHEAD;
 
 // Asks for kBytes bytes that begin kAhead bytes after `from`, or does nothing where kAhead is 0.
