@@ -1147,6 +1147,10 @@ template <class T>
 void SetField(ModelConfig& config, const ConfigField& field, const T& value) {
   std::memcpy(reinterpret_cast<char*>(&config) + field.offset, &value, sizeof(T));
 }
+// The value of a kEnum field by its name in C++, as "kLongRope".
+inline std::string_view EnumeratorOf(const ModelConfig& config, const ConfigField& field) {
+  return field.enumeration->enumerators[GetField<std::uint8_t>(config, field)];
+}
 
 // Whether two configurations have the same value (the same bits) in a field.
 inline bool SameField(const ModelConfig& a, const ModelConfig& b, const ConfigField& field) {
@@ -6784,6 +6788,41 @@ INLAY_END_NAMESPACE
 
 #endif  // INLAY_FORMATS_KV_TYPE_HPP_
 
+// --- inlay/generate/finish_reason.hpp
+
+// Why a text ends where it does.
+#ifndef INLAY_GENERATE_FINISH_REASON_HPP_
+#define INLAY_GENERATE_FINISH_REASON_HPP_
+
+#include <cstdint>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// Why a generation ended.
+enum class FinishReason : std::uint8_t {
+  kNone,        // it has not
+  kEndOfText,   // the model ended the text or its turn
+  kMaxTokens,   // GenerateOptions::max_tokens
+  kStopString,  // one of GenerateOptions::stop
+  kError,       // see Generation::status(): context full, cancelled, non-finite logits
+};
+
+constexpr std::string_view Name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return "none";
+    case FinishReason::kEndOfText: return "end of text";
+    case FinishReason::kMaxTokens: return "token limit";
+    case FinishReason::kStopString: return "stop string";
+    case FinishReason::kError: return "error";
+  }
+  return "unknown";
+}
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_GENERATE_FINISH_REASON_HPP_
+
 // --- inlay/generate/random.hpp
 
 // Random numbers that are the same on every machine. Apart from the sampler because search and tests draw as well, and
@@ -9324,10 +9363,11 @@ INLAY_END_NAMESPACE
 
 // Where every byte of a packed weight matrix is: constexpr arithmetic only, no SIMD.
 //
-// Layout id "R16C4-1". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
+// Layout id "R16C4-2". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
 // rows; a tile holds all of its columns, tiles follow each other without gaps. A tile of a quantised type is a sequence of
-// blocks of 16 rows x block_values columns; a block is its header (what the 16 file blocks have besides their levels),
-// then the levels, 32 columns at a time. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
+// groups of 16 rows x 256 columns, the last one of what is left: first the headers of the group's blocks (what the 16 file
+// blocks have besides their levels), then the levels, 32 columns at a time. With blocks of 32 columns, 8 headers so make
+// whole cache lines, and levels start at one. Levels are in words of 4 bytes per row, 16 rows side by side (64 bytes): one
 // vector load is as many rows as the vector has 32-bit lanes, and each lane multiplies with the same 4 activations.
 //   headers  Q8_0, Q4_0, Q5_0, IQ4_NL, TQ2_0   f16 d[16]
 //            Q4_1, Q5_1         f16 d[16], f16 m[16]
@@ -9358,12 +9398,14 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-inline constexpr std::string_view kPackedLayoutId = "R16C4-1";
+inline constexpr std::string_view kPackedLayoutId = "R16C4-2";
 
 // Rows that kernels process together and work is cut at.
 inline constexpr std::size_t kRowTile = 16;
 // Bytes of one word of every row of a tile.
 inline constexpr std::size_t kWordBytes = 4 * kRowTile;
+// Columns whose levels follow each other, behind the headers of their blocks.
+inline constexpr std::size_t kColumnGroup = 256;
 
 // The type whose packed form a type has: its own, but for TQ1_0.
 constexpr WeightType PackedForm(WeightType type) { return type == WeightType::kTQ1_0 ? WeightType::kTQ2_0 : type; }
@@ -9406,6 +9448,11 @@ constexpr int LevelOffset(WeightType type) {
 // Bytes of the levels of 16 rows x 32 columns.
 constexpr std::size_t PackedLevelBytes(WeightType type) {
   return kWordBytes * static_cast<std::size_t>(LevelBits(type));
+}
+
+// Blocks of the group that begins where a row has `left` columns left.
+constexpr std::size_t GroupBlocks(WeightType type, std::size_t left) {
+  return (left < kColumnGroup ? left : kColumnGroup) / Info(type).block_values;
 }
 
 // Bytes of one packed block of 16 rows x block_values columns, and of its header (quantised types).
@@ -9666,6 +9713,21 @@ int GetPackedLevel(const std::uint8_t* levels, std::size_t lane, std::size_t i) 
   return level;
 }
 
+// Calls use(b, header, levels) for every block of a packed tile at `tile`, in order.
+template <WeightType kType, class Byte, class Use>
+void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  Byte* at = tile;
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
+    Byte* const levels = at + blocks * PackedHeaderBytes(kType);
+    for (std::size_t b = 0; b < blocks; ++b) {
+      use(col / kValues + b, at + b * PackedHeaderBytes(kType), levels + b * (kValues / 32) * PackedLevelBytes(kType));
+    }
+    at += blocks * PackedBlockBytes(kType);
+  }
+}
+
 template <WeightType kType>
 void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols, std::byte* tile) {
   if constexpr (Info(kType).block_values == 1) {
@@ -9678,19 +9740,18 @@ void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      std::byte* packed = tile + b * PackedBlockBytes(kType);
-      auto* levels = reinterpret_cast<std::uint8_t*>(packed + PackedHeaderBytes(kType));
+    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
+      auto* levels = reinterpret_cast<std::uint8_t*>(level_bytes);
       for (std::size_t lane = 0; lane < valid_rows; ++lane) {
         Block block;
         std::memcpy(&block, rows + lane * row_bytes + b * sizeof(Block), sizeof(Block));
-        PackHeader(block, packed, lane);
+        PackHeader(block, header, lane);
         for (std::size_t i = 0; i < kValues; ++i) {
           PutPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32,
                                            BlockLevels<Block>::Get(block, i));
         }
       }
-    }
+    });
   }
 }
 
@@ -9707,17 +9768,16 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    for (std::size_t b = 0; b < cols / kValues; ++b) {
-      const std::byte* source = tile + b * PackedBlockBytes(kType);
-      const auto* levels = reinterpret_cast<const std::uint8_t*>(source + PackedHeaderBytes(kType));
+    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, const std::byte* header, const std::byte* level_bytes) {
+      const auto* levels = reinterpret_cast<const std::uint8_t*>(level_bytes);
       Block block{};
-      UnpackHeader(source, lane, block);
+      UnpackHeader(header, lane, block);
       for (std::size_t i = 0; i < kValues; ++i) {
         BlockLevels<Block>::Put(
             block, i, GetPackedLevel<LevelBits(kType)>(levels + i / 32 * PackedLevelBytes(kType), lane, i % 32));
       }
       Codec<kType>::Decode(block, out + b * kValues);
-    }
+    });
   }
 }
 
@@ -10552,9 +10612,9 @@ INLAY_END_NAMESPACE
 #if defined(__AMX_TILE__) || defined(__AMXTILE__)
 #define INLAY_WEIGHTS_AHEAD 2048
 #elif HWY_ARCH_X86 && HWY_TARGET < HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
-#define INLAY_WEIGHTS_AHEAD (kBlockValues == 256 ? 4096 : 8192)
+#define INLAY_WEIGHTS_AHEAD 4096
 #elif HWY_TARGET == HWY_AVX2
-#define INLAY_WEIGHTS_AHEAD (kBlockValues == 256 ? 4096 : 0)
+#define INLAY_WEIGHTS_AHEAD 4096
 #else
 #define INLAY_WEIGHTS_AHEAD 0
 #endif
@@ -10585,15 +10645,16 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #endif
 }
 
-// How far ahead of their use weights in blocks of `kBlockValues` are asked for where a few tokens are multiplied, in bytes;
-// 0: the processor does as well alone. One core, one token, weights in memory, GB/s without and with:
-//   Zen 5, AVX-512, 8 KiB ahead: Q4_K 11 to 24, 37 to 43; Q6_K 18 to 25, 41; Q4_0 32.5, 35.9; Q8_0 the same. 4 KiB ahead: as
-//   much for Q4_K, 34.0 for Q4_0; 2 KiB: less. Other programs on the host halved all of these now and then. A whole model
-//   on two threads, tokens/s: Q4_K 77 with 4 KiB, 70 with 8; Q4_0 62 with none, 68 with 8.
-//   Zen 5, AVX2, 4 KiB ahead: Q4_K 14, 28; Q6_K 17, 30; Q8_0 27, 23; Q4_0 30, 23.
-//   Granite Rapids, pages of 4 KiB, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
-//   Zen 4, AVX-512: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
-template <std::size_t kBlockValues>
+// How far ahead of their use weights are asked for where a few tokens are multiplied, in bytes; 0: the processor does as well
+// alone. One token, weights in memory, GB/s of one thread and of two, without and with:
+//   Zen 5, AVX-512, 4 KiB ahead: Q4_K 15 and 30, 26 and 50; Q4_0 17 and 30, 30 and 51; Q8_0 23 and 40, 32 and 55. 8 KiB ahead:
+//   as much, 2 KiB: less. Other programs on the host halved all of these now and then.
+//   Zen 5, AVX2, 4 KiB ahead: Q4_K 13 and 25, 28 and 52; Q4_0 13 and 26, 24 and 45; Q8_0 19 and 37, 31 and 59.
+//   Granite Rapids, pages of 4 KiB, one thread, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
+//   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
+// What it is worth depends on the layout. With each block's header before its levels, every load of the loop over blocks of 32
+// steps by the same 288 bytes (Q4_0) all along; Zen 5's prefetcher follows such steps, gets 23 and 37 alone, and keeps to that
+// whatever else is asked for.
 inline constexpr std::size_t kWeightsAhead = INLAY_WEIGHTS_AHEAD;
 
 // Asks for kBytes bytes that begin kAhead bytes after `from`, or does nothing where kAhead is 0.
@@ -11552,6 +11613,2221 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
+// --- inlay/kernels/float_matmul-inl.hpp
+
+// Matrix products with F32, F16 and BF16 weights: tiles of 16 rows, column by column (see packed_layout.hpp), times
+// float32 activations. Where the processor multiplies pairs of BF16 numbers (AVX512-BF16), the activations of BF16 weights
+// are rounded to BF16 too: twice the products in the same time.
+//
+// Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
+// rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
+// on how many tokens and tiles are computed together, so any split of tokens and rows gives the same bits.
+
+#include <algorithm>
+#include <cstddef>
+
+#if defined(INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
+#endif
+
+#undef INLAY_BF16_PAIRS
+#if defined(__AVX512BF16__) && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
+#include <immintrin.h>
+#define INLAY_BF16_PAIRS 1
+#else
+#define INLAY_BF16_PAIRS 0
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace detail {
+
+// A step is what one instruction multiplies and adds: a column of 16 rows, or two. The activations of a step take the room
+// of one float (StoreSteps).
+template <WeightType kType>
+inline constexpr std::size_t kStepColumns = INLAY_BF16_PAIRS&& kType == WeightType::kBF16 ? 2 : 1;
+
+// The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
+// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 steps for wide ones, so that a
+// batch finds the weights of a chain in a near cache. Chains but the last are whole steps.
+inline constexpr std::size_t kMaxChain = 128;
+template <WeightType kType>
+constexpr std::size_t ChainColumns(std::size_t cols) {
+  constexpr std::size_t kStep = kStepColumns<kType>;
+  if (cols >= 2 * kMaxChain * kStep) return kMaxChain * kStep;
+  return cols >= 16 ? RoundUp(DivideUp(cols, 2), kStep) : cols;
+}
+
+// Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
+// there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
+// Measured on AVX-512: 2 x 12 and 4 x 6 reach 26 of 32 MAC/cycle, 1 x 12 reaches 21; AVX2: 1 x 6 reaches 14.5 of 16.
+#if HWY_TARGET != HWY_SCALAR && HWY_MAX_BYTES == 64 && !HWY_HAVE_SCALABLE
+inline constexpr std::size_t kMaxTileTokens = 12;
+constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 3 ? 8 : tokens <= 6 ? 4 : 2; }
+#else
+inline constexpr std::size_t kMaxTileTokens = 6;
+constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 4 : tokens <= 3 ? 2 : 1; }
+#endif
+// One token: tiles computed together, and whether two chains of that many tiles run at once because one would wait for
+// itself (a multiply-add takes four cycles, loading a tile half or one).
+inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
+constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
+
+#if INLAY_BF16_PAIRS
+// Columns of 16 rows, one after the other, become 16 pairs.
+HWY_INLINE Lanes16 PairRows(__m512i columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  Lanes16 pairs;
+  pairs.vector[0].raw = _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns));
+  return pairs;
+}
+#endif
+
+// The step of column `index / 16`, `index` weights after `from`; kLast: of a last column without a neighbour.
+template <WeightType kType, bool kLast>
+HWY_INLINE Lanes16 LoadStep(const std::byte* from, std::size_t index) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    return PairRows(_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, from + index * 2));
+  }
+#endif
+  return LoadFloats16<kType>(from, index);
+}
+
+template <WeightType kType>
+HWY_INLINE Lanes16 MultiplyAddStep(Lanes16 weights, Lanes16 values, Lanes16 sum) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    sum.vector[0].raw = _mm512_dpbf16_ps(sum.vector[0].raw, (__m512bh)_mm512_castps_si512(weights.vector[0].raw),
+                                         (__m512bh)_mm512_castps_si512(values.vector[0].raw));
+    return sum;
+  }
+#endif
+  return MulAdd16(weights, values, sum);
+}
+
+// Writes the activations of `columns` columns as steps.
+template <WeightType kType>
+HWY_INLINE void StoreSteps(const float* x, std::size_t columns, float* steps) {
+#if INLAY_BF16_PAIRS
+  if constexpr (kType == WeightType::kBF16) {
+    for (std::size_t col = 0; col < columns; col += 16) {
+      const __mmask16 mask = static_cast<__mmask16>(columns - col >= 16 ? 0xFFFF : (1u << (columns - col)) - 1);
+      const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + col));
+      _mm256_mask_storeu_epi16(steps + col / 2, static_cast<__mmask16>(mask | mask << 1), rounded);
+    }
+    return;
+  }
+#endif
+  std::copy_n(x, columns, steps);
+}
+
+// Adds the products of the step of column `col` to sums. `step` is the first token's.
+template <WeightType kType, bool kLast, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyStep(const std::byte* tiles, std::size_t tile_columns, std::size_t col, const float* step,
+                             std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  Lanes16 weights[kTiles];
+  HWY_UNROLL(16)
+  for (std::size_t tile = 0; tile < kTiles; ++tile) {
+    weights[tile] = LoadStep<kType, kLast>(tiles, (tile * tile_columns + col) * 16);
+  }
+  HWY_UNROLL(16)
+  for (std::size_t token = 0; token < kTokens; ++token) {
+    const Lanes16 value = Set16(step[token * stride]);
+    HWY_UNROLL(16)
+    for (std::size_t tile = 0; tile < kTiles; ++tile) {
+      sum[tile][token] = MultiplyAddStep<kType>(weights[tile], value, sum[tile][token]);
+    }
+  }
+}
+
+// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `steps` the first token's steps
+// from column `begin` on, which is a multiple of kStepColumns.
+template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
+                              const float* steps, std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  constexpr std::size_t kColumns = kStepColumns<kType>;
+  std::size_t col = begin;
+  for (; col + kColumns <= end; col += kColumns, ++steps) {
+    MultiplyStep<kType, false>(tiles, tile_columns, col, steps, stride, sum);
+  }
+  if (kColumns > 1 && col < end) MultiplyStep<kType, true>(tiles, tile_columns, col, steps, stride, sum);
+}
+
+template <std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
+  HWY_UNROLL(16)
+  for (std::size_t tile = 0; tile < kTiles; ++tile) {
+    HWY_UNROLL(16)
+    for (std::size_t token = 0; token < kTokens; ++token) sum[tile][token] = Set16(0.0f);
+  }
+}
+
+// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
+HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
+  if (HWY_LIKELY(rows >= 16)) {
+    if (accumulate) value = Add16(Load16(to), value);
+    Store16(value, to);
+  } else {
+    if (accumulate) value = Add16(LoadPart16(to, rows), value);
+    StorePart16(value, to, rows);
+  }
+}
+
+// kTiles tiles times one token, all columns. `rows` counts the rows from the first tile to the end of the matrix.
+template <WeightType kType, std::size_t kTiles, Extent Cols>
+HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
+                               bool accumulate) {
+  constexpr std::size_t kColumns = kStepColumns<kType>;
+  const std::size_t columns = cols;
+  const std::size_t chain = ChainColumns<kType>(columns);
+  Lanes16 total[kTiles][1];
+  SetZero(total);
+  // Float activations are their own steps.
+  alignas(64) float buffer[kColumns == 1 ? 1 : 2 * kMaxChain];
+  const auto steps_of = [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    if constexpr (kColumns == 1) return x + begin;
+    StoreSteps<kType>(x + begin, end - begin, buffer);
+    return static_cast<const float*>(buffer);
+  };
+  std::size_t begin = 0;
+  if constexpr (TwoChains(kTiles)) {
+    for (; begin + chain < columns; begin += 2 * chain) {
+      Lanes16 first[kTiles][1], second[kTiles][1];
+      SetZero(first);
+      SetZero(second);
+      const std::size_t middle = begin + chain, end = std::min(middle + chain, columns);
+      const std::size_t both = (end - middle) / kColumns;
+      const float* steps = steps_of(begin, end);
+      const float* others = steps + chain / kColumns;
+      for (std::size_t step = 0; step < both; ++step) {
+        const Lanes16 value = Set16(steps[step]), other = Set16(others[step]);
+        HWY_UNROLL(16)
+        for (std::size_t tile = 0; tile < kTiles; ++tile) {
+          const std::size_t at = (tile * columns + begin + step * kColumns) * 16;
+          first[tile][0] = MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at), value, first[tile][0]);
+          second[tile][0] =
+              MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at + chain * 16), other, second[tile][0]);
+        }
+      }
+      MultiplyChain<kType>(tiles, columns, begin + both * kColumns, middle, steps + both, 0, first);
+      if constexpr (kColumns > 1) {
+        MultiplyChain<kType>(tiles, columns, middle + both * kColumns, end, others + both, 0, second);
+      }
+      HWY_UNROLL(16)
+      for (std::size_t tile = 0; tile < kTiles; ++tile) {
+        total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
+      }
+    }
+  }
+  for (; begin < columns; begin += chain) {
+    Lanes16 sum[kTiles][1];
+    SetZero(sum);
+    const std::size_t end = std::min(begin + chain, columns);
+    MultiplyChain<kType>(tiles, columns, begin, end, steps_of(begin, end), 0, sum);
+    HWY_UNROLL(16)
+    for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
+  }
+  HWY_UNROLL(16)
+  for (std::size_t tile = 0; tile < kTiles; ++tile) {
+    StoreRows16(total[tile][0], to + tile * 16, rows - tile * 16, accumulate);
+  }
+}
+
+// MultiplyVector for a number of tiles that is known only now: 1 .. kTiles.
+template <WeightType kType, std::size_t kTiles, Extent Cols>
+HWY_INLINE void MultiplyVectorUpTo(std::size_t count, const std::byte* tiles, Cols cols, const float* x,
+                                   std::size_t rows, float* to, bool accumulate) {
+  if (count == kTiles) {
+    MultiplyVector<kType, kTiles>(tiles, cols, x, rows, to, accumulate);
+  } else if constexpr (kTiles > 1) {
+    MultiplyVectorUpTo<kType, kTiles - 1>(count, tiles, cols, x, rows, to, accumulate);
+  }
+}
+
+// Rows [begin, end) times one token. Groups of tiles differ by at most one: 11 = 6 + 5 tiles wait less for themselves than
+// 8 + 3.
+template <WeightType kType, Extent Cols>
+HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const float* x, std::size_t begin,
+                                   std::size_t end, std::size_t rows, float* to, bool accumulate) {
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  std::size_t tiles = DivideUp(end - begin, kRowTile);
+  for (std::size_t groups = DivideUp(tiles, kVectorTiles); groups != 0; --groups) {
+    const std::size_t count = tiles / groups;
+    MultiplyVectorUpTo<kType, kVectorTiles>(count, packed + begin / kRowTile * tile_bytes, cols, x, rows - begin,
+                                            to + begin, accumulate);
+    begin += count * kRowTile;
+    tiles -= count;
+  }
+}
+
+// A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
+// chain are copied next to each other (as steps), since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
+// block stay in the cache until its last chain.
+inline constexpr std::size_t kBatchRows = 192;
+inline constexpr std::size_t kBatchTokens = 36;
+
+// One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
+// `weights` is the first tile's first column of the chain; steps [kTokens, kMaxChain].
+template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
+HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
+                              const float* steps, float* totals) {
+  std::size_t tile = 0;
+  for (; tile + kTiles <= tiles; tile += kTiles) {
+    Lanes16 sum[kTiles][kTokens];
+    SetZero(sum);
+    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, steps,
+                         kMaxChain, sum);
+    HWY_UNROLL(16)
+    for (std::size_t token = 0; token < kTokens; ++token) {
+      HWY_UNROLL(16)
+      for (std::size_t t = 0; t < kTiles; ++t) {
+        float* total = totals + token * kBatchRows + (tile + t) * 16;
+        Store16(Add16(Load16(total), sum[t][token]), total);
+      }
+    }
+  }
+  if constexpr (kTiles > 1) {
+    if (tile < tiles) {
+      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, steps,
+                                                totals + tile * 16);
+    }
+  }
+}
+
+// MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
+template <WeightType kType, std::size_t kTokens>
+HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
+                                  std::size_t tiles, std::size_t columns, const float* steps, float* totals) {
+  if (tokens == kTokens) {
+    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, steps, totals);
+  } else if constexpr (kTokens > 1) {
+    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, steps, totals);
+  }
+}
+
+// Several tokens.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::size_t cols, const float* x,
+                                std::size_t x_stride, std::size_t tokens, std::size_t row_begin, std::size_t row_end,
+                                float* to, std::size_t to_stride, bool accumulate) {
+  constexpr std::size_t kWeightBytes = Info(kType).block_bytes;
+  alignas(64) float totals[kBatchTokens * kBatchRows];
+  alignas(64) float panel[kBatchTokens * kMaxChain];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t chain = ChainColumns<kType>(cols);
+  for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
+    const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
+    const std::byte* weights = packed + row / kRowTile * tile_bytes;
+    for (std::size_t first = 0; first < tokens; first += kBatchTokens) {
+      const std::size_t count = std::min(kBatchTokens, tokens - first);
+      std::fill_n(totals, count * kBatchRows, 0.0f);
+      for (std::size_t begin = 0; begin < cols; begin += chain) {
+        const std::size_t columns = std::min(chain, cols - begin);
+        for (std::size_t token = 0; token < count; ++token) {
+          StoreSteps<kType>(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
+        }
+        // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
+        std::size_t token = 0;
+        for (std::size_t blocks = DivideUp(count, kMaxTileTokens); blocks != 0; --blocks) {
+          const std::size_t now = (count - token) / blocks;
+          MultiplyBlockUpTo<kType, kMaxTileTokens>(now, weights + begin * 16 * kWeightBytes, tile_bytes, tiles, columns,
+                                                   panel + token * kMaxChain, totals + token * kBatchRows);
+          token += now;
+        }
+      }
+      for (std::size_t token = 0; token < count; ++token) {
+        for (std::size_t tile = 0; tile < tiles; ++tile) {
+          StoreRows16(Load16(totals + token * kBatchRows + tile * 16),
+                      to + (first + token) * to_stride + row + tile * 16, rows - row - tile * 16, accumulate);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+// out[token, row] (=|+=) dot(weights[row], x[token]) for rows [row_begin, row_end) and tokens [token_begin, token_end).
+// `packed` is the whole matrix of `rows` rows. row_begin is a multiple of 16; row_end too, or it is `rows`. Nothing beyond
+// `rows` is written. Compile-time `cols` pay for one token (small models); several tokens run the same code for any width.
+template <WeightType kType, Extent Cols>
+void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
+                 std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  if (token_begin >= token_end || row_begin >= row_end) return;
+  const float* from = x.values + token_begin * x.stride;
+  float* to = out.data + token_begin * out.stride;
+  if (token_end - token_begin == 1) {
+    detail::MultiplyVectorRows<kType>(packed, cols, from, row_begin, row_end, rows, to, out.accumulate);
+  } else {
+    detail::MultiplyBatch<kType>(packed, rows, cols, from, x.stride, token_end - token_begin, row_begin, row_end, to,
+                                 out.stride, out.accumulate);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_formats-inl.hpp
+
+// What the quantised kernels know of the formats: how packed levels become bytes and packed scales become vectors.
+//
+// Apart because the kernels for few tokens (quantized_matmul-inl.hpp) and those for many (quantized_panel-inl.hpp) share
+// it. A new format is a case here and in packed_layout.hpp.
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Formats whose levels are looked up in a table of bytes, and those whose bytes need all eight bits.
+template <WeightType kType>
+inline constexpr bool kIsIq4 = kType == WeightType::kIQ4_NL || kType == WeightType::kIQ4_XS;
+template <WeightType kType>
+inline constexpr bool kHasTable = kIsIq4<kType> || kType == WeightType::kMXFP4;
+// Bits of the bytes that levels unpack to. MXFP4: -12 .. 12, as 0 .. 24.
+template <WeightType kType>
+inline constexpr int kByteBits = kIsIq4<kType> ? 8 : kType == WeightType::kMXFP4 ? 5 : LevelBits(kType);
+// What is subtracted from a byte: value = scale * (byte - offset). Bytes of fewer than 8 bits are unsigned; those of 8 are
+// signed, but 128 is added to them on targets that multiply unsigned bytes.
+template <WeightType kType>
+inline constexpr int kByteOffset = kByteBits<kType> == 8        ? (INLAY_DOT4_UNSIGNED ? 128 : 0)
+                                   : kType == WeightType::kMXFP4 ? 12
+                                                                 : LevelOffset(kType);
+
+// The bytes that the 16 levels of a format with a table stand for.
+template <WeightType kType>
+inline constexpr auto kByteTable = [] {
+  struct alignas(16) {
+    std::uint8_t bytes[16];
+  } table{};
+  for (std::size_t i = 0; i < 16; ++i) {
+    const int level = kIsIq4<kType> ? kIq4Levels[i] : kMxfp4Levels[i];
+    table.bytes[i] = static_cast<std::uint8_t>(level + kByteOffset<kType>);
+  }
+  return table;
+}();
+
+// Bytes 0 .. 15 to the bytes of a format's table.
+template <WeightType kType>
+HWY_INLINE Words LookupBytes(Words levels) {
+#if HWY_TARGET == HWY_SCALAR
+  const std::uint32_t word = static_cast<std::uint32_t>(hn::GetLane(levels));
+  std::uint32_t bytes = 0;
+  for (int shift = 0; shift < 32; shift += 8) {
+    bytes |= std::uint32_t{kByteTable<kType>.bytes[word >> shift & 15]} << shift;
+  }
+  return hn::Set(WordTag(), static_cast<std::int32_t>(bytes));
+#else
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::LoadDup128(d8, kByteTable<kType>.bytes), hn::BitCast(d8, levels)));
+#endif
+}
+
+// The levels of 32 columns as 8 words of bytes (word i: columns 4i .. 4i+3). `packed` points at the lanes wanted. Shifts
+// cross bytes; the masks remove what came over.
+template <WeightType kType>
+HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY_RESTRICT words) {
+  constexpr int kBits = LevelBits(kType);
+  const WordTag d;
+  if constexpr (kBits == 8) {
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < 8; ++i) {
+      words[i] = LoadWords(packed + i * kWordBytes);
+#if INLAY_DOT4_UNSIGNED
+      words[i] = hn::Xor(words[i], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+#endif
+    }
+    return;
+  }
+  if constexpr (kBits == 2) {
+    const Words two = hn::Set(d, 0x03030303);
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 2; ++i) {
+      const Words fields = LoadWords(packed + i * kWordBytes);
+      words[4 * i] = hn::And(fields, two);
+      words[4 * i + 1] = hn::And(hn::ShiftRight<2>(fields), two);
+      words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
+      words[4 * i + 3] = hn::And(hn::ShiftRight<6>(fields), two);
+    }
+    return;
+  }
+  if constexpr (kBits == 3) {
+    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
+    const Words two = hn::Set(d, 0x03030303);
+    const Words third = hn::Set(d, 0x04040404);
+    const Words three = hn::Set(d, 0x07070707);
+    words[0] = hn::And(a, three);
+    words[1] = hn::And(hn::ShiftRight<3>(a), three);
+    words[2] = hn::And(b, three);
+    words[3] = hn::And(hn::ShiftRight<3>(b), three);
+    words[4] = hn::And(c, three);
+    words[5] = hn::And(hn::ShiftRight<3>(c), three);
+    words[6] = hn::Or(hn::And(hn::ShiftRight<6>(a), two), hn::And(hn::ShiftRight<4>(c), third));
+    words[7] = hn::Or(hn::And(hn::ShiftRight<6>(b), two), hn::And(hn::ShiftRight<5>(c), third));
+    return;
+  }
+  const Words low = hn::Set(d, 0x0F0F0F0F);
+  HWY_UNROLL(4)
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Words nibbles = LoadWords(packed + i * kWordBytes);
+    words[i] = hn::And(nibbles, low);
+    words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
+    if constexpr (kHasTable<kType>) {
+      words[i] = LookupBytes<kType>(words[i]);
+      words[i + 4] = LookupBytes<kType>(words[i + 4]);
+    }
+  }
+  if constexpr (kBits == 5) {
+    const Words bits = LoadWords(packed + 4 * kWordBytes);
+    const Words fifth = hn::Set(d, 0x10101010);
+    words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<4>(bits), fifth));
+    words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<3>(bits), fifth));
+    words[2] = hn::Or(words[2], hn::And(hn::ShiftLeft<2>(bits), fifth));
+    words[3] = hn::Or(words[3], hn::And(hn::ShiftLeft<1>(bits), fifth));
+    words[4] = hn::Or(words[4], hn::And(bits, fifth));
+    words[5] = hn::Or(words[5], hn::And(hn::ShiftRight<1>(bits), fifth));
+    words[6] = hn::Or(words[6], hn::And(hn::ShiftRight<2>(bits), fifth));
+    words[7] = hn::Or(words[7], hn::And(hn::ShiftRight<3>(bits), fifth));
+  }
+  if constexpr (kBits == 6) {
+    const Words upper = hn::Set(d, 0x30303030);
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 2; ++i) {
+      const Words bits = LoadWords(packed + (4 + i) * kWordBytes);
+      words[4 * i] = hn::Or(words[4 * i], hn::And(hn::ShiftLeft<4>(bits), upper));
+      words[4 * i + 1] = hn::Or(words[4 * i + 1], hn::And(hn::ShiftLeft<2>(bits), upper));
+      words[4 * i + 2] = hn::Or(words[4 * i + 2], hn::And(bits, upper));
+      words[4 * i + 3] = hn::Or(words[4 * i + 3], hn::And(hn::ShiftRight<2>(bits), upper));
+    }
+  }
+}
+
+// The largest byte of `bits` bits, and of 8, which are signed, the largest magnitude; for the length of sums in 16 bits.
+constexpr int MostByte(int bits) { return bits == 8 ? 127 : (1 << bits) - 1; }
+
+#if INLAY_MADDUBS
+// Bytes of weights and activations multiplied and added to 16-bit pairs; weights are signed if they have all 8 bits.
+template <int kBits>
+HWY_INLINE Words MultiplyToPairs(Words weights, Words activations) {
+  if constexpr (kBits < 8) return MultiplyBytesToPairs(weights, activations);
+  return MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
+}
+#endif
+
+// A sub-scale per lane in the form that AccumulateScaled wants for bytes of kBits bits: where bytes multiply to 16-bit pairs,
+// in both halves; where the sums of few bits fit 16 bits, in the lower half alone; else as a number of 32 bits.
+template <int kBits>
+HWY_INLINE Words PrepareScale(Words scale) {
+#if INLAY_MADDUBS
+  return hn::Or(hn::And(scale, hn::Set(WordTag(), 0xFFFF)), hn::ShiftLeft<16>(scale));
+#elif INLAY_DOT4_UNSIGNED
+  return kBits <= 4 ? hn::And(scale, hn::Set(WordTag(), 0xFFFF)) : scale;
+#else
+  return scale;
+#endif
+}
+
+// The same from the signed lower (kHalf 0) or upper half of each lane.
+template <int kBits, int kHalf>
+HWY_INLINE Words PrepareHalf(Words scales) {
+#if INLAY_MADDUBS
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {2 * kHalf,      2 * kHalf + 1, 2 * kHalf,      2 * kHalf + 1,
+                                                          2 * kHalf + 4,  2 * kHalf + 5, 2 * kHalf + 4,  2 * kHalf + 5,
+                                                          2 * kHalf + 8,  2 * kHalf + 9, 2 * kHalf + 8,  2 * kHalf + 9,
+                                                          2 * kHalf + 12, 2 * kHalf + 13, 2 * kHalf + 12, 2 * kHalf + 13};
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
+#else
+  return PrepareScale<kBits>(hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales));
+#endif
+}
+
+// The same from byte kByte of each lane, unsigned.
+template <int kByte>
+HWY_INLINE Words PrepareByte(Words scales) {
+#if INLAY_MADDUBS || INLAY_DOT4_UNSIGNED
+  constexpr std::uint8_t kZero = 0x80;
+  constexpr std::uint8_t kUpper = INLAY_MADDUBS ? 0 : kZero;
+  alignas(16) static constexpr std::uint8_t kOrder[16] = {
+      kByte,     kZero, kByte | kUpper,       kZero, kByte + 4,  kZero, (kByte + 4) | kUpper,  kZero,
+      kByte + 8, kZero, (kByte + 8) | kUpper, kZero, kByte + 12, kZero, (kByte + 12) | kUpper, kZero};
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  return hn::BitCast(WordTag(), hn::TableLookupBytesOr0(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
+#else
+  return hn::And(hn::ShiftRight<8 * kByte>(scales), hn::Set(WordTag(), 0xFF));
+#endif
+}
+
+// Columns that share a sub-scale in a block of 256. Formats with blocks of 32 have none.
+template <WeightType kType>
+inline constexpr std::size_t kGroupColumns =
+    kType == WeightType::kQ2_K || kType == WeightType::kQ3_K || kType == WeightType::kQ6_K ? 16 : 32;
+// Formats whose value is scale * level - min, or scale * level + m.
+template <WeightType kType>
+inline constexpr bool kHasMin = kType == WeightType::kQ4_1 || kType == WeightType::kQ5_1 || kType == WeightType::kQ2_K ||
+                                kType == WeightType::kQ4_K || kType == WeightType::kQ5_K;
+
+// The float scales of the kWordLanes rows from `lane` on, of a block; and m or dmin where the format has one.
+template <WeightType kType>
+HWY_INLINE Floats LoadBlockScale(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
+  if constexpr (kType == WeightType::kMXFP4) {
+    // See Mxfp4Scale: exponent e - 1, or a subnormal number for e = 0 and 1, which is the larger one exactly there.
+    const WordTag d;
+    const Words e = LoadBytesUnsigned(block + lane);
+    const Words one = hn::Set(d, 1);
+    const Words normal = hn::ShiftLeft<23>(hn::Sub(e, one));
+    return hn::BitCast(FloatTag(), hn::Max(normal, hn::ShiftLeft<21>(hn::Add(hn::Min(e, one), one))));
+  } else {
+    return LoadHalves(block + 2 * lane);
+  }
+}
+HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
+  return LoadHalves(block + 2 * kRowTile + 2 * lane);
+}
+
+// Integers of a block of 256 columns, for kWordLanes rows from `lane` on:
+//   scales[g]       prepared sub-scale of group g
+//   corrections[j]  pairs of 16-bit values: sum over j of MultiplyAddPairs(corrections[j], activation sums 2j and 2j + 1)
+//                   is the integer part of the mins, or what kByteOffset times is too much in the product. kCorrections of
+//                   them, over sums of as many columns as a group has.
+template <WeightType kType>
+HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, Words* HWY_RESTRICT scales,
+                                Words* HWY_RESTRICT corrections) {
+  [[maybe_unused]] constexpr int kBits = kByteBits<kType>;
+  const WordTag d;
+  if constexpr (kType == WeightType::kTQ2_0) {
+    HWY_UNROLL(8)
+    for (std::size_t g = 0; g < 8; ++g) scales[g] = PrepareScale<kBits>(hn::Set(d, 1));
+    HWY_UNROLL(4)
+    for (std::size_t j = 0; j < 4; ++j) corrections[j] = hn::Set(d, 0x00010001);
+  } else if constexpr (kType == WeightType::kQ2_K) {
+    const Words nibbles = hn::Set(d, 0x000F000F);
+    HWY_UNROLL(4)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Words word = LoadWords(block + 4 * kRowTile + i * kWordBytes + 4 * lane);
+      const Words first = hn::And(word, nibbles);
+      const Words second = hn::And(hn::ShiftRight<8>(word), nibbles);
+      scales[4 * i] = PrepareHalf<kBits, 0>(first);
+      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
+      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
+      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
+      corrections[2 * i] = hn::And(hn::ShiftRight<4>(word), nibbles);
+      corrections[2 * i + 1] = hn::And(hn::ShiftRight<12>(word), nibbles);
+    }
+  } else if constexpr (kType == WeightType::kQ3_K) {
+    const std::uint8_t* words = block + 2 * kRowTile + 4 * lane;
+    const Words low[2] = {LoadWords(words), LoadWords(words + kWordBytes)};
+    const Words upper = LoadWords(words + 2 * kWordBytes);
+    const Words four = hn::Set(d, 0x0F0F0F0F);
+    const Words two = hn::Set(d, 0x30303030);
+    const Words scale_words[4] = {
+        hn::Or(hn::And(low[0], four), hn::And(hn::ShiftLeft<4>(upper), two)),
+        hn::Or(hn::And(low[1], four), hn::And(hn::ShiftLeft<2>(upper), two)),
+        hn::Or(hn::And(hn::ShiftRight<4>(low[0]), four), hn::And(upper, two)),
+        hn::Or(hn::And(hn::ShiftRight<4>(low[1]), four), hn::And(hn::ShiftRight<2>(upper), two))};
+    HWY_UNROLL(4)
+    for (std::size_t i = 0; i < 4; ++i) {
+      const Words first = SubtractPairs(hn::And(scale_words[i], hn::Set(d, 0x00FF00FF)), 32);
+      const Words second = SubtractPairs(hn::And(hn::ShiftRight<8>(scale_words[i]), hn::Set(d, 0x00FF00FF)), 32);
+      scales[4 * i] = PrepareHalf<kBits, 0>(first);
+      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
+      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
+      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
+      corrections[2 * i] = first;
+      corrections[2 * i + 1] = second;
+    }
+  } else if constexpr (kType == WeightType::kIQ4_XS) {
+    const Words upper = LoadShorts(block + 2 * kRowTile + 2 * lane);
+    const Words low = LoadWords(block + 4 * kRowTile + 4 * lane);
+    // Groups 2j and 2j + 1 in the halves of a word.
+    const Words nibble = hn::Set(d, 0x0F);
+    const Words two = hn::Set(d, 0x03);
+    HWY_UNROLL(4)
+    for (std::size_t j = 0; j < 4; ++j) {
+      const auto group = [&](int g) HWY_ATTR {
+        const Words four_bits = hn::And(hn::ShiftRightSame(low, 4 * g), nibble);
+        return hn::Or(four_bits, hn::ShiftLeft<4>(hn::And(hn::ShiftRightSame(upper, 2 * g), two)));
+      };
+      const int g = static_cast<int>(2 * j);
+      corrections[j] = SubtractPairs(hn::Or(group(g), hn::ShiftLeft<16>(group(g + 1))), 32);
+      scales[2 * j] = PrepareHalf<kBits, 0>(corrections[j]);
+      scales[2 * j + 1] = PrepareHalf<kBits, 1>(corrections[j]);
+    }
+  } else if constexpr (kType == WeightType::kQ6_K) {
+    const std::uint8_t* bytes = block + 2 * kRowTile + lane;
+    const Words low = hn::Set(d, 0xFFFF);
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < 8; ++i) {
+      const Words even = LoadBytesSigned(bytes + 2 * i * kRowTile);
+      const Words odd = LoadBytesSigned(bytes + (2 * i + 1) * kRowTile);
+      scales[2 * i] = PrepareScale<kBits>(even);
+      scales[2 * i + 1] = PrepareScale<kBits>(odd);
+      corrections[i] = hn::Or(hn::And(even, low), hn::ShiftLeft<16>(odd));
+    }
+  } else {
+    // See GroupScales in codec.hpp for the bits. Four scales or mins in the bytes of a word.
+    const std::uint8_t* words = block + 4 * kRowTile + 4 * lane;
+    const Words first = LoadWords(words);
+    const Words second = LoadWords(words + kWordBytes);
+    const Words third = LoadWords(words + 2 * kWordBytes);
+    const Words six = hn::Set(d, 0x3F3F3F3F);
+    const Words four = hn::Set(d, 0x0F0F0F0F);
+    const Words upper = hn::Set(d, 0x30303030);
+    const Words even = hn::Set(d, 0x00FF00FF);
+    const Words scale_words[2] = {hn::And(first, six),
+                                  hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
+    const Words min_words[2] = {
+        hn::And(second, six),
+        hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 2; ++i) {
+      scales[4 * i] = PrepareByte<0>(scale_words[i]);
+      scales[4 * i + 1] = PrepareByte<1>(scale_words[i]);
+      scales[4 * i + 2] = PrepareByte<2>(scale_words[i]);
+      scales[4 * i + 3] = PrepareByte<3>(scale_words[i]);
+      corrections[2 * i] = hn::And(min_words[i], even);
+      corrections[2 * i + 1] = hn::And(hn::ShiftRight<8>(min_words[i]), even);
+    }
+  }
+}
+template <WeightType kType>
+inline constexpr std::size_t kCorrections = 128 / kGroupColumns<kType>;
+// Where the sums that corrections multiply with start in the 24 of a block of activations.
+template <WeightType kType>
+inline constexpr std::size_t kCorrectionSums = kGroupColumns<kType> == 16 ? 0 : 16;
+
+// The quantised activations from some token on; token t's are t strides further.
+struct TokenRows {
+  explicit TokenRows(const QuantizedRows& rows)
+      : values(rows.values),
+        scales(rows.scales),
+        sums(rows.sums),
+        value_stride(rows.value_stride),
+        scale_stride(rows.scale_stride),
+        sum_stride(rows.sum_stride) {}
+
+  // From `tokens` tokens, and from `blocks` blocks of kValues columns further on.
+  TokenRows From(std::size_t tokens) const {
+    TokenRows from = *this;
+    from.values += tokens * value_stride;
+    from.scales += tokens * scale_stride;
+    from.sums += tokens * sum_stride;
+    return from;
+  }
+  template <std::size_t kValues>
+  TokenRows FromBlock(std::size_t blocks) const {
+    TokenRows from = *this;
+    from.values += blocks * kValues;
+    from.scales += blocks;
+    from.sums += blocks * (kValues == 32 ? 1 : 24);
+    return from;
+  }
+
+  const std::int8_t* values;
+  const float* scales;
+  const std::int16_t* sums;
+  std::size_t value_stride;
+  std::size_t scale_stride;
+  std::size_t sum_stride;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_amx-inl.hpp
+
+// Matrix products with quantised weights for many tokens on Intel's tile multiplier (AMX int8), where the compiler may use
+// it and the system lets the process.
+//
+// Apart because it is another machine: 16 tokens x 16 rows x 64 columns per instruction. K-quants need no step per
+// sub-scale here: level * sub-scale is an integer of up to 13 bits, split exactly into 256 * high + low, and both bytes go
+// through the multiplier; 256 columns end in one int32 sum, as in the other kernels, so the bits are the same.
+
+#if defined(INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
+#endif
+
+#undef INLAY_AMX
+#if ((defined(__AMX_INT8__) && defined(__AMX_TILE__)) || (defined(__AMXINT8__) && defined(__AMXTILE__))) && \
+    defined(__linux__) && HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
+#define INLAY_AMX 1
+#else
+#define INLAY_AMX 0
+#endif
+
+#if INLAY_AMX
+
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Tokens of one tile, and row tiles that are multiplied with it: 4 sums, so that each tile of activations, which comes from
+// the second-level cache, is loaded once for 32 rows.
+inline constexpr std::size_t kAmxTokens = 16;
+inline constexpr std::size_t kAmxRowTiles = 2;
+inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
+// Tokens that share one unpacking of the weights. Their float sums wait in the caller's buffer.
+inline constexpr std::size_t kAmxBlock = 192;
+
+// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
+// a cache that threads share is worth. False: they must not be touched.
+inline bool AmxPermitted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// Tiles 0-3: sums [16 tokens][16 rows]. 4, 5: activations [16 tokens][kColumns]. 6, 7: weights [kColumns / 4][16 rows][4].
+template <std::size_t kColumns>
+HWY_INLINE void ConfigureTiles() {
+  struct alignas(64) {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {};
+    std::uint8_t rows[16] = {};
+  } config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = tile == 4 || tile == 5 ? kColumns : 64;
+    config.rows[tile] = tile >= 6 ? kColumns / 4 : 16;
+  }
+  _tile_loadconfig(&config);
+}
+
+// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile. Words as in the packed layout.
+template <std::size_t kBlockValues>
+struct AmxPanel;
+template <>
+struct alignas(64) AmxPanel<256> {
+  std::uint8_t low[64 * kWordBytes];  // level * sub-scale = 256 * high (signed) + low (unsigned)
+  std::uint8_t high[64 * kWordBytes];
+  std::uint8_t corrections[8 * kWordBytes];  // see LoadGroupScales
+  float block_scales[kRowTile];
+  float block_mins[kRowTile];
+};
+template <>
+struct alignas(64) AmxPanel<32> {
+  std::uint8_t levels[64 * kWordBytes];  // signed, offset subtracted
+  float block_scales[8 * kRowTile];
+  float block_mins[8 * kRowTile];
+};
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t, AmxPanel<256>& panel) {
+  const FloatTag df;
+  const WordTag di;
+  const hn::Repartition<std::int16_t, WordTag> d16;
+  hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales);
+  Words scales[256 / kGroupColumns<kType>];
+  Words corrections[kCorrections<kType>];
+  LoadGroupScales<kType>(block, 0, scales, corrections);
+  if constexpr (kHasMin<kType>) {
+    hn::Store(LoadBlockMin(block, 0), df, panel.block_mins);
+    for (std::size_t i = 0; i < kCorrections<kType>; ++i) StoreWords(corrections[i], panel.corrections + i * kWordBytes);
+  }
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  const auto low_bytes = hn::Set(d16, 0x00FF);
+  for (std::size_t i = 0; i < 8; ++i) {
+    Words levels[8];
+    UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
+    HWY_UNROLL(8)
+    for (std::size_t word = 0; word < 8; ++word) {
+      const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
+      const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
+      const auto level = hn::BitCast(d16, levels[word]);
+      auto even = hn::And(level, low_bytes);
+      auto odd = hn::And(hn::ShiftRight<8>(level), low_bytes);
+      if constexpr (kByteOffset<kType> != 0) {
+        even = hn::Sub(even, hn::Set(d16, kByteOffset<kType>));
+        odd = hn::Sub(odd, hn::Set(d16, kByteOffset<kType>));
+      }
+      even = hn::Mul(even, pair_scale);
+      odd = hn::Mul(odd, pair_scale);
+      const auto low = hn::OddEven(hn::BitCast(d8, hn::ShiftLeft<8>(odd)), hn::BitCast(d8, even));
+      const auto high = hn::OddEven(hn::BitCast(d8, odd), hn::BitCast(d8, hn::ShiftRight<8>(even)));
+      StoreWords(hn::BitCast(di, low), panel.low + (8 * i + word) * kWordBytes);
+      StoreWords(hn::BitCast(di, high), panel.high + (8 * i + word) * kWordBytes);
+    }
+  }
+}
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, AmxPanel<32>& panel) {
+  const FloatTag df;
+  const hn::Repartition<std::uint8_t, WordTag> d8;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::uint8_t* header = packed + b * PackedHeaderBytes(kType);
+    hn::Store(LoadBlockScale<kType>(header, 0), df, panel.block_scales + b * kRowTile);
+    if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(header, 0), df, panel.block_mins + b * kRowTile);
+    Words levels[8];
+    UnpackLevels<kType>(packed + blocks * PackedHeaderBytes(kType) + b * PackedLevelBytes(kType), levels);
+    HWY_UNROLL(8)
+    for (std::size_t word = 0; word < 8; ++word) {
+      const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
+      StoreWords(hn::BitCast(WordTag(), level), panel.levels + (8 * b + word) * kWordBytes);
+    }
+  }
+}
+
+// Integer sums of 16 tokens, as stored from two tiles per row tile: of K-quants the low and high bytes, else two blocks of
+// 32 columns.
+struct alignas(64) AmxSums {
+  std::int32_t sums[kAmxRowTiles][2][kAmxTokens][kRowTile];
+};
+
+// results[i][row] += the block for tokens i of [begin, end) of a tile; x starts at the tile's first token. `blocks` is 1.
+template <WeightType kType>
+HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x, std::size_t,
+                           std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+  const FloatTag df;
+  const WordTag di;
+  const float* token_scales = x.scales + begin * x.scale_stride;
+  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + kCorrectionSums<kType>;
+  // In registers: loads are what the tile multiplier leaves least of.
+  Floats scales[kAmxRowTiles];
+  [[maybe_unused]] Floats mins[kAmxRowTiles];
+  [[maybe_unused]] Words corrections[kAmxRowTiles][kCorrections<kType>];
+  HWY_UNROLL(2)
+  for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+    scales[tile] = hn::Load(df, panels[tile].block_scales);
+    if constexpr (kHasMin<kType>) {
+      mins[tile] = hn::Load(df, panels[tile].block_mins);
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
+        corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
+      }
+    }
+  }
+  for (std::size_t i = begin; i < end; ++i) {
+    const Floats token_scale = hn::Set(df, *token_scales);
+    [[maybe_unused]] Words token_words[kCorrections<kType>];
+    if constexpr (kHasMin<kType>) {
+      HWY_UNROLL(8)
+      for (std::size_t j = 0; j < kCorrections<kType>; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
+      token_sums += x.sum_stride;
+    }
+    HWY_UNROLL(2)
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      float* to = results + i * kAmxRows + tile * kRowTile;
+      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
+      const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
+      Floats value = hn::Mul(hn::ConvertTo(df, sum), scales[tile]);
+      if constexpr (kHasMin<kType>) {
+        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
+        HWY_UNROLL(8)
+        for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
+          correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
+        }
+        value = hn::NegMulAdd(hn::ConvertTo(df, correction), mins[tile], value);
+      }
+      hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
+    }
+    token_scales += x.scale_stride;
+  }
+}
+
+// The same for `blocks` (1 or 2) blocks of 32 columns; panels and x start at the first of them.
+template <WeightType kType>
+HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
+                           std::size_t block, std::size_t blocks, std::size_t begin, std::size_t end,
+                           float* HWY_RESTRICT results) {
+  const FloatTag df;
+  const WordTag di;
+  for (std::size_t i = begin; i < end; ++i) {
+    const float* token_scales = x.scales + i * x.scale_stride + block;
+    [[maybe_unused]] const std::int16_t* token_sums = x.sums + i * x.sum_stride + block;
+    HWY_UNROLL(2)
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      float* to = results + i * kAmxRows + tile * kRowTile;
+      Floats result = hn::Load(df, to);
+      for (std::size_t b = 0; b < blocks; ++b) {
+        const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
+        Floats value = hn::Mul(hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i])), block_scale);
+        if constexpr (kHasMin<kType>) {
+          const Floats token_sum = hn::Set(df, static_cast<float>(token_sums[b]));
+          value = hn::MulAdd(token_sum, hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile), value);
+        }
+        result = hn::MulAdd(value, hn::Set(df, token_scales[b]), result);
+      }
+      hn::Store(result, df, to);
+    }
+  }
+}
+
+// results[i * 32 + r] = row r of two row tiles, `tile_bytes` apart, times slot i: slots [16 t, 16 t + 16) are the tokens
+// from start(t) on, for `tiles` tiles of tokens. While the multiplier works on one unit (one tile of tokens times 256 or,
+// with blocks of 32, 64 columns), the vector units scale the sums of the one before.
+template <WeightType kType, class Start>
+HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t tile_bytes, std::size_t cols,
+                              const TokenRows& x, std::size_t tiles, const Start& start, float* HWY_RESTRICT results) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  AmxPanel<kValues> panels[kAmxRowTiles];
+  AmxSums sums;
+  const std::size_t stride = x.value_stride;
+  std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const TokenRows at = x.template FromBlock<kValues>(col / kValues);
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
+    }
+    // The compiler does not know that tile loads read memory.
+    asm volatile("" : : "r"(panels) : "memory");
+
+    const std::size_t parts = DivideUp(blocks, 2);  // units of one tile of tokens
+    std::size_t tile_before = 0, part_before = 0;
+    const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+      const std::size_t left = blocks - 2 * part_before;
+      if constexpr (kValues == 256) {
+        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 0, begin, end,
+                          results + tile_before * kAmxTokens * kAmxRows);
+      } else {
+        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 2 * part_before, left < 2 ? left : 2, begin, end,
+                          results + tile_before * kAmxTokens * kAmxRows);
+      }
+    };
+    bool has_before = false;
+    for (std::size_t tile = 0; tile < tiles; ++tile) {
+      const std::int8_t* values = at.values + start(tile) * stride;
+      for (std::size_t part = 0; part < parts; ++part) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        if constexpr (kValues == 256) {
+          for (std::size_t half = 0; half < 2; ++half) {
+            HWY_UNROLL(2)
+            for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
+              const std::size_t word = 16 * quarter;
+              _tile_loadd(4, values + 64 * quarter, stride);
+              _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
+              _tile_dpbsud(0, 4, 6);
+              _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
+              _tile_dpbssd(1, 4, 7);
+              _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
+              _tile_dpbsud(2, 4, 6);
+              _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
+              _tile_dpbssd(3, 4, 7);
+            }
+            if (has_before) add_before(8 * half, 8 * half + 8);
+          }
+        } else {
+          // Of the last block without a partner, what follows is multiplied too, and not used.
+          _tile_loadd(4, values + 64 * part, stride);
+          _tile_loadd(6, panels[0].levels + 16 * part * kWordBytes, kWordBytes);
+          _tile_dpbssd(0, 4, 6);
+          _tile_loadd(7, panels[1].levels + 16 * part * kWordBytes, kWordBytes);
+          _tile_dpbssd(2, 4, 7);
+          _tile_loadd(5, values + 64 * part + 32, stride);
+          _tile_loadd(6, panels[0].levels + (16 * part + 8) * kWordBytes, kWordBytes);
+          _tile_dpbssd(1, 5, 6);
+          _tile_loadd(7, panels[1].levels + (16 * part + 8) * kWordBytes, kWordBytes);
+          _tile_dpbssd(3, 5, 7);
+          if (has_before) add_before(0, kAmxTokens);
+        }
+        _tile_stored(0, sums.sums[0][0], kWordBytes);
+        _tile_stored(1, sums.sums[0][1], kWordBytes);
+        _tile_stored(2, sums.sums[1][0], kWordBytes);
+        _tile_stored(3, sums.sums[1][1], kWordBytes);
+        has_before = true;
+        tile_before = tile;
+        part_before = part;
+      }
+    }
+    add_before(0, kAmxTokens);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_AMX
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_panel-inl.hpp
+
+// Matrix products with quantised weights for many tokens (prefill): 256 columns of a row tile are unpacked once into a
+// panel in the first-level cache and multiplied with a whole block of tokens.
+//
+// Apart from the kernels for few tokens (quantized_matmul-inl.hpp), which unpack into registers. Both compute the same
+// integers per block and add the blocks of a row to the float sum in order, so that they give the same bits.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The register tile: kPanelVectors vectors of rows times kPanelTokens tokens. Two vectors share each broadcast of
+// activations, which costs a load.
+inline constexpr std::size_t kPanelVectors = 2;
+inline constexpr std::size_t kPanelTokens = kWordLanes == 16 ? 6 : 4;
+// Row tiles that are processed together.
+inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile == 0 ? 1 : kPanelVectors * kWordLanes / kRowTile;
+// Tokens that share one unpacking. Their float sums wait in the caller's buffer.
+inline constexpr std::size_t kPanelBlock = 96;
+
+// How the levels of a panel are multiplied with activations.
+enum class PanelProduct {
+  kDot,     // bytes to 32-bit sums: AccumulateDot4(levels, activations)
+  kSigned,  // the same with the roles exchanged where the instruction wants one unsigned operand: levels are signed, with
+            // their offset subtracted, activations have 128 added on their way from memory (an exclusive or, which runs
+            // beside the multiplies). What that is too much depends on the weights alone and is computed once a panel.
+  kPairs,   // bytes to 16-bit pairs of sums, which are scaled or widened by MultiplyAddPairs
+  kNibbles, // the same with the lower and the upper four bits of 8-bit levels apart, since whole ones would not fit 16 bits
+};
+template <WeightType kType>
+inline constexpr PanelProduct kPanelProduct =
+    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kNibbles : PanelProduct::kPairs)
+                  : (INLAY_DOT4_UNSIGNED && kByteOffset<kType> != 0 ? PanelProduct::kSigned : PanelProduct::kDot);
+// What levels in a panel are too large by; the sums of activations pay for it.
+template <WeightType kType>
+inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned    ? 0
+                                    : kPanelProduct<kType> == PanelProduct::kNibbles ? 128 + kByteOffset<kType>
+                                                                                     : kByteOffset<kType>;
+
+// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
+// side as in the packed layout.
+struct alignas(64) Panel {
+  std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
+#if INLAY_MADDUBS
+  std::uint8_t upper[64 * kWordBytes];        // kNibbles: the upper four bits of each level
+#endif
+  std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
+  std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales; kSigned: where the sum of each block starts
+  float block_scales[8 * kRowTile];           // of each block
+  float block_mins[8 * kRowTile];
+};
+
+// Stores the levels of 32 columns as the panel wants them. kSigned: adds the sum of every kGroup of the 8 words to
+// sums[0 ...].
+template <WeightType kType, std::size_t kGroup>
+HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
+                                 [[maybe_unused]] Words* HWY_RESTRICT sums) {
+  const WordTag d;
+  HWY_UNROLL(8)
+  for (std::size_t word = 0; word < 8; ++word) {
+    std::uint8_t* to = panel.levels + offset + word * kWordBytes;
+#if INLAY_DOT4_UNSIGNED  // elsewhere there is no such product, and with one lane no vector of bytes
+    if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+      const hn::Repartition<std::uint8_t, WordTag> d8;
+      const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
+      sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
+      StoreWords(level, to);
+    } else  // NOLINT: continues below
+#endif
+    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
+      const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
+      const Words low = hn::Set(d, 0x0F0F0F0F);
+      StoreWords(hn::And(level, low), to);
+#if INLAY_MADDUBS
+      StoreWords(hn::And(hn::ShiftRight<4>(level), low), panel.upper + offset + word * kWordBytes);
+#endif
+    } else {
+      StoreWords(levels[word], to);
+    }
+  }
+}
+
+template <WeightType kType>
+HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, Panel& panel) {
+  constexpr std::size_t kBlockLevels = Info(kType).block_values / 32u;
+  constexpr bool kSigned = kPanelProduct<kType> == PanelProduct::kSigned;
+  constexpr std::size_t kGroup = kBlockLevels == 1 ? 8 : kGroupColumns<kType> / 4;  // words
+  const WordTag di;
+  const std::uint8_t* level_bytes = packed + blocks * PackedHeaderBytes(kType);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::uint8_t* block = packed + b * PackedHeaderBytes(kType);
+    for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
+      const FloatTag df;
+      hn::Store(LoadBlockScale<kType>(block, lane), df, panel.block_scales + b * kRowTile + lane);
+      if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, lane), df, panel.block_mins + b * kRowTile + lane);
+      [[maybe_unused]] Words scales[256 / kGroupColumns<kType>];
+      if constexpr (kBlockLevels == 8) {
+        Words corrections[kCorrections<kType>];
+        LoadGroupScales<kType>(block, lane, scales, corrections);
+        for (std::size_t i = 0; i < 256 / kGroupColumns<kType>; ++i) {
+          // Prepared for sums of 16 bits on some targets; here they multiply sums of 32.
+          if constexpr (!INLAY_MADDUBS) scales[i] = hn::ShiftRight<16>(hn::ShiftLeft<16>(scales[i]));
+          StoreWords(scales[i], panel.scales + i * kWordBytes + 4 * lane);
+        }
+        if constexpr (!kSigned) {
+          for (std::size_t i = 0; i < kCorrections<kType>; ++i) {
+            StoreWords(corrections[i], panel.corrections + i * kWordBytes + 4 * lane);
+          }
+        }
+      }
+      [[maybe_unused]] Words start = hn::Zero(di);
+      for (std::size_t i = 0; i < kBlockLevels; ++i) {
+        Words levels[8];
+        UnpackLevels<kType>(level_bytes + (b * kBlockLevels + i) * PackedLevelBytes(kType) + 4 * lane, levels);
+        Words sums[8 / kGroup];
+        for (Words& sum : sums) sum = hn::Zero(di);
+        StorePanelLevels<kType, kGroup>(levels, (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane, panel, sums);
+        if constexpr (kSigned) {
+          for (std::size_t g = 0; g < 8 / kGroup; ++g) {
+            start = hn::Add(start, kBlockLevels == 1 ? sums[g] : hn::Mul(sums[g], scales[i * (8 / kGroup) + g]));
+          }
+        }
+      }
+      // Activations with 128 added multiply to this much more.
+      if constexpr (kSigned) {
+        StoreWords(hn::Mul(start, hn::Set(di, -128)), panel.corrections + b * kWordBytes + 4 * lane);
+      }
+    }
+  }
+}
+
+// The vectors of a register tile, each kWordLanes rows of a panel.
+struct PanelRows {
+  const Panel* panel;
+  std::size_t lane;
+
+  // Vector `v`'s part of a word of every row, counted from the member `words` of the first panel.
+  const std::uint8_t* Word(const std::uint8_t* words, std::size_t v) const {
+    const std::size_t row = lane + v * kWordLanes;
+    return words + row / kRowTile * sizeof(Panel) + row % kRowTile * 4;
+  }
+  const float* Scale(const float* scales, std::size_t v) const {
+    return reinterpret_cast<const float*>(Word(reinterpret_cast<const std::uint8_t*>(scales), v));
+  }
+};
+
+using PanelTile = Words[kPanelVectors][kPanelTokens];
+
+// dots += kWords words of levels, from word `word` of `source` (levels of the first panel), times activations. kPairs
+// overwrites `dots`.
+template <PanelProduct kProduct, std::size_t kWords>
+HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_RESTRICT source, std::size_t word,
+                                const std::int8_t* HWY_RESTRICT values, std::size_t stride, PanelTile& dots) {
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; ++i) {
+    Words levels[kPanelVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      levels[v] = LoadAlignedWords(rows.Word(source, v) + (word + i) * kWordBytes);
+    }
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      Words activations = BroadcastWord(values + t * stride + 4 * (word + i));
+      if constexpr (kProduct == PanelProduct::kSigned) {
+        activations = hn::Xor(activations, hn::Set(WordTag(), static_cast<std::int32_t>(0x80808080u)));
+      }
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        if constexpr (kProduct == PanelProduct::kSigned) {
+          dots[v][t] = AccumulateDot4(dots[v][t], activations, levels[v]);
+        } else if constexpr (kProduct == PanelProduct::kDot) {
+          dots[v][t] = AccumulateDot4(dots[v][t], levels[v], activations);
+        } else {
+#if INLAY_MADDUBS
+          const Words pairs = MultiplyBytesToPairs(levels[v], activations);
+          dots[v][t] = i == 0 ? pairs : AddPairs(dots[v][t], pairs);
+#endif
+        }
+        Pin(dots[v][t]);
+      }
+    }
+  }
+}
+
+// totals += scale * dots.
+template <bool kPairs, class Scale>
+HWY_INLINE void AddScaled(const PanelTile& dots, const Scale& scale, PanelTile& totals) {
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const Words factor = scale(v);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      totals[v][t] = kPairs ? AccumulatePairs(totals[v][t], dots[v][t], factor)
+                            : hn::Add(totals[v][t], hn::Mul(dots[v][t], factor));
+      Pin(totals[v][t]);
+    }
+  }
+}
+
+// Words whose products with bytes of kBits (below 8) bits fit 16 bits together.
+template <int kBits>
+inline constexpr std::size_t kPairChain = 32767 / (2 * 127 * MostByte(kBits));
+
+// totals += scale * (kWords words of levels times activations), exact; `scale` counts groups.
+template <WeightType kType, std::size_t kWords>
+HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                      std::size_t stride, std::size_t scale, PanelTile& totals) {
+  constexpr PanelProduct kProduct = kPanelProduct<kType>;
+  constexpr bool kNibbles = kProduct == PanelProduct::kNibbles;
+  constexpr bool kPairs = kNibbles || kProduct == PanelProduct::kPairs;
+  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
+  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
+  constexpr std::size_t kFits = kPairs ? kPairChain<kNibbles ? 4 : kByteBits<kType>> : kWords;
+  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
+  static_assert(kWords % kChain == 0);
+  const auto scales = [&](std::size_t v) HWY_ATTR {
+    return LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
+  };
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; i += kChain) {
+    PanelTile dots;
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
+    }
+    AccumulatePanel<kPairs ? PanelProduct::kPairs : kProduct, kChain>(rows, rows.panel->levels, word + i, values, stride, dots);
+    AddScaled<kPairs>(dots, scales, totals);
+#if INLAY_MADDUBS
+    if constexpr (kNibbles) {
+      PanelTile upper;
+      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->upper, word + i, LoadAgain(values), stride, upper);
+      // Sixteen times a sub-scale, in both halves of a lane, fits 16 bits.
+      const auto upper_scales = [&](std::size_t v) HWY_ATTR {
+        const hn::Repartition<std::int16_t, WordTag> d16;
+        return hn::BitCast(WordTag(), hn::ShiftLeft<4>(hn::BitCast(d16, scales(v))));
+      };
+      AddScaled<kPairs>(upper, upper_scales, totals);
+    }
+#endif
+  }
+}
+
+// dots += 32 columns, from word `word` on, exact.
+template <WeightType kType>
+HWY_INLINE void AccumulatePanel32(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                  std::size_t stride, PanelTile& dots) {
+  constexpr PanelProduct kProduct = kPanelProduct<kType>;
+  if constexpr (kProduct == PanelProduct::kPairs || kProduct == PanelProduct::kNibbles) {
+    constexpr std::size_t kFits = kPairChain<kProduct == PanelProduct::kNibbles ? 4 : kByteBits<kType>>;
+    constexpr std::size_t kChain = kFits < 8 ? kFits : 8;
+    static_assert(8 % kChain == 0);
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < 8; i += kChain) {
+      PanelTile pairs;
+      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->levels, word + i, values, stride, pairs);
+      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); }, dots);
+    }
+#if INLAY_MADDUBS
+    if constexpr (kProduct == PanelProduct::kNibbles) {
+      PanelTile pairs;
+      AccumulatePanel<PanelProduct::kPairs, 8>(rows, rows.panel->upper, word, LoadAgain(values), stride, pairs);
+      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00100010); }, dots);
+    }
+#endif
+  } else {
+    AccumulatePanel<kProduct, 8>(rows, rows.panel->levels, word, values, stride, dots);
+  }
+}
+
+// The integer part of the mins, or of what kPanelOffset is too much, for token `t`; `corrections` are the vector's.
+template <WeightType kType>
+HWY_INLINE Words PanelCorrection(const std::uint8_t* HWY_RESTRICT corrections, const TokenRows& x, std::size_t t) {
+  const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+  Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
+  HWY_UNROLL(8)
+  for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+    correction = AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
+    Pin(correction);
+  }
+  return correction;
+}
+
+// sums[t * kSumStride + row] += 256 columns of the rows of a register tile times kPanelTokens tokens.
+template <WeightType kType, std::size_t kSumStride>
+HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, float* HWY_RESTRICT sums) {
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
+  const FloatTag df;
+  const WordTag di;
+  PanelTile totals;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+        totals[v][t] = LoadAlignedWords(corrections);
+      } else if constexpr (kPanelOffset<kType> != 0) {
+        totals[v][t] = hn::Mul(PanelCorrection<kType>(corrections, x, t), hn::Set(di, -kPanelOffset<kType>));
+      } else {
+        totals[v][t] = hn::Zero(di);
+      }
+    }
+  }
+  for (std::size_t word = 0; word < 64; word += 8) {
+    HWY_UNROLL(2)
+    for (std::size_t i = 0; i < 8; i += kGroupWords) {
+      AccumulateScaledPanel<kType, kGroupWords>(rows, word + i, x.values, x.value_stride, (word + i) / kGroupWords, totals);
+    }
+  }
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kPanelVectors; ++v) {
+    const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v));
+    [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      float* sum = sums + t * kSumStride + v * kWordLanes;
+      Floats value = hn::Mul(hn::ConvertTo(df, totals[v][t]), block_scale);
+      if constexpr (kHasMin<kType>) {
+        const Words correction = PanelCorrection<kType>(rows.Word(rows.panel->corrections, v), x, t);
+        value = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Load(df, mins), value);
+      }
+      hn::Store(hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), hn::Load(df, sum)), df, sum);
+    }
+  }
+}
+
+// The same with a float scale for each of `blocks` blocks of 32 columns.
+template <WeightType kType, std::size_t kSumStride>
+HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const TokenRows& x, float* HWY_RESTRICT sums) {
+  // With 32 registers the sums stay in them.
+  constexpr bool kKeepSums = kWordLanes == 16;
+  const FloatTag df;
+  const WordTag di;
+  [[maybe_unused]] Floats kept[kPanelVectors][kPanelTokens];
+  if constexpr (kKeepSums) {
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) kept[v][t] = hn::Load(df, sums + t * kSumStride + v * kWordLanes);
+    }
+  }
+  for (std::size_t b = 0; b < blocks; ++b) {
+    PanelTile dots;
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
+          dots[v][t] = LoadAlignedWords(rows.Word(rows.panel->corrections, v) + b * kWordBytes);
+        } else if constexpr (kPanelOffset<kType> != 0) {
+          dots[v][t] = hn::Set(di, -kPanelOffset<kType> * x.sums[t * x.sum_stride + b]);
+        } else {
+          dots[v][t] = hn::Zero(di);
+        }
+      }
+    }
+    AccumulatePanel32<kType>(rows, 8 * b, x.values, x.value_stride, dots);
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v) + b * kRowTile);
+      [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v) + b * kRowTile;
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) {
+        Floats value = hn::Mul(hn::ConvertTo(df, dots[v][t]), block_scale);
+        if constexpr (kHasMin<kType>) {
+          const Floats token_sum = hn::ConvertTo(df, hn::Set(di, x.sums[t * x.sum_stride + b]));
+          value = hn::MulAdd(token_sum, hn::Load(df, mins), value);
+        }
+        const Floats token_scale = hn::Set(df, x.scales[t * x.scale_stride + b]);
+        float* to = sums + t * kSumStride + v * kWordLanes;
+        if constexpr (kKeepSums) {
+          kept[v][t] = hn::MulAdd(value, token_scale, kept[v][t]);
+        } else {
+          hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
+        }
+      }
+    }
+  }
+  if constexpr (kKeepSums) {
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kPanelTokens; ++t) hn::Store(kept[v][t], df, sums + t * kSumStride + v * kWordLanes);
+    }
+  }
+}
+
+// Row tiles, and their results, that are processed together.
+inline constexpr std::size_t kPanelStride = kPanelTiles * kRowTile;
+
+// results[t * kPanelStride + r] += `blocks` blocks of the panels times tokens [0, tokens). Apart from MultiplyPanels, and
+// with arguments by value, so that the compiler keeps the register tile in registers.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyPanelTokens(const Panel* HWY_RESTRICT panels, std::size_t blocks, TokenRows x, std::size_t tokens,
+                                      float* HWY_RESTRICT results) {
+  for (std::size_t token = 0; token < tokens; token += kPanelTokens) {
+    for (std::size_t lane = 0; lane < kPanelStride; lane += kPanelVectors * kWordLanes) {
+      if constexpr (Info(kType).block_values == 32) {
+        MultiplyPanel32<kType, kPanelStride>({panels, lane}, blocks, x, results + lane);
+      } else {
+        MultiplyPanel256<kType, kPanelStride>({panels, lane}, x, results + lane);
+      }
+    }
+    x = x.From(kPanelTokens);
+    results += kPanelTokens * kPanelStride;
+  }
+}
+
+// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t of `tokens`, at least
+// kPanelTokens and at most kPanelBlock. Where tokens do not fill the last register tile, it moves back to end with the last
+// token: its results, which are the last kPanelTokens of results, begin with tokens that the tile before has, too.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
+                                 const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  constexpr std::size_t kBlockBytes = PackedBlockBytes(kType);
+  // Tokens between two looks ahead.
+  constexpr std::size_t kStep = 4 * kPanelTokens;
+  const std::size_t whole = tokens - tokens % kPanelTokens;
+  Panel panels[kPanelTiles];
+  std::memset(results, 0, RoundUp(tokens, kPanelTokens) * kPanelStride * sizeof(float));
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::size_t blocks = GroupBlocks(kType, cols - col);
+    const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
+    for (std::size_t tile = 0; tile < kPanelTiles; ++tile) {
+      UnpackPanel<kType>(packed + tile * tile_bytes, blocks, panels[tile]);
+    }
+    // The weights that are unpacked next come from memory meanwhile.
+    const std::size_t bytes = blocks * kBlockBytes;
+    const std::size_t lines = DivideUp(bytes, 64 * DivideUp(tokens, kStep));
+    std::size_t ahead = bytes;
+    for (std::size_t token = 0; token < tokens; token += kStep) {
+      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+        for (std::size_t tile = 0; tile < kPanelTiles; ++tile) __builtin_prefetch(packed + tile * tile_bytes + ahead);
+      }
+      if (token == whole) break;
+      MultiplyPanelTokens<kType>(panels, blocks, x.From(token).template FromBlock<kValues>(col / kValues),
+                                 whole - token < kStep ? whole - token : kStep, results + token * kPanelStride);
+    }
+    if (whole != tokens) {
+      MultiplyPanelTokens<kType>(panels, blocks, x.From(tokens - kPanelTokens).template FromBlock<kValues>(col / kValues),
+                                 kPanelTokens, results + whole * kPanelStride);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantized_matmul-inl.hpp
+
+// Matrix products with quantised weights: 16 packed rows times a few tokens of 8-bit activations at a time.
+//
+// Written once for all formats and targets: a format says how its levels unpack to bytes (UnpackLevels) and which scales
+// it has; a target says how bytes multiply (simd-inl.hpp). K-quants stay in integers over their 256 columns: the widening
+// step multiplies with the 6- or 8-bit sub-scale, and one convert and multiply-add per 256 columns follows. The integers
+// are the same on every target, and float sums run over the blocks of a row in order, whatever the tiling: any split of
+// tokens and rows gives the same bits.
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Tokens that share one unpacking of the weights into registers.
+inline constexpr std::size_t kTokenTile = 4;
+// From this number of tokens on, unpacking to memory pays.
+inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
+#if INLAY_AMX
+inline constexpr std::size_t kAmxMinTokens = 24;
+static_assert(kAmxMinTokens >= kAmxTokens);
+#endif
+
+// sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
+// -127 .. 127, prepared scales -128 .. 127.
+template <int kBits, std::size_t kWords>
+HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations,
+                                  Words scale) {
+  [[maybe_unused]] constexpr int kMost = MostByte(kBits);
+#if INLAY_MADDUBS
+  // Products that fit 16 bits together.
+  constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
+  static_assert(kWords % kChain == 0);
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; i += kChain) {
+    Words pairs = MultiplyToPairs<kBits>(levels[i], BroadcastWord(activations + 4 * i));
+    HWY_UNROLL(8)
+    for (std::size_t j = i + 1; j < i + kChain; ++j) {
+      pairs = AddPairs(pairs, MultiplyToPairs<kBits>(levels[j], BroadcastWord(activations + 4 * j)));
+      Pin(pairs);
+    }
+    sum = AccumulatePairs(sum, pairs, scale);
+    Pin(sum);
+  }
+  return sum;
+#else
+  const WordTag d;
+#if INLAY_DOT4_UNSIGNED
+  // As long as a sum fits 16 bits, one multiply-add of pairs applies the scale (its upper half is zero), instead of a
+  // 32-bit product, which takes two multiplies, and an addition.
+  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost) < kWords ? 32767 / (4 * 127 * kMost) : kWords;
+  if constexpr (kBits <= 4) {
+    static_assert(kWords % kChain == 0);
+    HWY_UNROLL(8)
+    for (std::size_t i = 0; i < kWords; i += kChain) {
+      Words dot = hn::Zero(d);
+      HWY_UNROLL(8)
+      for (std::size_t j = i; j < i + kChain; ++j) {
+        dot = AccumulateDot4(dot, levels[j], BroadcastWord(activations + 4 * j));
+      }
+      sum = AccumulatePairs(sum, dot, scale);
+    }
+    return sum;
+  }
+#endif
+  Words dot = hn::Zero(d);
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < kWords; ++i) {
+    dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(dot);
+  }
+  sum = hn::Add(sum, hn::Mul(dot, scale));
+  Pin(sum);
+  return sum;
+#endif
+}
+
+// sum + 8 words of levels times 32 activations, exact.
+template <int kBits>
+HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations) {
+#if INLAY_MADDUBS
+  if constexpr (kBits < 8) {
+    return AccumulateScaled<kBits, 8>(sum, levels, activations, hn::Set(WordTag(), 0x00010001));
+  }
+#endif
+  HWY_UNROLL(8)
+  for (std::size_t i = 0; i < 8; ++i) {
+    sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
+    Pin(sum);
+  }
+  return sum;
+}
+
+// sums[t] += one block of 32 columns times token t. `lane` is the first row of the vector.
+template <WeightType kType, std::size_t kTokens>
+HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT header, const std::uint8_t* HWY_RESTRICT packed,
+                                std::size_t lane, const TokenRows& x, Floats* HWY_RESTRICT sums) {
+  constexpr int kBits = kByteBits<kType>;
+  const FloatTag df;
+  const WordTag di;
+  Words levels[8];
+  if (lane == 0) FetchAhead<kWeightsAhead, PackedLevelBytes(kType)>(packed);
+  UnpackLevels<kType>(packed + 4 * lane, levels);
+  const Floats scale = LoadBlockScale<kType>(header, lane);
+  HWY_UNROLL(8)
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    const std::int32_t sum = x.sums[t * x.sum_stride];
+    const float token_scale = x.scales[t * x.scale_stride];
+    Words dot = hn::Zero(di);
+    if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
+    dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
+    Floats value = hn::Mul(hn::ConvertTo(df, dot), scale);
+    if constexpr (kHasMin<kType>) {
+      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(header, lane), value);
+    }
+    sums[t] = hn::MulAdd(value, hn::Set(df, token_scale), sums[t]);
+  }
+}
+
+// sums[t] += one block of 256 columns times token t.
+template <WeightType kType, std::size_t kTokens>
+HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
+                                 Floats* HWY_RESTRICT sums) {
+  constexpr int kBits = kByteBits<kType>;
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
+  const FloatTag df;
+  const WordTag di;
+  if (lane == 0) FetchAhead<kWeightsAhead, PackedHeaderBytes(kType)>(block);
+  // In memory, so that the loop over groups need not be unrolled.
+  Words scales[256 / kGroupColumns<kType>];
+  Words corrections[kCorrections<kType>];
+  LoadGroupScales<kType>(block, lane, scales, corrections);
+  [[maybe_unused]] const auto correction = [&](std::size_t t) HWY_ATTR {
+    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
+    Words sum = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
+    HWY_UNROLL(8)
+    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
+      sum = AccumulatePairs(sum, corrections[i], BroadcastWord(token_sums + 2 * i));
+    }
+    return sum;
+  };
+  Words totals[kTokens];
+  HWY_UNROLL(8)
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    if constexpr (kByteOffset<kType> != 0) {
+      totals[t] = hn::Mul(correction(t), hn::Set(di, -kByteOffset<kType>));
+    } else {
+      totals[t] = hn::Zero(di);
+    }
+  }
+  for (std::size_t i = 0; i < 8; ++i) {
+    const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
+    if (lane == 0) FetchAhead<kWeightsAhead, PackedLevelBytes(kType)>(packed);
+    Words levels[8];
+    UnpackLevels<kType>(packed + 4 * lane, levels);
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      HWY_UNROLL(2)
+      for (std::size_t word = 0; word < 8; word += kGroupWords) {
+        totals[t] = AccumulateScaled<kBits, kGroupWords>(totals[t], levels + word,
+                                                         x.values + t * x.value_stride + 32 * i + 4 * word,
+                                                         scales[(8 * i + word) / kGroupWords]);
+      }
+    }
+  }
+  const Floats scale = LoadBlockScale<kType>(block, lane);
+  HWY_UNROLL(8)
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    Floats value = hn::Mul(hn::ConvertTo(df, totals[t]), scale);
+    if constexpr (kHasMin<kType>) {
+      value = hn::NegMulAdd(hn::ConvertTo(df, correction(t)), LoadBlockMin(block, lane), value);
+    }
+    sums[t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), sums[t]);
+  }
+}
+
+// results[t * 16 + r] = row r of one tile times token t.
+template <WeightType kType, std::size_t kTokens, Extent Cols>
+HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols, TokenRows x, float* HWY_RESTRICT results) {
+  constexpr std::size_t kValues = Info(kType).block_values;
+  const FloatTag df;
+  // All rows of a block before the next block, so that the tile is read from memory once and in order.
+  Floats sums[kRowTile / kWordLanes][kTokens];
+  for (auto& vector : sums) {
+    for (Floats& sum : vector) sum = hn::Zero(df);
+  }
+  TokenRows at = x;
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::uint8_t* group = tile + col / kValues * PackedBlockBytes(kType);
+    if constexpr (kValues == kColumnGroup) {
+      for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+        MultiplyBlock256<kType, kTokens>(group, v * kWordLanes, at, sums[v]);
+      }
+      at = at.template FromBlock<kValues>(1);
+    } else {
+      const std::size_t blocks = GroupBlocks(kType, cols - col);
+      const std::uint8_t* levels = group + blocks * PackedHeaderBytes(kType);
+      FetchAhead<kWeightsAhead, kColumnGroup / kValues * PackedHeaderBytes(kType)>(group);
+      for (std::size_t b = 0; b < blocks; ++b) {
+        for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+          MultiplyBlock32<kType, kTokens>(group + b * PackedHeaderBytes(kType), levels + b * PackedLevelBytes(kType),
+                                          v * kWordLanes, at, sums[v]);
+        }
+        at = at.template FromBlock<kValues>(1);
+      }
+    }
+  }
+  for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
+    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[v][t], df, results + t * kRowTile + v * kWordLanes);
+  }
+}
+
+// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
+inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+                               const Output& out, std::size_t token, std::size_t row) {
+  const FloatTag df;
+  const std::size_t whole = rows / kWordLanes * kWordLanes;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
+    const float* HWY_RESTRICT from = results + t * stride;
+    if (out.accumulate) {
+      for (std::size_t r = 0; r < whole; r += kWordLanes) {
+        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
+      }
+      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
+    } else {
+      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
+      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
+    }
+  }
+}
+
+// A few tokens, one row tile at a time: the tile's weights come from memory once.
+template <WeightType kType, Extent Cols>
+void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
+                   std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  alignas(64) float results[kTokenTile * kRowTile];
+  for (std::size_t row = row_begin; row < row_end; row += kRowTile) {
+    const std::uint8_t* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
+    for (std::size_t token = token_begin; token < token_end;) {
+      const std::size_t left = token_end - token;
+      const TokenRows at = x.From(token);
+      std::size_t tokens = 1;
+      if (left >= kTokenTile) {
+        MultiplyTile<kType, kTokenTile>(tile, cols, at, results);
+        tokens = kTokenTile;
+      } else if (left >= 2) {
+        MultiplyTile<kType, 2>(tile, cols, at, results);
+        tokens = 2;
+      } else {
+        MultiplyTile<kType, 1>(tile, cols, at, results);
+      }
+      StoreResults(results, kRowTile, tokens, rows - row < kRowTile ? rows - row : kRowTile, out, token, row);
+      token += tokens;
+    }
+  }
+}
+
+// Many tokens. Needs 24 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                     std::size_t row_end, const Output& out) {
+  alignas(64) float results[kPanelBlock * kPanelStride];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
+  // second-level cache, and the weights, which are fetched ahead, stream past them.
+  const std::size_t token_tiles = DivideUp(token_end - token_begin, kPanelTokens);
+  const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
+  for (std::size_t b = 0; b < blocks; ++b) {
+    const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
+    const std::size_t stop = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens;
+    const std::size_t tokens = (stop < token_end ? stop : token_end) - token;
+    const std::size_t left = tokens % kPanelTokens;  // of the last register tile, which also has tokens before them
+    const std::size_t whole = tokens - left;
+    for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
+      const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
+      const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+      const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+      MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
+      StoreResults(results, kPanelStride, whole, row_stop - row, out, token, row);
+      const float* last = results + (whole + kPanelTokens - left) * kPanelStride;
+      if (left != 0) StoreResults(last, kPanelStride, left, row_stop - row, out, token + whole, row);
+    }
+  }
+}
+
+#if INLAY_AMX
+// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                  std::size_t row_end, const Output& out) {
+  alignas(64) float results[kAmxBlock * kAmxRows];
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tokens = token_end - token_begin;
+  // Blocks of the same size, in tiles of tokens.
+  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
+  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
+  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
+  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
+    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
+    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
+    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
+      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
+      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
+      const auto start = [=](std::size_t t) HWY_ATTR {
+        const std::size_t token = (first + t) * kAmxTokens;
+        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
+      };
+      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
+      for (std::size_t t = 0; t < tiles; ++t) {
+        const std::size_t skip = (first + t) * kAmxTokens - start(t);
+        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
+                     token_begin + start(t) + skip, row);
+      }
+    }
+  }
+  _tile_release();
+}
+#endif  // INLAY_AMX
+
+// MatMul (matmul-inl.hpp) for one quantised type.
+template <WeightType kType, Extent Cols>
+void MatMulQuantized(const std::byte* packed_bytes, std::size_t rows, Cols cols, const Activations& activations,
+                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                     const Output& out) {
+  const auto* packed = reinterpret_cast<const std::uint8_t*>(packed_bytes);
+  const TokenRows x(Info(kType).block_values == 32 ? activations.block32 : activations.block256);
+  const std::size_t tokens = token_end - token_begin;
+#if INLAY_AMX
+  if (tokens >= kAmxMinTokens && AmxPermitted()) {
+    MultiplyWithAmx<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+#endif
+  if (tokens >= kPanelMinTokens) {
+    MultiplyWithPanels<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  } else {
+    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/matmul-inl.hpp
+
+// The matrix product of packed weights of any type with activations: one switch per product, over the types compiled in.
+
+#include <cstddef>
+
+#if defined(INLAY_KERNELS_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_MATMUL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// out.data[token * out.stride + row] (=|+=) dot(weights[row], x[token]) for tokens [token_begin, token_end) and rows
+// [row_begin, row_end).
+//   type       one of FormatList's, whose form of the activations (ActivationKindOf) has been filled by QuantizeRows
+//   packed     the whole matrix of [rows, cols] as PackTile leaves it, at a multiple of 64
+//   row_begin  a multiple of 16; row_end too, or it is `rows`. Rows beyond `rows` are neither read from `out` nor written
+// Any split of tokens and rows over calls and threads gives the same bits.
+template <class FormatList, Extent Cols>
+void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols cols, const Activations& x,
+            std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+            const Output& out) {
+  const auto multiply = [&]<WeightType kType>() HWY_ATTR {
+    // Types with the same packed form share a kernel.
+    if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
+      INLAY_ASSERT(false);
+    } else if constexpr (Info(kType).block_values == 1) {
+      MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    } else {
+      MatMulQuantized<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    }
+  };
+  switch (type) {
+    case WeightType::kF32: return multiply.template operator()<WeightType::kF32>();
+    case WeightType::kF16: return multiply.template operator()<WeightType::kF16>();
+    case WeightType::kBF16: return multiply.template operator()<WeightType::kBF16>();
+    case WeightType::kQ8_0: return multiply.template operator()<WeightType::kQ8_0>();
+    case WeightType::kQ4_0: return multiply.template operator()<WeightType::kQ4_0>();
+    case WeightType::kQ4_1: return multiply.template operator()<WeightType::kQ4_1>();
+    case WeightType::kQ5_0: return multiply.template operator()<WeightType::kQ5_0>();
+    case WeightType::kQ5_1: return multiply.template operator()<WeightType::kQ5_1>();
+    case WeightType::kIQ4_NL: return multiply.template operator()<WeightType::kIQ4_NL>();
+    case WeightType::kMXFP4: return multiply.template operator()<WeightType::kMXFP4>();
+    case WeightType::kQ2_K: return multiply.template operator()<WeightType::kQ2_K>();
+    case WeightType::kQ3_K: return multiply.template operator()<WeightType::kQ3_K>();
+    case WeightType::kQ4_K: return multiply.template operator()<WeightType::kQ4_K>();
+    case WeightType::kQ5_K: return multiply.template operator()<WeightType::kQ5_K>();
+    case WeightType::kQ6_K: return multiply.template operator()<WeightType::kQ6_K>();
+    case WeightType::kIQ4_XS: return multiply.template operator()<WeightType::kIQ4_XS>();
+    case WeightType::kTQ1_0:
+    case WeightType::kTQ2_0: return multiply.template operator()<PackedForm(WeightType::kTQ1_0)>();
+    case WeightType::kI8: break;  // raw bytes, not a weight matrix
+  }
+  INLAY_ASSERT(false);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/quantize-inl.hpp
+
+// Activations from float32 to the 8-bit forms that quantised weights multiply with. Once per matrix input, so that all
+// matrices and threads share the result.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#if defined(INLAY_KERNELS_QUANTIZE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_QUANTIZE_INL_HPP_
+#undef INLAY_KERNELS_QUANTIZE_INL_HPP_
+#else
+#define INLAY_KERNELS_QUANTIZE_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The largest magnitude of `count` (a multiple of 16) values. Compared as integers: a NaN is larger than any number, so
+// it comes through and makes the block's scale, and with it every product, a NaN.
+HWY_INLINE float LargestMagnitude(const float* HWY_RESTRICT x, std::size_t count) {
+  const FloatTag df;
+  const WordTag di;
+  const Words magnitude = hn::Set(di, 0x7FFFFFFF);
+  Words most = hn::Zero(di);
+  for (std::size_t i = 0; i < count; i += kWordLanes) {
+    most = hn::Max(most, hn::And(hn::BitCast(di, hn::LoadU(df, x + i)), magnitude));
+  }
+  return hn::GetLane(hn::BitCast(df, hn::MaxOfLanes(di, most)));
+}
+
+// out = x * inverse, rounded to nearest even, saturated to int8; 16 values. Returns their sum.
+HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, std::int8_t* HWY_RESTRICT out) {
+  const FloatTag df;
+  const WordTag di;
+  const hn::Rebind<std::int8_t, WordTag> d8;
+  const Floats scale = hn::Set(df, inverse);
+  Words sum = hn::Zero(di);
+  HWY_UNROLL(16)
+  for (std::size_t i = 0; i < 16; i += kWordLanes) {
+    const Words level = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), scale));
+    hn::StoreU(hn::DemoteTo(d8, level), d8, out + i);
+    sum = hn::Add(sum, level);
+  }
+  return hn::GetLane(hn::SumOfLanes(di, sum));
+}
+
+// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127. A block without a
+// value above 2^-100 becomes zeros (the inverse of its scale could overflow); a block with a NaN or infinity becomes zeros
+// with that as scale, so that its products are NaN.
+template <std::size_t kValues>
+HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_RESTRICT out, float* HWY_RESTRICT scale,
+                              std::int16_t* HWY_RESTRICT sums) {
+  const float most = LargestMagnitude(x, kValues);
+  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
+    *scale = most < 1.0f ? 0.0f : most;
+    std::memset(out, 0, kValues);
+    std::memset(sums, 0, (kValues == 256 ? 24 : 1) * sizeof(*sums));
+    return;
+  }
+  const float inverse = 127.0f / most;
+  *scale = most / 127.0f;
+  for (std::size_t i = 0; i < kValues; i += 32) {
+    const std::int32_t first = Quantize16(x + i, inverse, out + i);
+    const std::int32_t second = Quantize16(x + i + 16, inverse, out + i + 16);
+    if constexpr (kValues == 256) {
+      sums[i / 16] = static_cast<std::int16_t>(first);
+      sums[i / 16 + 1] = static_cast<std::int16_t>(second);
+      sums[16 + i / 32] = static_cast<std::int16_t>(first + second);
+    } else {
+      *sums = static_cast<std::int16_t>(first + second);
+    }
+  }
+}
+
+// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
+// multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
+inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
+                                      std::size_t token_end, const Activations& x) {
+  for (std::size_t t = token_begin; t < token_end; ++t) {
+    const float* values = x.values + t * x.stride;
+    if ((kinds & kActivationBlock32) != 0) {
+      INLAY_ASSERT(cols % 32 == 0);
+      const QuantizedRows& rows = x.block32;
+      for (std::size_t b = 0; b < cols / 32; ++b) {
+        QuantizeBlock<32>(values + 32 * b, rows.values + t * rows.value_stride + 32 * b,
+                          rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + b);
+      }
+    }
+    if ((kinds & kActivationBlock256) != 0) {
+      INLAY_ASSERT(cols % 256 == 0);
+      const QuantizedRows& rows = x.block256;
+      for (std::size_t b = 0; b < cols / 256; ++b) {
+        QuantizeBlock<256>(values + 256 * b, rows.values + t * rows.value_stride + 256 * b,
+                           rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + 24 * b);
+      }
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/layers/linear-inl.hpp
+
+// Matrix products of a layer: normalise and quantise the input once, then cut the matrix's rows over the threads.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#if defined(INLAY_LAYERS_LINEAR_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_LAYERS_LINEAR_INL_HPP_
+#undef INLAY_LAYERS_LINEAR_INL_HPP_
+#else
+#define INLAY_LAYERS_LINEAR_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// The input representations that a group of matrices multiplies with.
+template <class... Matrices>
+HWY_INLINE ActivationKinds KindsFor(const Matrices&... matrices) {
+  return static_cast<ActivationKinds>((ActivationKindOf(matrices.type) | ...));
+}
+
+// out = norm(x) with a model's kind of norm. x may be out. bias: nullptr where the model has none.
+template <class Spec, Extent Cols>
+HWY_INLINE void NormalizeRow(const Spec& spec, const float* x, const float* weight, const float* bias, Cols cols,
+                             float* out) {
+  const ModelConfig& config = spec.config();
+  if (config.norm.kind == NormKind::kRms) {
+    RmsNorm(x, weight, cols, config.norm_epsilon, out);
+  } else {
+    LayerNorm(x, weight, bias, cols, config.norm_epsilon, out);
+  }
+}
+
+// out = norm(x), in the representations that `kinds` names.  x: [tokens, dim]. weight nullptr: out = x.
+template <class Spec>
+HWY_INLINE void NormalizeRows(const Spec& spec, const float* x, const float* weight, const float* bias, std::size_t tokens,
+                              ActivationKinds kinds, const Activations& out, ExecutorRef executor) {
+  const auto dim = spec.dim();
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      const float* from = x + t * dim;
+      float* to = out.values + t * out.stride;
+      if (weight == nullptr) {
+        std::copy(from, from + dim, to);
+      } else {
+        NormalizeRow(spec, from, weight, bias, dim, to);
+      }
+    }
+    QuantizeRows(kinds, dim, begin, end, out);
+  });
+}
+
+// Where a branch (attention or feed-forward) puts its result: on top of the residual, or apart for FinishBranch.
+template <class Spec>
+HWY_INLINE Output BranchOutput(const Spec& spec, const Scratch& scratch) {
+  const bool apart = NeedsBranch(spec.config());
+  return {apart ? scratch.branch : scratch.residual, spec.config().dim, !apart};
+}
+
+// The end of a branch: the norm behind it, if any, and the sum with the residual.
+template <class Spec>
+HWY_INLINE void FinishBranch(const Spec& spec, const float* weight, const float* bias, std::size_t tokens,
+                             const Scratch& scratch, ExecutorRef executor) {
+  const ModelConfig& config = spec.config();
+  const bool sums = config.norm.placement == NormPlacement::kResidual;
+  if (!sums && !NeedsBranch(config)) return;
+  const auto dim = spec.dim();
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    for (std::size_t t = begin; t < end; ++t) {
+      float* const residual = scratch.residual + t * dim;
+      if (sums) {
+        NormalizeRow(spec, residual, weight, bias, dim, residual);
+      } else {
+        float* const branch = scratch.branch + t * dim;
+        if (weight != nullptr) NormalizeRow(spec, branch, weight, bias, dim, branch);
+        AddScaled(branch, config.residual_scale, dim, residual);
+      }
+    }
+  });
+}
+
+// out[t, begin .. end) += bias for all tokens.
+HWY_INLINE void AddBias(const float* bias, std::size_t tokens, std::size_t begin, std::size_t end, const Output& out) {
+  for (std::size_t t = 0; t < tokens; ++t) AddResidual(bias + begin, end - begin, out.data + t * out.stride + begin);
+}
+
+// The quantised forms of activations whose values another step has left in place.
+HWY_INLINE void QuantizeForProduct(ActivationKinds kinds, std::size_t cols, std::size_t tokens, const Activations& x,
+                                   ExecutorRef executor) {
+  if ((kinds & ~kActivationFloat) == 0) return;
+  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
+    QuantizeRows(kinds, cols, begin, end, x);
+  });
+}
+
+// What a product gains from nothing.
+struct NoChange {
+  void operator()(std::size_t, std::size_t) const {}
+};
+
+// out (=|+=) x * matrix^T (+ bias) for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows]; bias
+// [rows] or nullptr. `change(begin, end)` adds to finished rows.
+template <class FormatList, Extent Cols, class Change = NoChange>
+HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
+                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
+                         const Change& change = {}) {
+  ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
+               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
+                 MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
+                 if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
+                 change(begin, end);
+               });
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_LAYERS_LINEAR_INL_HPP_
+
 // --- inlay/layers/adapter-inl.hpp
 
 // Adapters at work (weights/adapter.hpp): what a layer's products gain from the low-rank changes of the sequences in a pass,
@@ -11732,6 +14008,16 @@ class LayerAdapters {
   std::span<const std::uint32_t> members_;
   bool any_ = false;
 };
+
+// out (=|+=) x * (matrix `role` with its changes)^T (+ bias): Multiply, where nothing else multiplies the same x.
+template <class FormatList, Extent Cols>
+HWY_INLINE void MultiplyChanged(WeightType type, const std::byte* matrix, const float* bias, TensorRole role, std::size_t rows,
+                                Cols cols, const Activations& x, std::size_t tokens, const LayerAdapters& adapters,
+                                const Output& out, ExecutorRef executor) {
+  adapters.Prepare({role}, cols, x, executor);
+  Multiply<FormatList>(type, matrix, bias, rows, cols, x, tokens, out, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+}
 
 // residual[t] += the directions of layer `layer` that each token's sequence is steered by.
 HWY_INLINE void AddDirections(std::span<const SequenceInput> sequences, std::size_t layer, std::size_t dim, float* residual) {
@@ -12922,2211 +15208,6 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
-// --- inlay/kernels/float_matmul-inl.hpp
-
-// Matrix products with F32, F16 and BF16 weights: tiles of 16 rows, column by column (see packed_layout.hpp), times
-// float32 activations. Where the processor multiplies pairs of BF16 numbers (AVX512-BF16), the activations of BF16 weights
-// are rounded to BF16 too: twice the products in the same time.
-//
-// Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
-// rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
-// on how many tokens and tiles are computed together, so any split of tokens and rows gives the same bits.
-
-#include <algorithm>
-#include <cstddef>
-
-#if defined(INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
-#undef INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
-#else
-#define INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
-#endif
-
-#undef INLAY_BF16_PAIRS
-#if defined(__AVX512BF16__) && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
-#include <immintrin.h>
-#define INLAY_BF16_PAIRS 1
-#else
-#define INLAY_BF16_PAIRS 0
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace detail {
-
-// A step is what one instruction multiplies and adds: a column of 16 rows, or two. The activations of a step take the room
-// of one float (StoreSteps).
-template <WeightType kType>
-inline constexpr std::size_t kStepColumns = INLAY_BF16_PAIRS&& kType == WeightType::kBF16 ? 2 : 1;
-
-// The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
-// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 steps for wide ones, so that a
-// batch finds the weights of a chain in a near cache. Chains but the last are whole steps.
-inline constexpr std::size_t kMaxChain = 128;
-template <WeightType kType>
-constexpr std::size_t ChainColumns(std::size_t cols) {
-  constexpr std::size_t kStep = kStepColumns<kType>;
-  if (cols >= 2 * kMaxChain * kStep) return kMaxChain * kStep;
-  return cols >= 16 ? RoundUp(DivideUp(cols, 2), kStep) : cols;
-}
-
-// Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
-// there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
-// Measured on AVX-512: 2 x 12 and 4 x 6 reach 26 of 32 MAC/cycle, 1 x 12 reaches 21; AVX2: 1 x 6 reaches 14.5 of 16.
-#if HWY_TARGET != HWY_SCALAR && HWY_MAX_BYTES == 64 && !HWY_HAVE_SCALABLE
-inline constexpr std::size_t kMaxTileTokens = 12;
-constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 3 ? 8 : tokens <= 6 ? 4 : 2; }
-#else
-inline constexpr std::size_t kMaxTileTokens = 6;
-constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 4 : tokens <= 3 ? 2 : 1; }
-#endif
-// One token: tiles computed together, and whether two chains of that many tiles run at once because one would wait for
-// itself (a multiply-add takes four cycles, loading a tile half or one).
-inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
-constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
-
-#if INLAY_BF16_PAIRS
-// Columns of 16 rows, one after the other, become 16 pairs.
-HWY_INLINE Lanes16 PairRows(__m512i columns) {
-  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  Lanes16 pairs;
-  pairs.vector[0].raw = _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns));
-  return pairs;
-}
-#endif
-
-// The step of column `index / 16`, `index` weights after `from`; kLast: of a last column without a neighbour.
-template <WeightType kType, bool kLast>
-HWY_INLINE Lanes16 LoadStep(const std::byte* from, std::size_t index) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    return PairRows(_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, from + index * 2));
-  }
-#endif
-  return LoadFloats16<kType>(from, index);
-}
-
-template <WeightType kType>
-HWY_INLINE Lanes16 MultiplyAddStep(Lanes16 weights, Lanes16 values, Lanes16 sum) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    sum.vector[0].raw = _mm512_dpbf16_ps(sum.vector[0].raw, (__m512bh)_mm512_castps_si512(weights.vector[0].raw),
-                                         (__m512bh)_mm512_castps_si512(values.vector[0].raw));
-    return sum;
-  }
-#endif
-  return MulAdd16(weights, values, sum);
-}
-
-// Writes the activations of `columns` columns as steps.
-template <WeightType kType>
-HWY_INLINE void StoreSteps(const float* x, std::size_t columns, float* steps) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    for (std::size_t col = 0; col < columns; col += 16) {
-      const __mmask16 mask = static_cast<__mmask16>(columns - col >= 16 ? 0xFFFF : (1u << (columns - col)) - 1);
-      const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + col));
-      _mm256_mask_storeu_epi16(steps + col / 2, static_cast<__mmask16>(mask | mask << 1), rounded);
-    }
-    return;
-  }
-#endif
-  std::copy_n(x, columns, steps);
-}
-
-// Adds the products of the step of column `col` to sums. `step` is the first token's.
-template <WeightType kType, bool kLast, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyStep(const std::byte* tiles, std::size_t tile_columns, std::size_t col, const float* step,
-                             std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  Lanes16 weights[kTiles];
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    weights[tile] = LoadStep<kType, kLast>(tiles, (tile * tile_columns + col) * 16);
-  }
-  HWY_UNROLL(16)
-  for (std::size_t token = 0; token < kTokens; ++token) {
-    const Lanes16 value = Set16(step[token * stride]);
-    HWY_UNROLL(16)
-    for (std::size_t tile = 0; tile < kTiles; ++tile) {
-      sum[tile][token] = MultiplyAddStep<kType>(weights[tile], value, sum[tile][token]);
-    }
-  }
-}
-
-// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `steps` the first token's steps
-// from column `begin` on, which is a multiple of kStepColumns.
-template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
-                              const float* steps, std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
-  std::size_t col = begin;
-  for (; col + kColumns <= end; col += kColumns, ++steps) {
-    MultiplyStep<kType, false>(tiles, tile_columns, col, steps, stride, sum);
-  }
-  if (kColumns > 1 && col < end) MultiplyStep<kType, true>(tiles, tile_columns, col, steps, stride, sum);
-}
-
-template <std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    HWY_UNROLL(16)
-    for (std::size_t token = 0; token < kTokens; ++token) sum[tile][token] = Set16(0.0f);
-  }
-}
-
-// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
-HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
-  if (HWY_LIKELY(rows >= 16)) {
-    if (accumulate) value = Add16(Load16(to), value);
-    Store16(value, to);
-  } else {
-    if (accumulate) value = Add16(LoadPart16(to, rows), value);
-    StorePart16(value, to, rows);
-  }
-}
-
-// kTiles tiles times one token, all columns. `rows` counts the rows from the first tile to the end of the matrix.
-template <WeightType kType, std::size_t kTiles, Extent Cols>
-HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
-                               bool accumulate) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
-  const std::size_t columns = cols;
-  const std::size_t chain = ChainColumns<kType>(columns);
-  Lanes16 total[kTiles][1];
-  SetZero(total);
-  // Float activations are their own steps.
-  alignas(64) float buffer[kColumns == 1 ? 1 : 2 * kMaxChain];
-  const auto steps_of = [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    if constexpr (kColumns == 1) return x + begin;
-    StoreSteps<kType>(x + begin, end - begin, buffer);
-    return static_cast<const float*>(buffer);
-  };
-  std::size_t begin = 0;
-  if constexpr (TwoChains(kTiles)) {
-    for (; begin + chain < columns; begin += 2 * chain) {
-      Lanes16 first[kTiles][1], second[kTiles][1];
-      SetZero(first);
-      SetZero(second);
-      const std::size_t middle = begin + chain, end = std::min(middle + chain, columns);
-      const std::size_t both = (end - middle) / kColumns;
-      const float* steps = steps_of(begin, end);
-      const float* others = steps + chain / kColumns;
-      for (std::size_t step = 0; step < both; ++step) {
-        const Lanes16 value = Set16(steps[step]), other = Set16(others[step]);
-        HWY_UNROLL(16)
-        for (std::size_t tile = 0; tile < kTiles; ++tile) {
-          const std::size_t at = (tile * columns + begin + step * kColumns) * 16;
-          first[tile][0] = MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at), value, first[tile][0]);
-          second[tile][0] =
-              MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at + chain * 16), other, second[tile][0]);
-        }
-      }
-      MultiplyChain<kType>(tiles, columns, begin + both * kColumns, middle, steps + both, 0, first);
-      if constexpr (kColumns > 1) {
-        MultiplyChain<kType>(tiles, columns, middle + both * kColumns, end, others + both, 0, second);
-      }
-      HWY_UNROLL(16)
-      for (std::size_t tile = 0; tile < kTiles; ++tile) {
-        total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
-      }
-    }
-  }
-  for (; begin < columns; begin += chain) {
-    Lanes16 sum[kTiles][1];
-    SetZero(sum);
-    const std::size_t end = std::min(begin + chain, columns);
-    MultiplyChain<kType>(tiles, columns, begin, end, steps_of(begin, end), 0, sum);
-    HWY_UNROLL(16)
-    for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
-  }
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    StoreRows16(total[tile][0], to + tile * 16, rows - tile * 16, accumulate);
-  }
-}
-
-// MultiplyVector for a number of tiles that is known only now: 1 .. kTiles.
-template <WeightType kType, std::size_t kTiles, Extent Cols>
-HWY_INLINE void MultiplyVectorUpTo(std::size_t count, const std::byte* tiles, Cols cols, const float* x,
-                                   std::size_t rows, float* to, bool accumulate) {
-  if (count == kTiles) {
-    MultiplyVector<kType, kTiles>(tiles, cols, x, rows, to, accumulate);
-  } else if constexpr (kTiles > 1) {
-    MultiplyVectorUpTo<kType, kTiles - 1>(count, tiles, cols, x, rows, to, accumulate);
-  }
-}
-
-// Rows [begin, end) times one token. Groups of tiles differ by at most one: 11 = 6 + 5 tiles wait less for themselves than
-// 8 + 3.
-template <WeightType kType, Extent Cols>
-HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const float* x, std::size_t begin,
-                                   std::size_t end, std::size_t rows, float* to, bool accumulate) {
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  std::size_t tiles = DivideUp(end - begin, kRowTile);
-  for (std::size_t groups = DivideUp(tiles, kVectorTiles); groups != 0; --groups) {
-    const std::size_t count = tiles / groups;
-    MultiplyVectorUpTo<kType, kVectorTiles>(count, packed + begin / kRowTile * tile_bytes, cols, x, rows - begin,
-                                            to + begin, accumulate);
-    begin += count * kRowTile;
-    tiles -= count;
-  }
-}
-
-// A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
-// chain are copied next to each other (as steps), since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
-// block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 192;
-inline constexpr std::size_t kBatchTokens = 36;
-
-// One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
-// `weights` is the first tile's first column of the chain; steps [kTokens, kMaxChain].
-template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
-                              const float* steps, float* totals) {
-  std::size_t tile = 0;
-  for (; tile + kTiles <= tiles; tile += kTiles) {
-    Lanes16 sum[kTiles][kTokens];
-    SetZero(sum);
-    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, steps,
-                         kMaxChain, sum);
-    HWY_UNROLL(16)
-    for (std::size_t token = 0; token < kTokens; ++token) {
-      HWY_UNROLL(16)
-      for (std::size_t t = 0; t < kTiles; ++t) {
-        float* total = totals + token * kBatchRows + (tile + t) * 16;
-        Store16(Add16(Load16(total), sum[t][token]), total);
-      }
-    }
-  }
-  if constexpr (kTiles > 1) {
-    if (tile < tiles) {
-      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, steps,
-                                                totals + tile * 16);
-    }
-  }
-}
-
-// MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
-template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
-                                  std::size_t tiles, std::size_t columns, const float* steps, float* totals) {
-  if (tokens == kTokens) {
-    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, steps, totals);
-  } else if constexpr (kTokens > 1) {
-    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, steps, totals);
-  }
-}
-
-// Several tokens.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::size_t cols, const float* x,
-                                std::size_t x_stride, std::size_t tokens, std::size_t row_begin, std::size_t row_end,
-                                float* to, std::size_t to_stride, bool accumulate) {
-  constexpr std::size_t kWeightBytes = Info(kType).block_bytes;
-  alignas(64) float totals[kBatchTokens * kBatchRows];
-  alignas(64) float panel[kBatchTokens * kMaxChain];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t chain = ChainColumns<kType>(cols);
-  for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
-    const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
-    const std::byte* weights = packed + row / kRowTile * tile_bytes;
-    for (std::size_t first = 0; first < tokens; first += kBatchTokens) {
-      const std::size_t count = std::min(kBatchTokens, tokens - first);
-      std::fill_n(totals, count * kBatchRows, 0.0f);
-      for (std::size_t begin = 0; begin < cols; begin += chain) {
-        const std::size_t columns = std::min(chain, cols - begin);
-        for (std::size_t token = 0; token < count; ++token) {
-          StoreSteps<kType>(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
-        }
-        // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
-        std::size_t token = 0;
-        for (std::size_t blocks = DivideUp(count, kMaxTileTokens); blocks != 0; --blocks) {
-          const std::size_t now = (count - token) / blocks;
-          MultiplyBlockUpTo<kType, kMaxTileTokens>(now, weights + begin * 16 * kWeightBytes, tile_bytes, tiles, columns,
-                                                   panel + token * kMaxChain, totals + token * kBatchRows);
-          token += now;
-        }
-      }
-      for (std::size_t token = 0; token < count; ++token) {
-        for (std::size_t tile = 0; tile < tiles; ++tile) {
-          StoreRows16(Load16(totals + token * kBatchRows + tile * 16),
-                      to + (first + token) * to_stride + row + tile * 16, rows - row - tile * 16, accumulate);
-        }
-      }
-    }
-  }
-}
-
-}  // namespace detail
-
-// out[token, row] (=|+=) dot(weights[row], x[token]) for rows [row_begin, row_end) and tokens [token_begin, token_end).
-// `packed` is the whole matrix of `rows` rows. row_begin is a multiple of 16; row_end too, or it is `rows`. Nothing beyond
-// `rows` is written. Compile-time `cols` pay for one token (small models); several tokens run the same code for any width.
-template <WeightType kType, Extent Cols>
-void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
-                 std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
-  if (token_begin >= token_end || row_begin >= row_end) return;
-  const float* from = x.values + token_begin * x.stride;
-  float* to = out.data + token_begin * out.stride;
-  if (token_end - token_begin == 1) {
-    detail::MultiplyVectorRows<kType>(packed, cols, from, row_begin, row_end, rows, to, out.accumulate);
-  } else {
-    detail::MultiplyBatch<kType>(packed, rows, cols, from, x.stride, token_end - token_begin, row_begin, row_end, to,
-                                 out.stride, out.accumulate);
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/kernels/quantized_formats-inl.hpp
-
-// What the quantised kernels know of the formats: how packed levels become bytes and packed scales become vectors.
-//
-// Apart because the kernels for few tokens (quantized_matmul-inl.hpp) and those for many (quantized_panel-inl.hpp) share
-// it. A new format is a case here and in packed_layout.hpp.
-
-#include <cstddef>
-#include <cstdint>
-
-#if defined(INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
-#else
-#define INLAY_KERNELS_QUANTIZED_FORMATS_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// Formats whose levels are looked up in a table of bytes, and those whose bytes need all eight bits.
-template <WeightType kType>
-inline constexpr bool kIsIq4 = kType == WeightType::kIQ4_NL || kType == WeightType::kIQ4_XS;
-template <WeightType kType>
-inline constexpr bool kHasTable = kIsIq4<kType> || kType == WeightType::kMXFP4;
-// Bits of the bytes that levels unpack to. MXFP4: -12 .. 12, as 0 .. 24.
-template <WeightType kType>
-inline constexpr int kByteBits = kIsIq4<kType> ? 8 : kType == WeightType::kMXFP4 ? 5 : LevelBits(kType);
-// What is subtracted from a byte: value = scale * (byte - offset). Bytes of fewer than 8 bits are unsigned; those of 8 are
-// signed, but 128 is added to them on targets that multiply unsigned bytes.
-template <WeightType kType>
-inline constexpr int kByteOffset = kByteBits<kType> == 8        ? (INLAY_DOT4_UNSIGNED ? 128 : 0)
-                                   : kType == WeightType::kMXFP4 ? 12
-                                                                 : LevelOffset(kType);
-
-// The bytes that the 16 levels of a format with a table stand for.
-template <WeightType kType>
-inline constexpr auto kByteTable = [] {
-  struct alignas(16) {
-    std::uint8_t bytes[16];
-  } table{};
-  for (std::size_t i = 0; i < 16; ++i) {
-    const int level = kIsIq4<kType> ? kIq4Levels[i] : kMxfp4Levels[i];
-    table.bytes[i] = static_cast<std::uint8_t>(level + kByteOffset<kType>);
-  }
-  return table;
-}();
-
-// Bytes 0 .. 15 to the bytes of a format's table.
-template <WeightType kType>
-HWY_INLINE Words LookupBytes(Words levels) {
-#if HWY_TARGET == HWY_SCALAR
-  const std::uint32_t word = static_cast<std::uint32_t>(hn::GetLane(levels));
-  std::uint32_t bytes = 0;
-  for (int shift = 0; shift < 32; shift += 8) {
-    bytes |= std::uint32_t{kByteTable<kType>.bytes[word >> shift & 15]} << shift;
-  }
-  return hn::Set(WordTag(), static_cast<std::int32_t>(bytes));
-#else
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::LoadDup128(d8, kByteTable<kType>.bytes), hn::BitCast(d8, levels)));
-#endif
-}
-
-// The levels of 32 columns as 8 words of bytes (word i: columns 4i .. 4i+3). `packed` points at the lanes wanted. Shifts
-// cross bytes; the masks remove what came over.
-template <WeightType kType>
-HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY_RESTRICT words) {
-  constexpr int kBits = LevelBits(kType);
-  const WordTag d;
-  if constexpr (kBits == 8) {
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < 8; ++i) {
-      words[i] = LoadWords(packed + i * kWordBytes);
-#if INLAY_DOT4_UNSIGNED
-      words[i] = hn::Xor(words[i], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-#endif
-    }
-    return;
-  }
-  if constexpr (kBits == 2) {
-    const Words two = hn::Set(d, 0x03030303);
-    HWY_UNROLL(2)
-    for (std::size_t i = 0; i < 2; ++i) {
-      const Words fields = LoadWords(packed + i * kWordBytes);
-      words[4 * i] = hn::And(fields, two);
-      words[4 * i + 1] = hn::And(hn::ShiftRight<2>(fields), two);
-      words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
-      words[4 * i + 3] = hn::And(hn::ShiftRight<6>(fields), two);
-    }
-    return;
-  }
-  if constexpr (kBits == 3) {
-    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
-    const Words two = hn::Set(d, 0x03030303);
-    const Words third = hn::Set(d, 0x04040404);
-    const Words three = hn::Set(d, 0x07070707);
-    words[0] = hn::And(a, three);
-    words[1] = hn::And(hn::ShiftRight<3>(a), three);
-    words[2] = hn::And(b, three);
-    words[3] = hn::And(hn::ShiftRight<3>(b), three);
-    words[4] = hn::And(c, three);
-    words[5] = hn::And(hn::ShiftRight<3>(c), three);
-    words[6] = hn::Or(hn::And(hn::ShiftRight<6>(a), two), hn::And(hn::ShiftRight<4>(c), third));
-    words[7] = hn::Or(hn::And(hn::ShiftRight<6>(b), two), hn::And(hn::ShiftRight<5>(c), third));
-    return;
-  }
-  const Words low = hn::Set(d, 0x0F0F0F0F);
-  HWY_UNROLL(4)
-  for (std::size_t i = 0; i < 4; ++i) {
-    const Words nibbles = LoadWords(packed + i * kWordBytes);
-    words[i] = hn::And(nibbles, low);
-    words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
-    if constexpr (kHasTable<kType>) {
-      words[i] = LookupBytes<kType>(words[i]);
-      words[i + 4] = LookupBytes<kType>(words[i + 4]);
-    }
-  }
-  if constexpr (kBits == 5) {
-    const Words bits = LoadWords(packed + 4 * kWordBytes);
-    const Words fifth = hn::Set(d, 0x10101010);
-    words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<4>(bits), fifth));
-    words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<3>(bits), fifth));
-    words[2] = hn::Or(words[2], hn::And(hn::ShiftLeft<2>(bits), fifth));
-    words[3] = hn::Or(words[3], hn::And(hn::ShiftLeft<1>(bits), fifth));
-    words[4] = hn::Or(words[4], hn::And(bits, fifth));
-    words[5] = hn::Or(words[5], hn::And(hn::ShiftRight<1>(bits), fifth));
-    words[6] = hn::Or(words[6], hn::And(hn::ShiftRight<2>(bits), fifth));
-    words[7] = hn::Or(words[7], hn::And(hn::ShiftRight<3>(bits), fifth));
-  }
-  if constexpr (kBits == 6) {
-    const Words upper = hn::Set(d, 0x30303030);
-    HWY_UNROLL(2)
-    for (std::size_t i = 0; i < 2; ++i) {
-      const Words bits = LoadWords(packed + (4 + i) * kWordBytes);
-      words[4 * i] = hn::Or(words[4 * i], hn::And(hn::ShiftLeft<4>(bits), upper));
-      words[4 * i + 1] = hn::Or(words[4 * i + 1], hn::And(hn::ShiftLeft<2>(bits), upper));
-      words[4 * i + 2] = hn::Or(words[4 * i + 2], hn::And(bits, upper));
-      words[4 * i + 3] = hn::Or(words[4 * i + 3], hn::And(hn::ShiftRight<2>(bits), upper));
-    }
-  }
-}
-
-// The largest byte of `bits` bits, and of 8, which are signed, the largest magnitude; for the length of sums in 16 bits.
-constexpr int MostByte(int bits) { return bits == 8 ? 127 : (1 << bits) - 1; }
-
-#if INLAY_MADDUBS
-// Bytes of weights and activations multiplied and added to 16-bit pairs; weights are signed if they have all 8 bits.
-template <int kBits>
-HWY_INLINE Words MultiplyToPairs(Words weights, Words activations) {
-  if constexpr (kBits < 8) return MultiplyBytesToPairs(weights, activations);
-  return MultiplyBytesToPairs(AbsoluteBytes(weights), ApplySigns(activations, weights));
-}
-#endif
-
-// A sub-scale per lane in the form that AccumulateScaled wants for bytes of kBits bits: where bytes multiply to 16-bit pairs,
-// in both halves; where the sums of few bits fit 16 bits, in the lower half alone; else as a number of 32 bits.
-template <int kBits>
-HWY_INLINE Words PrepareScale(Words scale) {
-#if INLAY_MADDUBS
-  return hn::Or(hn::And(scale, hn::Set(WordTag(), 0xFFFF)), hn::ShiftLeft<16>(scale));
-#elif INLAY_DOT4_UNSIGNED
-  return kBits <= 4 ? hn::And(scale, hn::Set(WordTag(), 0xFFFF)) : scale;
-#else
-  return scale;
-#endif
-}
-
-// The same from the signed lower (kHalf 0) or upper half of each lane.
-template <int kBits, int kHalf>
-HWY_INLINE Words PrepareHalf(Words scales) {
-#if INLAY_MADDUBS
-  alignas(16) static constexpr std::uint8_t kOrder[16] = {2 * kHalf,      2 * kHalf + 1, 2 * kHalf,      2 * kHalf + 1,
-                                                          2 * kHalf + 4,  2 * kHalf + 5, 2 * kHalf + 4,  2 * kHalf + 5,
-                                                          2 * kHalf + 8,  2 * kHalf + 9, 2 * kHalf + 8,  2 * kHalf + 9,
-                                                          2 * kHalf + 12, 2 * kHalf + 13, 2 * kHalf + 12, 2 * kHalf + 13};
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
-#else
-  return PrepareScale<kBits>(hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales));
-#endif
-}
-
-// The same from byte kByte of each lane, unsigned.
-template <int kByte>
-HWY_INLINE Words PrepareByte(Words scales) {
-#if INLAY_MADDUBS || INLAY_DOT4_UNSIGNED
-  constexpr std::uint8_t kZero = 0x80;
-  constexpr std::uint8_t kUpper = INLAY_MADDUBS ? 0 : kZero;
-  alignas(16) static constexpr std::uint8_t kOrder[16] = {
-      kByte,     kZero, kByte | kUpper,       kZero, kByte + 4,  kZero, (kByte + 4) | kUpper,  kZero,
-      kByte + 8, kZero, (kByte + 8) | kUpper, kZero, kByte + 12, kZero, (kByte + 12) | kUpper, kZero};
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  return hn::BitCast(WordTag(), hn::TableLookupBytesOr0(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
-#else
-  return hn::And(hn::ShiftRight<8 * kByte>(scales), hn::Set(WordTag(), 0xFF));
-#endif
-}
-
-// Columns that share a sub-scale in a block of 256. Formats with blocks of 32 have none.
-template <WeightType kType>
-inline constexpr std::size_t kGroupColumns =
-    kType == WeightType::kQ2_K || kType == WeightType::kQ3_K || kType == WeightType::kQ6_K ? 16 : 32;
-// Formats whose value is scale * level - min, or scale * level + m.
-template <WeightType kType>
-inline constexpr bool kHasMin = kType == WeightType::kQ4_1 || kType == WeightType::kQ5_1 || kType == WeightType::kQ2_K ||
-                                kType == WeightType::kQ4_K || kType == WeightType::kQ5_K;
-
-// The float scales of the kWordLanes rows from `lane` on, of a block; and m or dmin where the format has one.
-template <WeightType kType>
-HWY_INLINE Floats LoadBlockScale(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
-  if constexpr (kType == WeightType::kMXFP4) {
-    // See Mxfp4Scale: exponent e - 1, or a subnormal number for e = 0 and 1, which is the larger one exactly there.
-    const WordTag d;
-    const Words e = LoadBytesUnsigned(block + lane);
-    const Words one = hn::Set(d, 1);
-    const Words normal = hn::ShiftLeft<23>(hn::Sub(e, one));
-    return hn::BitCast(FloatTag(), hn::Max(normal, hn::ShiftLeft<21>(hn::Add(hn::Min(e, one), one))));
-  } else {
-    return LoadHalves(block + 2 * lane);
-  }
-}
-HWY_INLINE Floats LoadBlockMin(const std::uint8_t* HWY_RESTRICT block, std::size_t lane) {
-  return LoadHalves(block + 2 * kRowTile + 2 * lane);
-}
-
-// Integers of a block of 256 columns, for kWordLanes rows from `lane` on:
-//   scales[g]       prepared sub-scale of group g
-//   corrections[j]  pairs of 16-bit values: sum over j of MultiplyAddPairs(corrections[j], activation sums 2j and 2j + 1)
-//                   is the integer part of the mins, or what kByteOffset times is too much in the product. kCorrections of
-//                   them, over sums of as many columns as a group has.
-template <WeightType kType>
-HWY_INLINE void LoadGroupScales(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, Words* HWY_RESTRICT scales,
-                                Words* HWY_RESTRICT corrections) {
-  [[maybe_unused]] constexpr int kBits = kByteBits<kType>;
-  const WordTag d;
-  if constexpr (kType == WeightType::kTQ2_0) {
-    HWY_UNROLL(8)
-    for (std::size_t g = 0; g < 8; ++g) scales[g] = PrepareScale<kBits>(hn::Set(d, 1));
-    HWY_UNROLL(4)
-    for (std::size_t j = 0; j < 4; ++j) corrections[j] = hn::Set(d, 0x00010001);
-  } else if constexpr (kType == WeightType::kQ2_K) {
-    const Words nibbles = hn::Set(d, 0x000F000F);
-    HWY_UNROLL(4)
-    for (std::size_t i = 0; i < 4; ++i) {
-      const Words word = LoadWords(block + 4 * kRowTile + i * kWordBytes + 4 * lane);
-      const Words first = hn::And(word, nibbles);
-      const Words second = hn::And(hn::ShiftRight<8>(word), nibbles);
-      scales[4 * i] = PrepareHalf<kBits, 0>(first);
-      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
-      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
-      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
-      corrections[2 * i] = hn::And(hn::ShiftRight<4>(word), nibbles);
-      corrections[2 * i + 1] = hn::And(hn::ShiftRight<12>(word), nibbles);
-    }
-  } else if constexpr (kType == WeightType::kQ3_K) {
-    const std::uint8_t* words = block + 2 * kRowTile + 4 * lane;
-    const Words low[2] = {LoadWords(words), LoadWords(words + kWordBytes)};
-    const Words upper = LoadWords(words + 2 * kWordBytes);
-    const Words four = hn::Set(d, 0x0F0F0F0F);
-    const Words two = hn::Set(d, 0x30303030);
-    const Words scale_words[4] = {
-        hn::Or(hn::And(low[0], four), hn::And(hn::ShiftLeft<4>(upper), two)),
-        hn::Or(hn::And(low[1], four), hn::And(hn::ShiftLeft<2>(upper), two)),
-        hn::Or(hn::And(hn::ShiftRight<4>(low[0]), four), hn::And(upper, two)),
-        hn::Or(hn::And(hn::ShiftRight<4>(low[1]), four), hn::And(hn::ShiftRight<2>(upper), two))};
-    HWY_UNROLL(4)
-    for (std::size_t i = 0; i < 4; ++i) {
-      const Words first = SubtractPairs(hn::And(scale_words[i], hn::Set(d, 0x00FF00FF)), 32);
-      const Words second = SubtractPairs(hn::And(hn::ShiftRight<8>(scale_words[i]), hn::Set(d, 0x00FF00FF)), 32);
-      scales[4 * i] = PrepareHalf<kBits, 0>(first);
-      scales[4 * i + 1] = PrepareHalf<kBits, 1>(first);
-      scales[4 * i + 2] = PrepareHalf<kBits, 0>(second);
-      scales[4 * i + 3] = PrepareHalf<kBits, 1>(second);
-      corrections[2 * i] = first;
-      corrections[2 * i + 1] = second;
-    }
-  } else if constexpr (kType == WeightType::kIQ4_XS) {
-    const Words upper = LoadShorts(block + 2 * kRowTile + 2 * lane);
-    const Words low = LoadWords(block + 4 * kRowTile + 4 * lane);
-    // Groups 2j and 2j + 1 in the halves of a word.
-    const Words nibble = hn::Set(d, 0x0F);
-    const Words two = hn::Set(d, 0x03);
-    HWY_UNROLL(4)
-    for (std::size_t j = 0; j < 4; ++j) {
-      const auto group = [&](int g) HWY_ATTR {
-        const Words four_bits = hn::And(hn::ShiftRightSame(low, 4 * g), nibble);
-        return hn::Or(four_bits, hn::ShiftLeft<4>(hn::And(hn::ShiftRightSame(upper, 2 * g), two)));
-      };
-      const int g = static_cast<int>(2 * j);
-      corrections[j] = SubtractPairs(hn::Or(group(g), hn::ShiftLeft<16>(group(g + 1))), 32);
-      scales[2 * j] = PrepareHalf<kBits, 0>(corrections[j]);
-      scales[2 * j + 1] = PrepareHalf<kBits, 1>(corrections[j]);
-    }
-  } else if constexpr (kType == WeightType::kQ6_K) {
-    const std::uint8_t* bytes = block + 2 * kRowTile + lane;
-    const Words low = hn::Set(d, 0xFFFF);
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < 8; ++i) {
-      const Words even = LoadBytesSigned(bytes + 2 * i * kRowTile);
-      const Words odd = LoadBytesSigned(bytes + (2 * i + 1) * kRowTile);
-      scales[2 * i] = PrepareScale<kBits>(even);
-      scales[2 * i + 1] = PrepareScale<kBits>(odd);
-      corrections[i] = hn::Or(hn::And(even, low), hn::ShiftLeft<16>(odd));
-    }
-  } else {
-    // See GroupScales in codec.hpp for the bits. Four scales or mins in the bytes of a word.
-    const std::uint8_t* words = block + 4 * kRowTile + 4 * lane;
-    const Words first = LoadWords(words);
-    const Words second = LoadWords(words + kWordBytes);
-    const Words third = LoadWords(words + 2 * kWordBytes);
-    const Words six = hn::Set(d, 0x3F3F3F3F);
-    const Words four = hn::Set(d, 0x0F0F0F0F);
-    const Words upper = hn::Set(d, 0x30303030);
-    const Words even = hn::Set(d, 0x00FF00FF);
-    const Words scale_words[2] = {hn::And(first, six),
-                                  hn::Or(hn::And(third, four), hn::And(hn::ShiftRight<2>(first), upper))};
-    const Words min_words[2] = {
-        hn::And(second, six),
-        hn::Or(hn::And(hn::ShiftRight<4>(third), four), hn::And(hn::ShiftRight<2>(second), upper))};
-    HWY_UNROLL(2)
-    for (std::size_t i = 0; i < 2; ++i) {
-      scales[4 * i] = PrepareByte<0>(scale_words[i]);
-      scales[4 * i + 1] = PrepareByte<1>(scale_words[i]);
-      scales[4 * i + 2] = PrepareByte<2>(scale_words[i]);
-      scales[4 * i + 3] = PrepareByte<3>(scale_words[i]);
-      corrections[2 * i] = hn::And(min_words[i], even);
-      corrections[2 * i + 1] = hn::And(hn::ShiftRight<8>(min_words[i]), even);
-    }
-  }
-}
-template <WeightType kType>
-inline constexpr std::size_t kCorrections = 128 / kGroupColumns<kType>;
-// Where the sums that corrections multiply with start in the 24 of a block of activations.
-template <WeightType kType>
-inline constexpr std::size_t kCorrectionSums = kGroupColumns<kType> == 16 ? 0 : 16;
-
-// The quantised activations from some token on; token t's are t strides further.
-struct TokenRows {
-  explicit TokenRows(const QuantizedRows& rows)
-      : values(rows.values),
-        scales(rows.scales),
-        sums(rows.sums),
-        value_stride(rows.value_stride),
-        scale_stride(rows.scale_stride),
-        sum_stride(rows.sum_stride) {}
-
-  // From `tokens` tokens, and from `blocks` blocks of kValues columns further on.
-  TokenRows From(std::size_t tokens) const {
-    TokenRows from = *this;
-    from.values += tokens * value_stride;
-    from.scales += tokens * scale_stride;
-    from.sums += tokens * sum_stride;
-    return from;
-  }
-  template <std::size_t kValues>
-  TokenRows FromBlock(std::size_t blocks) const {
-    TokenRows from = *this;
-    from.values += blocks * kValues;
-    from.scales += blocks;
-    from.sums += blocks * (kValues == 32 ? 1 : 24);
-    return from;
-  }
-
-  const std::int8_t* values;
-  const float* scales;
-  const std::int16_t* sums;
-  std::size_t value_stride;
-  std::size_t scale_stride;
-  std::size_t sum_stride;
-};
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/kernels/quantized_amx-inl.hpp
-
-// Matrix products with quantised weights for many tokens on Intel's tile multiplier (AMX int8), where the compiler may use
-// it and the system lets the process.
-//
-// Apart because it is another machine: 16 tokens x 16 rows x 64 columns per instruction. K-quants need no step per
-// sub-scale here: level * sub-scale is an integer of up to 13 bits, split exactly into 256 * high + low, and both bytes go
-// through the multiplier; 256 columns end in one int32 sum, as in the other kernels, so the bits are the same.
-
-#if defined(INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
-#else
-#define INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
-#endif
-
-#undef INLAY_AMX
-#if ((defined(__AMX_INT8__) && defined(__AMX_TILE__)) || (defined(__AMXINT8__) && defined(__AMXTILE__))) && \
-    defined(__linux__) && HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
-#define INLAY_AMX 1
-#else
-#define INLAY_AMX 0
-#endif
-
-#if INLAY_AMX
-
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// Tokens of one tile, and row tiles that are multiplied with it: 4 sums, so that each tile of activations, which comes from
-// the second-level cache, is loaded once for 32 rows.
-inline constexpr std::size_t kAmxTokens = 16;
-inline constexpr std::size_t kAmxRowTiles = 2;
-inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
-// Tokens that share one unpacking of the weights. Their float sums wait in the caller's buffer.
-inline constexpr std::size_t kAmxBlock = 192;
-
-// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
-// a cache that threads share is worth. False: they must not be touched.
-inline bool AmxPermitted() {
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-// Tiles 0-3: sums [16 tokens][16 rows]. 4, 5: activations [16 tokens][kColumns]. 6, 7: weights [kColumns / 4][16 rows][4].
-template <std::size_t kColumns>
-HWY_INLINE void ConfigureTiles() {
-  struct alignas(64) {
-    std::uint8_t palette = 1;
-    std::uint8_t start_row = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t row_bytes[16] = {};
-    std::uint8_t rows[16] = {};
-  } config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = tile == 4 || tile == 5 ? kColumns : 64;
-    config.rows[tile] = tile >= 6 ? kColumns / 4 : 16;
-  }
-  _tile_loadconfig(&config);
-}
-
-// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile. Words as in the packed layout.
-template <std::size_t kBlockValues>
-struct AmxPanel;
-template <>
-struct alignas(64) AmxPanel<256> {
-  std::uint8_t low[64 * kWordBytes];  // level * sub-scale = 256 * high (signed) + low (unsigned)
-  std::uint8_t high[64 * kWordBytes];
-  std::uint8_t corrections[8 * kWordBytes];  // see LoadGroupScales
-  float block_scales[kRowTile];
-  float block_mins[kRowTile];
-};
-template <>
-struct alignas(64) AmxPanel<32> {
-  std::uint8_t levels[64 * kWordBytes];  // signed, offset subtracted
-  float block_scales[8 * kRowTile];
-  float block_mins[8 * kRowTile];
-};
-
-template <WeightType kType>
-HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t, AmxPanel<256>& panel) {
-  const FloatTag df;
-  const WordTag di;
-  const hn::Repartition<std::int16_t, WordTag> d16;
-  hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales);
-  Words scales[256 / kGroupColumns<kType>];
-  Words corrections[kCorrections<kType>];
-  LoadGroupScales<kType>(block, 0, scales, corrections);
-  if constexpr (kHasMin<kType>) {
-    hn::Store(LoadBlockMin(block, 0), df, panel.block_mins);
-    for (std::size_t i = 0; i < kCorrections<kType>; ++i) StoreWords(corrections[i], panel.corrections + i * kWordBytes);
-  }
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  const auto low_bytes = hn::Set(d16, 0x00FF);
-  for (std::size_t i = 0; i < 8; ++i) {
-    Words levels[8];
-    UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
-    HWY_UNROLL(8)
-    for (std::size_t word = 0; word < 8; ++word) {
-      const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
-      const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
-      const auto level = hn::BitCast(d16, levels[word]);
-      auto even = hn::And(level, low_bytes);
-      auto odd = hn::And(hn::ShiftRight<8>(level), low_bytes);
-      if constexpr (kByteOffset<kType> != 0) {
-        even = hn::Sub(even, hn::Set(d16, kByteOffset<kType>));
-        odd = hn::Sub(odd, hn::Set(d16, kByteOffset<kType>));
-      }
-      even = hn::Mul(even, pair_scale);
-      odd = hn::Mul(odd, pair_scale);
-      const auto low = hn::OddEven(hn::BitCast(d8, hn::ShiftLeft<8>(odd)), hn::BitCast(d8, even));
-      const auto high = hn::OddEven(hn::BitCast(d8, odd), hn::BitCast(d8, hn::ShiftRight<8>(even)));
-      StoreWords(hn::BitCast(di, low), panel.low + (8 * i + word) * kWordBytes);
-      StoreWords(hn::BitCast(di, high), panel.high + (8 * i + word) * kWordBytes);
-    }
-  }
-}
-
-template <WeightType kType>
-HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, AmxPanel<32>& panel) {
-  const FloatTag df;
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  for (std::size_t b = 0; b < blocks; ++b) {
-    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
-    hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales + b * kRowTile);
-    if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, 0), df, panel.block_mins + b * kRowTile);
-    Words levels[8];
-    UnpackLevels<kType>(block + PackedHeaderBytes(kType), levels);
-    HWY_UNROLL(8)
-    for (std::size_t word = 0; word < 8; ++word) {
-      const auto level = hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>));
-      StoreWords(hn::BitCast(WordTag(), level), panel.levels + (8 * b + word) * kWordBytes);
-    }
-  }
-}
-
-// Integer sums of 16 tokens, as stored from two tiles per row tile: of K-quants the low and high bytes, else two blocks of
-// 32 columns.
-struct alignas(64) AmxSums {
-  std::int32_t sums[kAmxRowTiles][2][kAmxTokens][kRowTile];
-};
-
-// results[i][row] += the block for tokens i of [begin, end) of a tile; x starts at the tile's first token. `blocks` is 1.
-template <WeightType kType>
-HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x, std::size_t,
-                           std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
-  const FloatTag df;
-  const WordTag di;
-  const float* token_scales = x.scales + begin * x.scale_stride;
-  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + kCorrectionSums<kType>;
-  // In registers: loads are what the tile multiplier leaves least of.
-  Floats scales[kAmxRowTiles];
-  [[maybe_unused]] Floats mins[kAmxRowTiles];
-  [[maybe_unused]] Words corrections[kAmxRowTiles][kCorrections<kType>];
-  HWY_UNROLL(2)
-  for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-    scales[tile] = hn::Load(df, panels[tile].block_scales);
-    if constexpr (kHasMin<kType>) {
-      mins[tile] = hn::Load(df, panels[tile].block_mins);
-      HWY_UNROLL(8)
-      for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
-        corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
-      }
-    }
-  }
-  for (std::size_t i = begin; i < end; ++i) {
-    const Floats token_scale = hn::Set(df, *token_scales);
-    [[maybe_unused]] Words token_words[kCorrections<kType>];
-    if constexpr (kHasMin<kType>) {
-      HWY_UNROLL(8)
-      for (std::size_t j = 0; j < kCorrections<kType>; ++j) token_words[j] = BroadcastWord(token_sums + 2 * j);
-      token_sums += x.sum_stride;
-    }
-    HWY_UNROLL(2)
-    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      float* to = results + i * kAmxRows + tile * kRowTile;
-      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
-      const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
-      Floats value = hn::Mul(hn::ConvertTo(df, sum), scales[tile]);
-      if constexpr (kHasMin<kType>) {
-        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
-        HWY_UNROLL(8)
-        for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
-          correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
-        }
-        value = hn::NegMulAdd(hn::ConvertTo(df, correction), mins[tile], value);
-      }
-      hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
-    }
-    token_scales += x.scale_stride;
-  }
-}
-
-// The same for `blocks` (1 or 2) blocks of 32 columns; panels and x start at the first of them.
-template <WeightType kType>
-HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
-                           std::size_t block, std::size_t blocks, std::size_t begin, std::size_t end,
-                           float* HWY_RESTRICT results) {
-  const FloatTag df;
-  const WordTag di;
-  for (std::size_t i = begin; i < end; ++i) {
-    const float* token_scales = x.scales + i * x.scale_stride + block;
-    [[maybe_unused]] const std::int16_t* token_sums = x.sums + i * x.sum_stride + block;
-    HWY_UNROLL(2)
-    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      float* to = results + i * kAmxRows + tile * kRowTile;
-      Floats result = hn::Load(df, to);
-      for (std::size_t b = 0; b < blocks; ++b) {
-        const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
-        Floats value = hn::Mul(hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i])), block_scale);
-        if constexpr (kHasMin<kType>) {
-          const Floats token_sum = hn::Set(df, static_cast<float>(token_sums[b]));
-          value = hn::MulAdd(token_sum, hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile), value);
-        }
-        result = hn::MulAdd(value, hn::Set(df, token_scales[b]), result);
-      }
-      hn::Store(result, df, to);
-    }
-  }
-}
-
-// results[i * 32 + r] = row r of two row tiles, `tile_bytes` apart, times slot i: slots [16 t, 16 t + 16) are the tokens
-// from start(t) on, for `tiles` tiles of tokens. While the multiplier works on one unit (one tile of tokens times 256 or,
-// with blocks of 32, 64 columns), the vector units scale the sums of the one before.
-template <WeightType kType, class Start>
-HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t tile_bytes, std::size_t cols,
-                              const TokenRows& x, std::size_t tiles, const Start& start, float* HWY_RESTRICT results) {
-  constexpr std::size_t kValues = Info(kType).block_values;
-  AmxPanel<kValues> panels[kAmxRowTiles];
-  AmxSums sums;
-  const std::size_t stride = x.value_stride;
-  std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
-  for (std::size_t col = 0; col < cols; col += 256) {
-    const TokenRows at = x.template FromBlock<kValues>(col / kValues);
-    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
-    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
-    }
-    // The compiler does not know that tile loads read memory.
-    asm volatile("" : : "r"(panels) : "memory");
-
-    const std::size_t parts = DivideUp(blocks, 2);  // units of one tile of tokens
-    std::size_t tile_before = 0, part_before = 0;
-    const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
-      const std::size_t left = blocks - 2 * part_before;
-      if constexpr (kValues == 256) {
-        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 0, begin, end,
-                          results + tile_before * kAmxTokens * kAmxRows);
-      } else {
-        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 2 * part_before, left < 2 ? left : 2, begin, end,
-                          results + tile_before * kAmxTokens * kAmxRows);
-      }
-    };
-    bool has_before = false;
-    for (std::size_t tile = 0; tile < tiles; ++tile) {
-      const std::int8_t* values = at.values + start(tile) * stride;
-      for (std::size_t part = 0; part < parts; ++part) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        if constexpr (kValues == 256) {
-          for (std::size_t half = 0; half < 2; ++half) {
-            HWY_UNROLL(2)
-            for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
-              const std::size_t word = 16 * quarter;
-              _tile_loadd(4, values + 64 * quarter, stride);
-              _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
-              _tile_dpbsud(0, 4, 6);
-              _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
-              _tile_dpbssd(1, 4, 7);
-              _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
-              _tile_dpbsud(2, 4, 6);
-              _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
-              _tile_dpbssd(3, 4, 7);
-            }
-            if (has_before) add_before(8 * half, 8 * half + 8);
-          }
-        } else {
-          // Of the last block without a partner, what follows is multiplied too, and not used.
-          _tile_loadd(4, values + 64 * part, stride);
-          _tile_loadd(6, panels[0].levels + 16 * part * kWordBytes, kWordBytes);
-          _tile_dpbssd(0, 4, 6);
-          _tile_loadd(7, panels[1].levels + 16 * part * kWordBytes, kWordBytes);
-          _tile_dpbssd(2, 4, 7);
-          _tile_loadd(5, values + 64 * part + 32, stride);
-          _tile_loadd(6, panels[0].levels + (16 * part + 8) * kWordBytes, kWordBytes);
-          _tile_dpbssd(1, 5, 6);
-          _tile_loadd(7, panels[1].levels + (16 * part + 8) * kWordBytes, kWordBytes);
-          _tile_dpbssd(3, 5, 7);
-          if (has_before) add_before(0, kAmxTokens);
-        }
-        _tile_stored(0, sums.sums[0][0], kWordBytes);
-        _tile_stored(1, sums.sums[0][1], kWordBytes);
-        _tile_stored(2, sums.sums[1][0], kWordBytes);
-        _tile_stored(3, sums.sums[1][1], kWordBytes);
-        has_before = true;
-        tile_before = tile;
-        part_before = part;
-      }
-    }
-    add_before(0, kAmxTokens);
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // INLAY_AMX
-
-#endif  // toggle guard
-
-// --- inlay/kernels/quantized_panel-inl.hpp
-
-// Matrix products with quantised weights for many tokens (prefill): 256 columns of a row tile are unpacked once into a
-// panel in the first-level cache and multiplied with a whole block of tokens.
-//
-// Apart from the kernels for few tokens (quantized_matmul-inl.hpp), which unpack into registers. Both compute the same
-// integers per block and add the blocks of a row to the float sum in order, so that they give the same bits.
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-
-#if defined(INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
-#else
-#define INLAY_KERNELS_QUANTIZED_PANEL_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// The register tile: kPanelVectors vectors of rows times kPanelTokens tokens. Two vectors share each broadcast of
-// activations, which costs a load.
-inline constexpr std::size_t kPanelVectors = 2;
-inline constexpr std::size_t kPanelTokens = kWordLanes == 16 ? 6 : 4;
-// Row tiles that are processed together.
-inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile == 0 ? 1 : kPanelVectors * kWordLanes / kRowTile;
-// Tokens that share one unpacking. Their float sums wait in the caller's buffer.
-inline constexpr std::size_t kPanelBlock = 96;
-
-// How the levels of a panel are multiplied with activations.
-enum class PanelProduct {
-  kDot,     // bytes to 32-bit sums: AccumulateDot4(levels, activations)
-  kSigned,  // the same with the roles exchanged where the instruction wants one unsigned operand: levels are signed, with
-            // their offset subtracted, activations have 128 added on their way from memory (an exclusive or, which runs
-            // beside the multiplies). What that is too much depends on the weights alone and is computed once a panel.
-  kPairs,   // bytes to 16-bit pairs of sums, which are scaled or widened by MultiplyAddPairs
-  kNibbles, // the same with the lower and the upper four bits of 8-bit levels apart, since whole ones would not fit 16 bits
-};
-template <WeightType kType>
-inline constexpr PanelProduct kPanelProduct =
-    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kNibbles : PanelProduct::kPairs)
-                  : (INLAY_DOT4_UNSIGNED && kByteOffset<kType> != 0 ? PanelProduct::kSigned : PanelProduct::kDot);
-// What levels in a panel are too large by; the sums of activations pay for it.
-template <WeightType kType>
-inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned    ? 0
-                                    : kPanelProduct<kType> == PanelProduct::kNibbles ? 128 + kByteOffset<kType>
-                                                                                     : kByteOffset<kType>;
-
-// 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
-// side as in the packed layout.
-struct alignas(64) Panel {
-  std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
-#if INLAY_MADDUBS
-  std::uint8_t upper[64 * kWordBytes];        // kNibbles: the upper four bits of each level
-#endif
-  std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
-  std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales; kSigned: where the sum of each block starts
-  float block_scales[8 * kRowTile];           // of each block
-  float block_mins[8 * kRowTile];
-};
-
-// Stores the levels of 32 columns as the panel wants them. kSigned: adds the sum of every kGroup of the 8 words to
-// sums[0 ...].
-template <WeightType kType, std::size_t kGroup>
-HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
-                                 [[maybe_unused]] Words* HWY_RESTRICT sums) {
-  const WordTag d;
-  HWY_UNROLL(8)
-  for (std::size_t word = 0; word < 8; ++word) {
-    std::uint8_t* to = panel.levels + offset + word * kWordBytes;
-#if INLAY_DOT4_UNSIGNED  // elsewhere there is no such product, and with one lane no vector of bytes
-    if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
-      const hn::Repartition<std::uint8_t, WordTag> d8;
-      const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
-      sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
-      StoreWords(level, to);
-    } else  // NOLINT: continues below
-#endif
-    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
-      const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-      const Words low = hn::Set(d, 0x0F0F0F0F);
-      StoreWords(hn::And(level, low), to);
-#if INLAY_MADDUBS
-      StoreWords(hn::And(hn::ShiftRight<4>(level), low), panel.upper + offset + word * kWordBytes);
-#endif
-    } else {
-      StoreWords(levels[word], to);
-    }
-  }
-}
-
-template <WeightType kType>
-HWY_NOINLINE void UnpackPanel(const std::uint8_t* HWY_RESTRICT packed, std::size_t blocks, Panel& panel) {
-  constexpr std::size_t kBlockLevels = Info(kType).block_values / 32u;
-  constexpr bool kSigned = kPanelProduct<kType> == PanelProduct::kSigned;
-  constexpr std::size_t kGroup = kBlockLevels == 1 ? 8 : kGroupColumns<kType> / 4;  // words
-  const WordTag di;
-  for (std::size_t b = 0; b < blocks; ++b) {
-    const std::uint8_t* block = packed + b * PackedBlockBytes(kType);
-    for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
-      const FloatTag df;
-      hn::Store(LoadBlockScale<kType>(block, lane), df, panel.block_scales + b * kRowTile + lane);
-      if constexpr (kHasMin<kType>) hn::Store(LoadBlockMin(block, lane), df, panel.block_mins + b * kRowTile + lane);
-      [[maybe_unused]] Words scales[256 / kGroupColumns<kType>];
-      if constexpr (kBlockLevels == 8) {
-        Words corrections[kCorrections<kType>];
-        LoadGroupScales<kType>(block, lane, scales, corrections);
-        for (std::size_t i = 0; i < 256 / kGroupColumns<kType>; ++i) {
-          // Prepared for sums of 16 bits on some targets; here they multiply sums of 32.
-          if constexpr (!INLAY_MADDUBS) scales[i] = hn::ShiftRight<16>(hn::ShiftLeft<16>(scales[i]));
-          StoreWords(scales[i], panel.scales + i * kWordBytes + 4 * lane);
-        }
-        if constexpr (!kSigned) {
-          for (std::size_t i = 0; i < kCorrections<kType>; ++i) {
-            StoreWords(corrections[i], panel.corrections + i * kWordBytes + 4 * lane);
-          }
-        }
-      }
-      [[maybe_unused]] Words start = hn::Zero(di);
-      for (std::size_t i = 0; i < kBlockLevels; ++i) {
-        Words levels[8];
-        UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType) + 4 * lane, levels);
-        Words sums[8 / kGroup];
-        for (Words& sum : sums) sum = hn::Zero(di);
-        StorePanelLevels<kType, kGroup>(levels, (b * kBlockLevels + i) * 8 * kWordBytes + 4 * lane, panel, sums);
-        if constexpr (kSigned) {
-          for (std::size_t g = 0; g < 8 / kGroup; ++g) {
-            start = hn::Add(start, kBlockLevels == 1 ? sums[g] : hn::Mul(sums[g], scales[i * (8 / kGroup) + g]));
-          }
-        }
-      }
-      // Activations with 128 added multiply to this much more.
-      if constexpr (kSigned) {
-        StoreWords(hn::Mul(start, hn::Set(di, -128)), panel.corrections + b * kWordBytes + 4 * lane);
-      }
-    }
-  }
-}
-
-// The vectors of a register tile, each kWordLanes rows of a panel.
-struct PanelRows {
-  const Panel* panel;
-  std::size_t lane;
-
-  // Vector `v`'s part of a word of every row, counted from the member `words` of the first panel.
-  const std::uint8_t* Word(const std::uint8_t* words, std::size_t v) const {
-    const std::size_t row = lane + v * kWordLanes;
-    return words + row / kRowTile * sizeof(Panel) + row % kRowTile * 4;
-  }
-  const float* Scale(const float* scales, std::size_t v) const {
-    return reinterpret_cast<const float*>(Word(reinterpret_cast<const std::uint8_t*>(scales), v));
-  }
-};
-
-using PanelTile = Words[kPanelVectors][kPanelTokens];
-
-// dots += kWords words of levels, from word `word` of `source` (levels of the first panel), times activations. kPairs
-// overwrites `dots`.
-template <PanelProduct kProduct, std::size_t kWords>
-HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_RESTRICT source, std::size_t word,
-                                const std::int8_t* HWY_RESTRICT values, std::size_t stride, PanelTile& dots) {
-  HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; ++i) {
-    Words levels[kPanelVectors];
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      levels[v] = LoadAlignedWords(rows.Word(source, v) + (word + i) * kWordBytes);
-    }
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      Words activations = BroadcastWord(values + t * stride + 4 * (word + i));
-      if constexpr (kProduct == PanelProduct::kSigned) {
-        activations = hn::Xor(activations, hn::Set(WordTag(), static_cast<std::int32_t>(0x80808080u)));
-      }
-      HWY_UNROLL(8)
-      for (std::size_t v = 0; v < kPanelVectors; ++v) {
-        if constexpr (kProduct == PanelProduct::kSigned) {
-          dots[v][t] = AccumulateDot4(dots[v][t], activations, levels[v]);
-        } else if constexpr (kProduct == PanelProduct::kDot) {
-          dots[v][t] = AccumulateDot4(dots[v][t], levels[v], activations);
-        } else {
-#if INLAY_MADDUBS
-          const Words pairs = MultiplyBytesToPairs(levels[v], activations);
-          dots[v][t] = i == 0 ? pairs : AddPairs(dots[v][t], pairs);
-#endif
-        }
-        Pin(dots[v][t]);
-      }
-    }
-  }
-}
-
-// totals += scale * dots.
-template <bool kPairs, class Scale>
-HWY_INLINE void AddScaled(const PanelTile& dots, const Scale& scale, PanelTile& totals) {
-  HWY_UNROLL(8)
-  for (std::size_t v = 0; v < kPanelVectors; ++v) {
-    const Words factor = scale(v);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      totals[v][t] = kPairs ? AccumulatePairs(totals[v][t], dots[v][t], factor)
-                            : hn::Add(totals[v][t], hn::Mul(dots[v][t], factor));
-      Pin(totals[v][t]);
-    }
-  }
-}
-
-// Words whose products with bytes of kBits (below 8) bits fit 16 bits together.
-template <int kBits>
-inline constexpr std::size_t kPairChain = 32767 / (2 * 127 * MostByte(kBits));
-
-// totals += scale * (kWords words of levels times activations), exact; `scale` counts groups.
-template <WeightType kType, std::size_t kWords>
-HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
-                                      std::size_t stride, std::size_t scale, PanelTile& totals) {
-  constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  constexpr bool kNibbles = kProduct == PanelProduct::kNibbles;
-  constexpr bool kPairs = kNibbles || kProduct == PanelProduct::kPairs;
-  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
-  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
-  constexpr std::size_t kFits = kPairs ? kPairChain<kNibbles ? 4 : kByteBits<kType>> : kWords;
-  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
-  static_assert(kWords % kChain == 0);
-  const auto scales = [&](std::size_t v) HWY_ATTR {
-    return LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
-  };
-  HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; i += kChain) {
-    PanelTile dots;
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      HWY_UNROLL(8)
-      for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
-    }
-    AccumulatePanel<kPairs ? PanelProduct::kPairs : kProduct, kChain>(rows, rows.panel->levels, word + i, values, stride, dots);
-    AddScaled<kPairs>(dots, scales, totals);
-#if INLAY_MADDUBS
-    if constexpr (kNibbles) {
-      PanelTile upper;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->upper, word + i, LoadAgain(values), stride, upper);
-      // Sixteen times a sub-scale, in both halves of a lane, fits 16 bits.
-      const auto upper_scales = [&](std::size_t v) HWY_ATTR {
-        const hn::Repartition<std::int16_t, WordTag> d16;
-        return hn::BitCast(WordTag(), hn::ShiftLeft<4>(hn::BitCast(d16, scales(v))));
-      };
-      AddScaled<kPairs>(upper, upper_scales, totals);
-    }
-#endif
-  }
-}
-
-// dots += 32 columns, from word `word` on, exact.
-template <WeightType kType>
-HWY_INLINE void AccumulatePanel32(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
-                                  std::size_t stride, PanelTile& dots) {
-  constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  if constexpr (kProduct == PanelProduct::kPairs || kProduct == PanelProduct::kNibbles) {
-    constexpr std::size_t kFits = kPairChain<kProduct == PanelProduct::kNibbles ? 4 : kByteBits<kType>>;
-    constexpr std::size_t kChain = kFits < 8 ? kFits : 8;
-    static_assert(8 % kChain == 0);
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < 8; i += kChain) {
-      PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->levels, word + i, values, stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); }, dots);
-    }
-#if INLAY_MADDUBS
-    if constexpr (kProduct == PanelProduct::kNibbles) {
-      PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, 8>(rows, rows.panel->upper, word, LoadAgain(values), stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00100010); }, dots);
-    }
-#endif
-  } else {
-    AccumulatePanel<kProduct, 8>(rows, rows.panel->levels, word, values, stride, dots);
-  }
-}
-
-// The integer part of the mins, or of what kPanelOffset is too much, for token `t`; `corrections` are the vector's.
-template <WeightType kType>
-HWY_INLINE Words PanelCorrection(const std::uint8_t* HWY_RESTRICT corrections, const TokenRows& x, std::size_t t) {
-  const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-  Words correction = MultiplyAddPairs(LoadAlignedWords(corrections), BroadcastWord(token_sums));
-  HWY_UNROLL(8)
-  for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-    correction = AccumulatePairs(correction, LoadAlignedWords(corrections + i * kWordBytes), BroadcastWord(token_sums + 2 * i));
-    Pin(correction);
-  }
-  return correction;
-}
-
-// sums[t * kSumStride + row] += 256 columns of the rows of a register tile times kPanelTokens tokens.
-template <WeightType kType, std::size_t kSumStride>
-HWY_INLINE void MultiplyPanel256(const PanelRows& rows, const TokenRows& x, float* HWY_RESTRICT sums) {
-  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
-  const FloatTag df;
-  const WordTag di;
-  PanelTile totals;
-  HWY_UNROLL(8)
-  for (std::size_t v = 0; v < kPanelVectors; ++v) {
-    const std::uint8_t* corrections = rows.Word(rows.panel->corrections, v);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
-        totals[v][t] = LoadAlignedWords(corrections);
-      } else if constexpr (kPanelOffset<kType> != 0) {
-        totals[v][t] = hn::Mul(PanelCorrection<kType>(corrections, x, t), hn::Set(di, -kPanelOffset<kType>));
-      } else {
-        totals[v][t] = hn::Zero(di);
-      }
-    }
-  }
-  for (std::size_t word = 0; word < 64; word += 8) {
-    HWY_UNROLL(2)
-    for (std::size_t i = 0; i < 8; i += kGroupWords) {
-      AccumulateScaledPanel<kType, kGroupWords>(rows, word + i, x.values, x.value_stride, (word + i) / kGroupWords, totals);
-    }
-  }
-  HWY_UNROLL(8)
-  for (std::size_t v = 0; v < kPanelVectors; ++v) {
-    const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v));
-    [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      float* sum = sums + t * kSumStride + v * kWordLanes;
-      Floats value = hn::Mul(hn::ConvertTo(df, totals[v][t]), block_scale);
-      if constexpr (kHasMin<kType>) {
-        const Words correction = PanelCorrection<kType>(rows.Word(rows.panel->corrections, v), x, t);
-        value = hn::NegMulAdd(hn::ConvertTo(df, correction), hn::Load(df, mins), value);
-      }
-      hn::Store(hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), hn::Load(df, sum)), df, sum);
-    }
-  }
-}
-
-// The same with a float scale for each of `blocks` blocks of 32 columns.
-template <WeightType kType, std::size_t kSumStride>
-HWY_INLINE void MultiplyPanel32(const PanelRows& rows, std::size_t blocks, const TokenRows& x, float* HWY_RESTRICT sums) {
-  // With 32 registers the sums stay in them.
-  constexpr bool kKeepSums = kWordLanes == 16;
-  const FloatTag df;
-  const WordTag di;
-  [[maybe_unused]] Floats kept[kPanelVectors][kPanelTokens];
-  if constexpr (kKeepSums) {
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      HWY_UNROLL(8)
-      for (std::size_t t = 0; t < kPanelTokens; ++t) kept[v][t] = hn::Load(df, sums + t * kSumStride + v * kWordLanes);
-    }
-  }
-  for (std::size_t b = 0; b < blocks; ++b) {
-    PanelTile dots;
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kPanelTokens; ++t) {
-      HWY_UNROLL(8)
-      for (std::size_t v = 0; v < kPanelVectors; ++v) {
-        if constexpr (kPanelProduct<kType> == PanelProduct::kSigned) {
-          dots[v][t] = LoadAlignedWords(rows.Word(rows.panel->corrections, v) + b * kWordBytes);
-        } else if constexpr (kPanelOffset<kType> != 0) {
-          dots[v][t] = hn::Set(di, -kPanelOffset<kType> * x.sums[t * x.sum_stride + b]);
-        } else {
-          dots[v][t] = hn::Zero(di);
-        }
-      }
-    }
-    AccumulatePanel32<kType>(rows, 8 * b, x.values, x.value_stride, dots);
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      const Floats block_scale = hn::Load(df, rows.Scale(rows.panel->block_scales, v) + b * kRowTile);
-      [[maybe_unused]] const float* mins = rows.Scale(rows.panel->block_mins, v) + b * kRowTile;
-      HWY_UNROLL(8)
-      for (std::size_t t = 0; t < kPanelTokens; ++t) {
-        Floats value = hn::Mul(hn::ConvertTo(df, dots[v][t]), block_scale);
-        if constexpr (kHasMin<kType>) {
-          const Floats token_sum = hn::ConvertTo(df, hn::Set(di, x.sums[t * x.sum_stride + b]));
-          value = hn::MulAdd(token_sum, hn::Load(df, mins), value);
-        }
-        const Floats token_scale = hn::Set(df, x.scales[t * x.scale_stride + b]);
-        float* to = sums + t * kSumStride + v * kWordLanes;
-        if constexpr (kKeepSums) {
-          kept[v][t] = hn::MulAdd(value, token_scale, kept[v][t]);
-        } else {
-          hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
-        }
-      }
-    }
-  }
-  if constexpr (kKeepSums) {
-    HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      HWY_UNROLL(8)
-      for (std::size_t t = 0; t < kPanelTokens; ++t) hn::Store(kept[v][t], df, sums + t * kSumStride + v * kWordLanes);
-    }
-  }
-}
-
-// Row tiles, and their results, that are processed together.
-inline constexpr std::size_t kPanelStride = kPanelTiles * kRowTile;
-
-// results[t * kPanelStride + r] += `blocks` blocks of the panels times tokens [0, tokens). Apart from MultiplyPanels, and
-// with arguments by value, so that the compiler keeps the register tile in registers.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyPanelTokens(const Panel* HWY_RESTRICT panels, std::size_t blocks, TokenRows x, std::size_t tokens,
-                                      float* HWY_RESTRICT results) {
-  for (std::size_t token = 0; token < tokens; token += kPanelTokens) {
-    for (std::size_t lane = 0; lane < kPanelStride; lane += kPanelVectors * kWordLanes) {
-      if constexpr (Info(kType).block_values == 32) {
-        MultiplyPanel32<kType, kPanelStride>({panels, lane}, blocks, x, results + lane);
-      } else {
-        MultiplyPanel256<kType, kPanelStride>({panels, lane}, x, results + lane);
-      }
-    }
-    x = x.From(kPanelTokens);
-    results += kPanelTokens * kPanelStride;
-  }
-}
-
-// results[t * kPanelStride + r] = row r of kPanelTiles row tiles, `tile_bytes` apart, times token t of `tokens`, at least
-// kPanelTokens and at most kPanelBlock. Where tokens do not fill the last register tile, it moves back to end with the last
-// token: its results, which are the last kPanelTokens of results, begin with tokens that the tile before has, too.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyPanels(const std::uint8_t* HWY_RESTRICT tiles, std::size_t tile_bytes, std::size_t cols,
-                                 const TokenRows& x, std::size_t tokens, float* HWY_RESTRICT results) {
-  constexpr std::size_t kValues = Info(kType).block_values;
-  constexpr std::size_t kBlockBytes = PackedBlockBytes(kType);
-  // Tokens between two looks ahead.
-  constexpr std::size_t kStep = 4 * kPanelTokens;
-  const std::size_t whole = tokens - tokens % kPanelTokens;
-  Panel panels[kPanelTiles];
-  std::memset(results, 0, RoundUp(tokens, kPanelTokens) * kPanelStride * sizeof(float));
-  for (std::size_t col = 0; col < cols; col += 256) {
-    const std::size_t blocks = (cols - col < 256 ? cols - col : 256) / kValues;
-    const std::uint8_t* packed = tiles + col / kValues * kBlockBytes;
-    for (std::size_t tile = 0; tile < kPanelTiles; ++tile) {
-      UnpackPanel<kType>(packed + tile * tile_bytes, blocks, panels[tile]);
-    }
-    // The weights that are unpacked next come from memory meanwhile.
-    const std::size_t bytes = blocks * kBlockBytes;
-    const std::size_t lines = DivideUp(bytes, 64 * DivideUp(tokens, kStep));
-    std::size_t ahead = bytes;
-    for (std::size_t token = 0; token < tokens; token += kStep) {
-      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
-        for (std::size_t tile = 0; tile < kPanelTiles; ++tile) __builtin_prefetch(packed + tile * tile_bytes + ahead);
-      }
-      if (token == whole) break;
-      MultiplyPanelTokens<kType>(panels, blocks, x.From(token).template FromBlock<kValues>(col / kValues),
-                                 whole - token < kStep ? whole - token : kStep, results + token * kPanelStride);
-    }
-    if (whole != tokens) {
-      MultiplyPanelTokens<kType>(panels, blocks, x.From(tokens - kPanelTokens).template FromBlock<kValues>(col / kValues),
-                                 kPanelTokens, results + whole * kPanelStride);
-    }
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/kernels/quantized_matmul-inl.hpp
-
-// Matrix products with quantised weights: 16 packed rows times a few tokens of 8-bit activations at a time.
-//
-// Written once for all formats and targets: a format says how its levels unpack to bytes (UnpackLevels) and which scales
-// it has; a target says how bytes multiply (simd-inl.hpp). K-quants stay in integers over their 256 columns: the widening
-// step multiplies with the 6- or 8-bit sub-scale, and one convert and multiply-add per 256 columns follows. The integers
-// are the same on every target, and float sums run over the blocks of a row in order, whatever the tiling: any split of
-// tokens and rows gives the same bits.
-
-#include <cstddef>
-#include <cstdint>
-
-#if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
-#else
-#define INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// Tokens that share one unpacking of the weights into registers.
-inline constexpr std::size_t kTokenTile = 4;
-// From this number of tokens on, unpacking to memory pays.
-inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
-#if INLAY_AMX
-inline constexpr std::size_t kAmxMinTokens = 24;
-static_assert(kAmxMinTokens >= kAmxTokens);
-#endif
-
-// sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
-// -127 .. 127, prepared scales -128 .. 127.
-template <int kBits, std::size_t kWords>
-HWY_INLINE Words AccumulateScaled(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations,
-                                  Words scale) {
-  [[maybe_unused]] constexpr int kMost = MostByte(kBits);
-#if INLAY_MADDUBS
-  // Products that fit 16 bits together.
-  constexpr std::size_t kChain = 32767 / (2 * 127 * kMost) < kWords ? 32767 / (2 * 127 * kMost) : kWords;
-  static_assert(kWords % kChain == 0);
-  HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; i += kChain) {
-    Words pairs = MultiplyToPairs<kBits>(levels[i], BroadcastWord(activations + 4 * i));
-    HWY_UNROLL(8)
-    for (std::size_t j = i + 1; j < i + kChain; ++j) {
-      pairs = AddPairs(pairs, MultiplyToPairs<kBits>(levels[j], BroadcastWord(activations + 4 * j)));
-      Pin(pairs);
-    }
-    sum = AccumulatePairs(sum, pairs, scale);
-    Pin(sum);
-  }
-  return sum;
-#else
-  const WordTag d;
-#if INLAY_DOT4_UNSIGNED
-  // As long as a sum fits 16 bits, one multiply-add of pairs applies the scale (its upper half is zero), instead of a
-  // 32-bit product, which takes two multiplies, and an addition.
-  constexpr std::size_t kChain = 32767 / (4 * 127 * kMost) < kWords ? 32767 / (4 * 127 * kMost) : kWords;
-  if constexpr (kBits <= 4) {
-    static_assert(kWords % kChain == 0);
-    HWY_UNROLL(8)
-    for (std::size_t i = 0; i < kWords; i += kChain) {
-      Words dot = hn::Zero(d);
-      HWY_UNROLL(8)
-      for (std::size_t j = i; j < i + kChain; ++j) {
-        dot = AccumulateDot4(dot, levels[j], BroadcastWord(activations + 4 * j));
-      }
-      sum = AccumulatePairs(sum, dot, scale);
-    }
-    return sum;
-  }
-#endif
-  Words dot = hn::Zero(d);
-  HWY_UNROLL(8)
-  for (std::size_t i = 0; i < kWords; ++i) {
-    dot = AccumulateDot4(dot, levels[i], BroadcastWord(activations + 4 * i));
-    Pin(dot);
-  }
-  sum = hn::Add(sum, hn::Mul(dot, scale));
-  Pin(sum);
-  return sum;
-#endif
-}
-
-// sum + 8 words of levels times 32 activations, exact.
-template <int kBits>
-HWY_INLINE Words AccumulateDot32(Words sum, const Words* HWY_RESTRICT levels, const std::int8_t* HWY_RESTRICT activations) {
-#if INLAY_MADDUBS
-  if constexpr (kBits < 8) {
-    return AccumulateScaled<kBits, 8>(sum, levels, activations, hn::Set(WordTag(), 0x00010001));
-  }
-#endif
-  HWY_UNROLL(8)
-  for (std::size_t i = 0; i < 8; ++i) {
-    sum = AccumulateDot4(sum, levels[i], BroadcastWord(activations + 4 * i));
-    Pin(sum);
-  }
-  return sum;
-}
-
-// sums[t] += one block of 32 columns times token t. `block` is the packed block, `lane` the first row of the vector.
-template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlock32(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = kByteBits<kType>;
-  const FloatTag df;
-  const WordTag di;
-  Words levels[8];
-  if (lane == 0) FetchAhead<kWeightsAhead<32>, PackedBlockBytes(kType)>(block);
-  UnpackLevels<kType>(block + PackedHeaderBytes(kType) + 4 * lane, levels);
-  const Floats scale = LoadBlockScale<kType>(block, lane);
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    const std::int32_t sum = x.sums[t * x.sum_stride];
-    const float token_scale = x.scales[t * x.scale_stride];
-    Words dot = hn::Zero(di);
-    if constexpr (kByteOffset<kType> != 0) dot = hn::Set(di, -kByteOffset<kType> * sum);
-    dot = AccumulateDot32<kBits>(dot, levels, x.values + t * x.value_stride);
-    Floats value = hn::Mul(hn::ConvertTo(df, dot), scale);
-    if constexpr (kHasMin<kType>) {
-      value = hn::MulAdd(hn::Set(df, static_cast<float>(sum)), LoadBlockMin(block, lane), value);
-    }
-    sums[t] = hn::MulAdd(value, hn::Set(df, token_scale), sums[t]);
-  }
-}
-
-// sums[t] += one block of 256 columns times token t.
-template <WeightType kType, std::size_t kTokens>
-HWY_INLINE void MultiplyBlock256(const std::uint8_t* HWY_RESTRICT block, std::size_t lane, const TokenRows& x,
-                                 Floats* HWY_RESTRICT sums) {
-  constexpr int kBits = kByteBits<kType>;
-  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
-  const FloatTag df;
-  const WordTag di;
-  if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedHeaderBytes(kType)>(block);
-  // In memory, so that the loop over groups need not be unrolled.
-  Words scales[256 / kGroupColumns<kType>];
-  Words corrections[kCorrections<kType>];
-  LoadGroupScales<kType>(block, lane, scales, corrections);
-  [[maybe_unused]] const auto correction = [&](std::size_t t) HWY_ATTR {
-    const std::int16_t* token_sums = x.sums + t * x.sum_stride + kCorrectionSums<kType>;
-    Words sum = MultiplyAddPairs(corrections[0], BroadcastWord(token_sums));
-    HWY_UNROLL(8)
-    for (std::size_t i = 1; i < kCorrections<kType>; ++i) {
-      sum = AccumulatePairs(sum, corrections[i], BroadcastWord(token_sums + 2 * i));
-    }
-    return sum;
-  };
-  Words totals[kTokens];
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    if constexpr (kByteOffset<kType> != 0) {
-      totals[t] = hn::Mul(correction(t), hn::Set(di, -kByteOffset<kType>));
-    } else {
-      totals[t] = hn::Zero(di);
-    }
-  }
-  for (std::size_t i = 0; i < 8; ++i) {
-    const std::uint8_t* packed = block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType);
-    if (lane == 0) FetchAhead<kWeightsAhead<256>, PackedLevelBytes(kType)>(packed);
-    Words levels[8];
-    UnpackLevels<kType>(packed + 4 * lane, levels);
-    HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) {
-      HWY_UNROLL(2)
-      for (std::size_t word = 0; word < 8; word += kGroupWords) {
-        totals[t] = AccumulateScaled<kBits, kGroupWords>(totals[t], levels + word,
-                                                         x.values + t * x.value_stride + 32 * i + 4 * word,
-                                                         scales[(8 * i + word) / kGroupWords]);
-      }
-    }
-  }
-  const Floats scale = LoadBlockScale<kType>(block, lane);
-  HWY_UNROLL(8)
-  for (std::size_t t = 0; t < kTokens; ++t) {
-    Floats value = hn::Mul(hn::ConvertTo(df, totals[t]), scale);
-    if constexpr (kHasMin<kType>) {
-      value = hn::NegMulAdd(hn::ConvertTo(df, correction(t)), LoadBlockMin(block, lane), value);
-    }
-    sums[t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), sums[t]);
-  }
-}
-
-// results[t * 16 + r] = row r of one tile times token t.
-template <WeightType kType, std::size_t kTokens, Extent Cols>
-HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols, TokenRows x, float* HWY_RESTRICT results) {
-  constexpr std::size_t kValues = Info(kType).block_values;
-  const FloatTag df;
-  // All rows of a block before the next block, so that the tile is read from memory once and in order.
-  Floats sums[kRowTile / kWordLanes][kTokens];
-  for (auto& vector : sums) {
-    for (Floats& sum : vector) sum = hn::Zero(df);
-  }
-  TokenRows at = x;
-  for (std::size_t b = 0; b < cols / kValues; ++b) {
-    const std::uint8_t* block = tile + b * PackedBlockBytes(kType);
-    for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
-      if constexpr (kValues == 32) {
-        MultiplyBlock32<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
-      } else {
-        MultiplyBlock256<kType, kTokens>(block, v * kWordLanes, at, sums[v]);
-      }
-    }
-    at = at.template FromBlock<kValues>(1);
-  }
-  for (std::size_t v = 0; v < kRowTile / kWordLanes; ++v) {
-    for (std::size_t t = 0; t < kTokens; ++t) hn::StoreU(sums[v][t], df, results + t * kRowTile + v * kWordLanes);
-  }
-}
-
-// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
-inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
-                               const Output& out, std::size_t token, std::size_t row) {
-  const FloatTag df;
-  const std::size_t whole = rows / kWordLanes * kWordLanes;
-  for (std::size_t t = 0; t < tokens; ++t) {
-    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
-    const float* HWY_RESTRICT from = results + t * stride;
-    if (out.accumulate) {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) {
-        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
-      }
-      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
-    } else {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
-      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
-    }
-  }
-}
-
-// A few tokens, one row tile at a time: the tile's weights come from memory once.
-template <WeightType kType, Extent Cols>
-void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
-                   std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
-  alignas(64) float results[kTokenTile * kRowTile];
-  for (std::size_t row = row_begin; row < row_end; row += kRowTile) {
-    const std::uint8_t* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
-    for (std::size_t token = token_begin; token < token_end;) {
-      const std::size_t left = token_end - token;
-      const TokenRows at = x.From(token);
-      std::size_t tokens = 1;
-      if (left >= kTokenTile) {
-        MultiplyTile<kType, kTokenTile>(tile, cols, at, results);
-        tokens = kTokenTile;
-      } else if (left >= 2) {
-        MultiplyTile<kType, 2>(tile, cols, at, results);
-        tokens = 2;
-      } else {
-        MultiplyTile<kType, 1>(tile, cols, at, results);
-      }
-      StoreResults(results, kRowTile, tokens, rows - row < kRowTile ? rows - row : kRowTile, out, token, row);
-      token += tokens;
-    }
-  }
-}
-
-// Many tokens. Needs 24 KiB of stack.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
-                                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
-                                     std::size_t row_end, const Output& out) {
-  alignas(64) float results[kPanelBlock * kPanelStride];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  // Blocks of tokens of about the same size. All rows of a block before the next one: its activations stay in the
-  // second-level cache, and the weights, which are fetched ahead, stream past them.
-  const std::size_t token_tiles = DivideUp(token_end - token_begin, kPanelTokens);
-  const std::size_t blocks = DivideUp(token_tiles, kPanelBlock / kPanelTokens);
-  for (std::size_t b = 0; b < blocks; ++b) {
-    const std::size_t token = token_begin + b * token_tiles / blocks * kPanelTokens;
-    const std::size_t stop = token_begin + (b + 1) * token_tiles / blocks * kPanelTokens;
-    const std::size_t tokens = (stop < token_end ? stop : token_end) - token;
-    const std::size_t left = tokens % kPanelTokens;  // of the last register tile, which also has tokens before them
-    const std::size_t whole = tokens - left;
-    for (std::size_t row = row_begin; row < row_end; row += kPanelStride) {
-      const std::size_t row_stop = row_end - row < kPanelStride ? row_end : row + kPanelStride;
-      const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-      const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-      MultiplyPanels<kType>(tile, next, cols, x.From(token), tokens, results);
-      StoreResults(results, kPanelStride, whole, row_stop - row, out, token, row);
-      const float* last = results + (whole + kPanelTokens - left) * kPanelStride;
-      if (left != 0) StoreResults(last, kPanelStride, left, row_stop - row, out, token + whole, row);
-    }
-  }
-}
-
-#if INLAY_AMX
-// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
-                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
-                                  std::size_t row_end, const Output& out) {
-  alignas(64) float results[kAmxBlock * kAmxRows];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t tokens = token_end - token_begin;
-  // Blocks of the same size, in tiles of tokens.
-  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
-  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
-  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
-  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
-    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
-      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
-      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
-      const auto start = [=](std::size_t t) HWY_ATTR {
-        const std::size_t token = (first + t) * kAmxTokens;
-        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
-      };
-      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
-      for (std::size_t t = 0; t < tiles; ++t) {
-        const std::size_t skip = (first + t) * kAmxTokens - start(t);
-        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
-                     token_begin + start(t) + skip, row);
-      }
-    }
-  }
-  _tile_release();
-}
-#endif  // INLAY_AMX
-
-// MatMul (matmul-inl.hpp) for one quantised type.
-template <WeightType kType, Extent Cols>
-void MatMulQuantized(const std::byte* packed_bytes, std::size_t rows, Cols cols, const Activations& activations,
-                     std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                     const Output& out) {
-  const auto* packed = reinterpret_cast<const std::uint8_t*>(packed_bytes);
-  const TokenRows x(Info(kType).block_values == 32 ? activations.block32 : activations.block256);
-  const std::size_t tokens = token_end - token_begin;
-#if INLAY_AMX
-  if (tokens >= kAmxMinTokens && AmxPermitted()) {
-    MultiplyWithAmx<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-    return;
-  }
-#endif
-  if (tokens >= kPanelMinTokens) {
-    MultiplyWithPanels<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-  } else {
-    MultiplyTiles<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/kernels/matmul-inl.hpp
-
-// The matrix product of packed weights of any type with activations: one switch per product, over the types compiled in.
-
-#include <cstddef>
-
-#if defined(INLAY_KERNELS_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_MATMUL_INL_HPP_
-#undef INLAY_KERNELS_MATMUL_INL_HPP_
-#else
-#define INLAY_KERNELS_MATMUL_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-
-// out.data[token * out.stride + row] (=|+=) dot(weights[row], x[token]) for tokens [token_begin, token_end) and rows
-// [row_begin, row_end).
-//   type       one of FormatList's, whose form of the activations (ActivationKindOf) has been filled by QuantizeRows
-//   packed     the whole matrix of [rows, cols] as PackTile leaves it, at a multiple of 64
-//   row_begin  a multiple of 16; row_end too, or it is `rows`. Rows beyond `rows` are neither read from `out` nor written
-// Any split of tokens and rows over calls and threads gives the same bits.
-template <class FormatList, Extent Cols>
-void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols cols, const Activations& x,
-            std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-            const Output& out) {
-  const auto multiply = [&]<WeightType kType>() HWY_ATTR {
-    // Types with the same packed form share a kernel.
-    if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
-      INLAY_ASSERT(false);
-    } else if constexpr (Info(kType).block_values == 1) {
-      MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-    } else {
-      MatMulQuantized<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-    }
-  };
-  switch (type) {
-    case WeightType::kF32: return multiply.template operator()<WeightType::kF32>();
-    case WeightType::kF16: return multiply.template operator()<WeightType::kF16>();
-    case WeightType::kBF16: return multiply.template operator()<WeightType::kBF16>();
-    case WeightType::kQ8_0: return multiply.template operator()<WeightType::kQ8_0>();
-    case WeightType::kQ4_0: return multiply.template operator()<WeightType::kQ4_0>();
-    case WeightType::kQ4_1: return multiply.template operator()<WeightType::kQ4_1>();
-    case WeightType::kQ5_0: return multiply.template operator()<WeightType::kQ5_0>();
-    case WeightType::kQ5_1: return multiply.template operator()<WeightType::kQ5_1>();
-    case WeightType::kIQ4_NL: return multiply.template operator()<WeightType::kIQ4_NL>();
-    case WeightType::kMXFP4: return multiply.template operator()<WeightType::kMXFP4>();
-    case WeightType::kQ2_K: return multiply.template operator()<WeightType::kQ2_K>();
-    case WeightType::kQ3_K: return multiply.template operator()<WeightType::kQ3_K>();
-    case WeightType::kQ4_K: return multiply.template operator()<WeightType::kQ4_K>();
-    case WeightType::kQ5_K: return multiply.template operator()<WeightType::kQ5_K>();
-    case WeightType::kQ6_K: return multiply.template operator()<WeightType::kQ6_K>();
-    case WeightType::kIQ4_XS: return multiply.template operator()<WeightType::kIQ4_XS>();
-    case WeightType::kTQ1_0:
-    case WeightType::kTQ2_0: return multiply.template operator()<PackedForm(WeightType::kTQ1_0)>();
-    case WeightType::kI8: break;  // raw bytes, not a weight matrix
-  }
-  INLAY_ASSERT(false);
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/kernels/quantize-inl.hpp
-
-// Activations from float32 to the 8-bit forms that quantised weights multiply with. Once per matrix input, so that all
-// matrices and threads share the result.
-
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-
-#if defined(INLAY_KERNELS_QUANTIZE_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_KERNELS_QUANTIZE_INL_HPP_
-#undef INLAY_KERNELS_QUANTIZE_INL_HPP_
-#else
-#define INLAY_KERNELS_QUANTIZE_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-// The largest magnitude of `count` (a multiple of 16) values. Compared as integers: a NaN is larger than any number, so
-// it comes through and makes the block's scale, and with it every product, a NaN.
-HWY_INLINE float LargestMagnitude(const float* HWY_RESTRICT x, std::size_t count) {
-  const FloatTag df;
-  const WordTag di;
-  const Words magnitude = hn::Set(di, 0x7FFFFFFF);
-  Words most = hn::Zero(di);
-  for (std::size_t i = 0; i < count; i += kWordLanes) {
-    most = hn::Max(most, hn::And(hn::BitCast(di, hn::LoadU(df, x + i)), magnitude));
-  }
-  return hn::GetLane(hn::BitCast(df, hn::MaxOfLanes(di, most)));
-}
-
-// out = x * inverse, rounded to nearest even, saturated to int8; 16 values. Returns their sum.
-HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, std::int8_t* HWY_RESTRICT out) {
-  const FloatTag df;
-  const WordTag di;
-  const hn::Rebind<std::int8_t, WordTag> d8;
-  const Floats scale = hn::Set(df, inverse);
-  Words sum = hn::Zero(di);
-  HWY_UNROLL(16)
-  for (std::size_t i = 0; i < 16; i += kWordLanes) {
-    const Words level = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), scale));
-    hn::StoreU(hn::DemoteTo(d8, level), d8, out + i);
-    sum = hn::Add(sum, level);
-  }
-  return hn::GetLane(hn::SumOfLanes(di, sum));
-}
-
-// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127. A block without a
-// value above 2^-100 becomes zeros (the inverse of its scale could overflow); a block with a NaN or infinity becomes zeros
-// with that as scale, so that its products are NaN.
-template <std::size_t kValues>
-HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_RESTRICT out, float* HWY_RESTRICT scale,
-                              std::int16_t* HWY_RESTRICT sums) {
-  const float most = LargestMagnitude(x, kValues);
-  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
-    *scale = most < 1.0f ? 0.0f : most;
-    std::memset(out, 0, kValues);
-    std::memset(sums, 0, (kValues == 256 ? 24 : 1) * sizeof(*sums));
-    return;
-  }
-  const float inverse = 127.0f / most;
-  *scale = most / 127.0f;
-  for (std::size_t i = 0; i < kValues; i += 32) {
-    const std::int32_t first = Quantize16(x + i, inverse, out + i);
-    const std::int32_t second = Quantize16(x + i + 16, inverse, out + i + 16);
-    if constexpr (kValues == 256) {
-      sums[i / 16] = static_cast<std::int16_t>(first);
-      sums[i / 16 + 1] = static_cast<std::int16_t>(second);
-      sums[16 + i / 32] = static_cast<std::int16_t>(first + second);
-    } else {
-      *sums = static_cast<std::int16_t>(first + second);
-    }
-  }
-}
-
-// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
-// multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
-inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
-                                      std::size_t token_end, const Activations& x) {
-  for (std::size_t t = token_begin; t < token_end; ++t) {
-    const float* values = x.values + t * x.stride;
-    if ((kinds & kActivationBlock32) != 0) {
-      INLAY_ASSERT(cols % 32 == 0);
-      const QuantizedRows& rows = x.block32;
-      for (std::size_t b = 0; b < cols / 32; ++b) {
-        QuantizeBlock<32>(values + 32 * b, rows.values + t * rows.value_stride + 32 * b,
-                          rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + b);
-      }
-    }
-    if ((kinds & kActivationBlock256) != 0) {
-      INLAY_ASSERT(cols % 256 == 0);
-      const QuantizedRows& rows = x.block256;
-      for (std::size_t b = 0; b < cols / 256; ++b) {
-        QuantizeBlock<256>(values + 256 * b, rows.values + t * rows.value_stride + 256 * b,
-                           rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + 24 * b);
-      }
-    }
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // toggle guard
-
-// --- inlay/layers/linear-inl.hpp
-
-// Matrix products of a layer: normalise and quantise the input once, then cut the matrix's rows over the threads.
-
-#include <algorithm>
-#include <array>
-#include <cstddef>
-
-#if defined(INLAY_LAYERS_LINEAR_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
-#ifdef INLAY_LAYERS_LINEAR_INL_HPP_
-#undef INLAY_LAYERS_LINEAR_INL_HPP_
-#else
-#define INLAY_LAYERS_LINEAR_INL_HPP_
-#endif
-
-HWY_BEFORE_NAMESPACE();
-namespace inlay {
-inline namespace INLAY_ABI_NAMESPACE {
-namespace HWY_NAMESPACE {
-
-// The input representations that a group of matrices multiplies with.
-template <class... Matrices>
-HWY_INLINE ActivationKinds KindsFor(const Matrices&... matrices) {
-  return static_cast<ActivationKinds>((ActivationKindOf(matrices.type) | ...));
-}
-
-// out = norm(x) with a model's kind of norm. x may be out. bias: nullptr where the model has none.
-template <class Spec, Extent Cols>
-HWY_INLINE void NormalizeRow(const Spec& spec, const float* x, const float* weight, const float* bias, Cols cols,
-                             float* out) {
-  const ModelConfig& config = spec.config();
-  if (config.norm.kind == NormKind::kRms) {
-    RmsNorm(x, weight, cols, config.norm_epsilon, out);
-  } else {
-    LayerNorm(x, weight, bias, cols, config.norm_epsilon, out);
-  }
-}
-
-// out = norm(x), in the representations that `kinds` names.  x: [tokens, dim]. weight nullptr: out = x.
-template <class Spec>
-HWY_INLINE void NormalizeRows(const Spec& spec, const float* x, const float* weight, const float* bias, std::size_t tokens,
-                              ActivationKinds kinds, const Activations& out, ExecutorRef executor) {
-  const auto dim = spec.dim();
-  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    for (std::size_t t = begin; t < end; ++t) {
-      const float* from = x + t * dim;
-      float* to = out.values + t * out.stride;
-      if (weight == nullptr) {
-        std::copy(from, from + dim, to);
-      } else {
-        NormalizeRow(spec, from, weight, bias, dim, to);
-      }
-    }
-    QuantizeRows(kinds, dim, begin, end, out);
-  });
-}
-
-// Where a branch (attention or feed-forward) puts its result: on top of the residual, or apart for FinishBranch.
-template <class Spec>
-HWY_INLINE Output BranchOutput(const Spec& spec, const Scratch& scratch) {
-  const bool apart = NeedsBranch(spec.config());
-  return {apart ? scratch.branch : scratch.residual, spec.config().dim, !apart};
-}
-
-// The end of a branch: the norm behind it, if any, and the sum with the residual.
-template <class Spec>
-HWY_INLINE void FinishBranch(const Spec& spec, const float* weight, const float* bias, std::size_t tokens,
-                             const Scratch& scratch, ExecutorRef executor) {
-  const ModelConfig& config = spec.config();
-  const bool sums = config.norm.placement == NormPlacement::kResidual;
-  if (!sums && !NeedsBranch(config)) return;
-  const auto dim = spec.dim();
-  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    for (std::size_t t = begin; t < end; ++t) {
-      float* const residual = scratch.residual + t * dim;
-      if (sums) {
-        NormalizeRow(spec, residual, weight, bias, dim, residual);
-      } else {
-        float* const branch = scratch.branch + t * dim;
-        if (weight != nullptr) NormalizeRow(spec, branch, weight, bias, dim, branch);
-        AddScaled(branch, config.residual_scale, dim, residual);
-      }
-    }
-  });
-}
-
-// out[t, begin .. end) += bias for all tokens.
-HWY_INLINE void AddBias(const float* bias, std::size_t tokens, std::size_t begin, std::size_t end, const Output& out) {
-  for (std::size_t t = 0; t < tokens; ++t) AddResidual(bias + begin, end - begin, out.data + t * out.stride + begin);
-}
-
-// The quantised forms of activations whose values another step has left in place.
-HWY_INLINE void QuantizeForProduct(ActivationKinds kinds, std::size_t cols, std::size_t tokens, const Activations& x,
-                                   ExecutorRef executor) {
-  if ((kinds & ~kActivationFloat) == 0) return;
-  ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    QuantizeRows(kinds, cols, begin, end, x);
-  });
-}
-
-// What a product gains from nothing.
-struct NoChange {
-  void operator()(std::size_t, std::size_t) const {}
-};
-
-// out (=|+=) x * matrix^T (+ bias) for all tokens.  x: [tokens, cols], matrix: [rows, cols], out: [tokens, rows]; bias
-// [rows] or nullptr. `change(begin, end)` adds to finished rows.
-template <class FormatList, Extent Cols, class Change = NoChange>
-HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
-                         const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
-                         const Change& change = {}) {
-  ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
-               [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
-                 MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
-                 if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
-                 change(begin, end);
-               });
-}
-
-// NOLINTNEXTLINE(google-readability-namespace-comments)
-}  // namespace HWY_NAMESPACE
-}  // namespace INLAY_ABI_NAMESPACE
-}  // namespace inlay
-HWY_AFTER_NAMESPACE();
-
-#endif  // INLAY_LAYERS_LINEAR_INL_HPP_
-
 // --- inlay/layers/attention-inl.hpp
 
 // Attention of one layer: query, key and value projections with rotary positions, the cache, the mixing of values, and
@@ -15448,12 +15529,8 @@ HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights
   } else {
     QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
   }
-  adapters.Prepare({TensorRole::kAttentionOutput}, config.mixed_dim(), mixed, executor);
-  const Output out = BranchOutput(spec, scratch);
-  Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
-                       mixed, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kAttentionOutput, config.dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, TensorRole::kAttentionOutput, config.dim,
+                              spec.mixed_dim(), mixed, tokens, adapters, BranchOutput(spec, scratch), executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
@@ -15588,12 +15665,9 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     });
   }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
-  adapters.Prepare({network.down_role}, ffn, hidden, executor);
-  Multiply<FormatList>(network.down.type, network.down.expert(expert),
-                       network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
-                       hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, network.down_role, config.dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(network.down.type, network.down.expert(expert),
+                              network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, network.down_role,
+                              config.dim, ffn_dim, hidden, tokens, adapters, out, executor);
 }
 
 // Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
@@ -15671,11 +15745,8 @@ HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, 
   const ExpertScratch& experts = scratch.experts;
   const std::size_t count = config.experts, used = config.experts_per_token;
   const Output scores{experts.scores, count, false};
-  adapters.Prepare({TensorRole::kRouter}, config.dim, scratch.normalized, executor);
-  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, scores, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kRouter, count, begin, end, scores);
-                       });
+  MultiplyChanged<FormatList>(layer.router.type, layer.router.data, layer.router_bias, TensorRole::kRouter, count, spec.dim(),
+                              scratch.normalized, tokens, adapters, scores, executor);
   if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
   for (std::size_t t = 0; t < tokens; ++t) {
     std::uint32_t* const chosen = experts.chosen + t * used;
@@ -15918,13 +15989,9 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   });
   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, 0, 1);
   if (query_rank != 0) {
-    const Output out{latent.queries, own_dim, false};
-    adapters.Prepare({TensorRole::kLatentQueryUp}, query_rank, latent.query_low, executor);
-    Multiply<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, own_dim,
-                         DynamicExtent{query_rank}, latent.query_low, tokens, out, executor,
-                         [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                           adapters.Add(0, TensorRole::kLatentQueryUp, own_dim, begin, end, out);
-                         });
+    MultiplyChanged<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, TensorRole::kLatentQueryUp,
+                                own_dim, DynamicExtent{query_rank}, latent.query_low, tokens, adapters,
+                                Output{latent.queries, own_dim, false}, executor);
   }
   const bool serial = own_dim * rank * tokens < kSerialMacs;
   ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {
@@ -16041,12 +16108,8 @@ HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std
                  }
                });
   QuantizeForProduct(KindsFor(output), width, tokens, gated, executor);
-  const Output branch{scratch.branch, dim, false};
-  adapters.Prepare({TensorRole::kLayerInputOutput}, width, gated, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens, branch, executor,
-                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kLayerInputOutput, dim, begin, end, branch);
-                       });
+  MultiplyChanged<FormatList>(output.type, output.data, nullptr, TensorRole::kLayerInputOutput, dim, DynamicExtent{width}, gated,
+                              tokens, adapters, Output{scratch.branch, dim, false}, executor);
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.branch + t * dim;
@@ -16269,12 +16332,8 @@ template <class FormatList, class Spec, Extent Cols>
 HWY_INLINE void MultiplyStateOutput(const Spec& spec, const PackedMatrix& output, Cols cols, std::size_t tokens,
                                     const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const std::size_t dim = spec.config().dim;
-  const Output out = BranchOutput(spec, scratch);
-  adapters.Prepare({TensorRole::kStateOutput}, cols, scratch.mixed, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, cols, scratch.mixed, tokens, out, executor,
-                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kStateOutput, dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(output.type, output.data, nullptr, TensorRole::kStateOutput, dim, cols, scratch.mixed, tokens,
+                              adapters, BranchOutput(spec, scratch), executor);
 }
 
 // residual (or the branch) += the layer's output. One task computes the same channels of B, C and x, convolves and gates them.
@@ -16651,9 +16710,7 @@ HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::s
   const Activations& low = scratch.streams.low;
   const auto multiply = [&](const PackedMatrix& matrix, TensorRole role, std::size_t rows, auto cols, const Activations& x,
                             const Output& out) HWY_ATTR {
-    adapters.Prepare({role}, cols, x, executor);
-    Multiply<FormatList>(matrix.type, matrix.data, nullptr, rows, cols, x, tokens, out, executor,
-                         [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+    MultiplyChanged<FormatList>(matrix.type, matrix.data, nullptr, role, rows, cols, x, tokens, adapters, out, executor);
   };
   multiply(layer.bypass_down, TensorRole::kBypassDown, rank, dim, scratch.normalized, Output{low.values, low.stride, false});
   QuantizeForProduct(KindsFor(layer.bypass_up), rank, tokens, low, executor);
@@ -22809,31 +22866,10 @@ INLAY_END_NAMESPACE
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <string_view>
 
 INLAY_BEGIN_NAMESPACE
-
-// Why a generation ended.
-enum class FinishReason : std::uint8_t {
-  kNone,        // it has not
-  kEndOfText,   // the model ended the text or its turn
-  kMaxTokens,   // GenerateOptions::max_tokens
-  kStopString,  // one of GenerateOptions::stop
-  kError,       // see Generation::status(): context full, cancelled, non-finite logits
-};
-
-constexpr std::string_view Name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kNone: return "none";
-    case FinishReason::kEndOfText: return "end of text";
-    case FinishReason::kMaxTokens: return "token limit";
-    case FinishReason::kStopString: return "stop string";
-    case FinishReason::kError: return "error";
-  }
-  return "unknown";
-}
 
 struct GenerateOptions {
   std::size_t max_tokens = 256;
@@ -22995,6 +23031,58 @@ class Generation {
 INLAY_END_NAMESPACE
 
 #endif  // INLAY_GENERATE_GENERATION_HPP_
+
+// --- inlay/host/encoded_text.hpp
+
+// A text's tokens, for programs that have a heap.
+#ifndef INLAY_HOST_ENCODED_TEXT_HPP_
+#define INLAY_HOST_ENCODED_TEXT_HPP_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string_view>
+
+INLAY_BEGIN_NAMESPACE
+
+// The tokens of a text, in memory of their own.
+class EncodedText {
+ public:
+  EncodedText() = default;  // no tokens
+
+  // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
+  // Memory: 8 bytes for each byte of text, of which as much is used as there are tokens, and while it works 67 for each
+  // byte of the longest word.
+  static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
+    EncodedText encoded;
+    const std::size_t most = tokenizer.MaxTokens(text.size());
+    INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
+    const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
+    // What the longest word needs is not known beforehand: it is short in ordinary text, and all of the text at worst.
+    const std::size_t enough = tokenizer.EncodeScratchBytes(text.size());
+    for (std::size_t size = std::min(enough, kFirstScratch);; size = std::min(enough, 8 * size)) {
+      INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch, OwnedBuffer::Create(size, "tokenizer scratch"));
+      const Result<std::size_t> count = tokenizer.Encode(text, options, scratch.bytes(), out);
+      if (!count && count.error().code == ErrorCode::kOutOfMemory && size < enough) continue;
+      INLAY_ASSIGN_OR_RETURN(encoded.count_, count);
+      return encoded;
+    }
+  }
+
+  std::span<const TokenId> tokens() const {
+    return {reinterpret_cast<const TokenId*>(memory_.bytes().data()), count_};
+  }
+
+ private:
+  static constexpr std::size_t kFirstScratch = 64 << 10;
+
+  OwnedBuffer memory_;
+  std::size_t count_ = 0;
+};
+
+INLAY_END_NAMESPACE
+
+#endif  // INLAY_HOST_ENCODED_TEXT_HPP_
 
 // --- inlay/host/mapped_gguf.hpp
 
@@ -24572,9 +24660,7 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_HOST_TEXT_GENERATOR_HPP_
 #define INLAY_HOST_TEXT_GENERATOR_HPP_
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <new>
 #include <optional>
@@ -24583,41 +24669,6 @@ INLAY_END_NAMESPACE
 #include <utility>
 
 INLAY_BEGIN_NAMESPACE
-
-// The tokens of a text, in memory of their own.
-class EncodedText {
- public:
-  EncodedText() = default;  // no tokens
-
-  // Errors: those of Tokenizer::Encode, kOutOfMemory when the heap refuses.
-  // Memory: 8 bytes for each byte of text, of which as much is used as there are tokens, and while it works 67 for each
-  // byte of the longest word.
-  static Result<EncodedText> Create(const Tokenizer& tokenizer, std::string_view text, const EncodeOptions& options = {}) {
-    EncodedText encoded;
-    const std::size_t most = tokenizer.MaxTokens(text.size());
-    INLAY_ASSIGN_OR_RETURN(encoded.memory_, OwnedBuffer::Create(most * sizeof(TokenId), "tokens"));
-    const std::span<TokenId> out(reinterpret_cast<TokenId*>(encoded.memory_.bytes().data()), most);
-    // What the longest word needs is not known beforehand: it is short in ordinary text, and all of the text at worst.
-    const std::size_t enough = tokenizer.EncodeScratchBytes(text.size());
-    for (std::size_t size = std::min(enough, kFirstScratch);; size = std::min(enough, 8 * size)) {
-      INLAY_ASSIGN_OR_RETURN(OwnedBuffer scratch, OwnedBuffer::Create(size, "tokenizer scratch"));
-      const Result<std::size_t> count = tokenizer.Encode(text, options, scratch.bytes(), out);
-      if (!count && count.error().code == ErrorCode::kOutOfMemory && size < enough) continue;
-      INLAY_ASSIGN_OR_RETURN(encoded.count_, count);
-      return encoded;
-    }
-  }
-
-  std::span<const TokenId> tokens() const {
-    return {reinterpret_cast<const TokenId*>(memory_.bytes().data()), count_};
-  }
-
- private:
-  static constexpr std::size_t kFirstScratch = 64 << 10;
-
-  OwnedBuffer memory_;
-  std::size_t count_ = 0;
-};
 
 //   inlay::ThreadPool threads(4);
 //   auto generator = inlay::TextGenerator<inlay::AnyModel>::Open("model.gguf", threads);

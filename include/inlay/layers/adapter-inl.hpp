@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "inlay/core/executor.hpp"
+#include "inlay/core/extents.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/core/token.hpp"
+#include "inlay/formats/weight_type.hpp"
 #include "inlay/kernels/activations.hpp"
 #include "inlay/kernels/output.hpp"
 #include "inlay/layers/batch.hpp"
@@ -26,6 +28,7 @@
 #endif
 
 #include "inlay/kernels/elementwise-inl.hpp"
+#include "inlay/layers/linear-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
@@ -188,6 +191,16 @@ class LayerAdapters {
   std::span<const std::uint32_t> members_;
   bool any_ = false;
 };
+
+// out (=|+=) x * (matrix `role` with its changes)^T (+ bias): Multiply, where nothing else multiplies the same x.
+template <class FormatList, Extent Cols>
+HWY_INLINE void MultiplyChanged(WeightType type, const std::byte* matrix, const float* bias, TensorRole role, std::size_t rows,
+                                Cols cols, const Activations& x, std::size_t tokens, const LayerAdapters& adapters,
+                                const Output& out, ExecutorRef executor) {
+  adapters.Prepare({role}, cols, x, executor);
+  Multiply<FormatList>(type, matrix, bias, rows, cols, x, tokens, out, executor,
+                       [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+}
 
 // residual[t] += the directions of layer `layer` that each token's sequence is steered by.
 HWY_INLINE void AddDirections(std::span<const SequenceInput> sequences, std::size_t layer, std::size_t dim, float* residual) {

@@ -331,12 +331,8 @@ HWY_INLINE void AddAttentionOutput(const Spec& spec, const LayerWeights& weights
   } else {
     QuantizeForProduct(KindsFor(matrix), config.mixed_dim(), tokens, mixed, executor);
   }
-  adapters.Prepare({TensorRole::kAttentionOutput}, config.mixed_dim(), mixed, executor);
-  const Output out = BranchOutput(spec, scratch);
-  Multiply<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, config.dim, spec.mixed_dim(),
-                       mixed, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kAttentionOutput, config.dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(matrix.type, matrix.data, weights.attention_output_bias, TensorRole::kAttentionOutput, config.dim,
+                              spec.mixed_dim(), mixed, tokens, adapters, BranchOutput(spec, scratch), executor);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

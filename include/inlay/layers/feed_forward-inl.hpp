@@ -130,12 +130,9 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     });
   }
   QuantizeForProduct(KindsFor(network.down), ffn, tokens, hidden, executor);
-  adapters.Prepare({network.down_role}, ffn, hidden, executor);
-  Multiply<FormatList>(network.down.type, network.down.expert(expert),
-                       network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, config.dim, ffn_dim,
-                       hidden, tokens, out, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, network.down_role, config.dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(network.down.type, network.down.expert(expert),
+                              network.down_bias == nullptr ? nullptr : network.down_bias + expert * config.dim, network.down_role,
+                              config.dim, ffn_dim, hidden, tokens, adapters, out, executor);
 }
 
 // Leaves the groups_used groups of experts whose two best scores have the largest sums (the lower index wins a tie);
@@ -213,11 +210,8 @@ HWY_INLINE void Route(const Spec& spec, const LayerWeights& layer, float scale, 
   const ExpertScratch& experts = scratch.experts;
   const std::size_t count = config.experts, used = config.experts_per_token;
   const Output scores{experts.scores, count, false};
-  adapters.Prepare({TensorRole::kRouter}, config.dim, scratch.normalized, executor);
-  Multiply<FormatList>(layer.router.type, layer.router.data, layer.router_bias, count, spec.dim(), scratch.normalized,
-                       tokens, scores, executor, [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kRouter, count, begin, end, scores);
-                       });
+  MultiplyChanged<FormatList>(layer.router.type, layer.router.data, layer.router_bias, TensorRole::kRouter, count, spec.dim(),
+                              scratch.normalized, tokens, adapters, scores, executor);
   if (scale != 1.0f) Scale(scale, tokens * count, experts.scores);
   for (std::size_t t = 0; t < tokens; ++t) {
     std::uint32_t* const chosen = experts.chosen + t * used;

@@ -122,13 +122,9 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   });
   StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, 0, 1);
   if (query_rank != 0) {
-    const Output out{latent.queries, own_dim, false};
-    adapters.Prepare({TensorRole::kLatentQueryUp}, query_rank, latent.query_low, executor);
-    Multiply<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, own_dim,
-                         DynamicExtent{query_rank}, latent.query_low, tokens, out, executor,
-                         [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                           adapters.Add(0, TensorRole::kLatentQueryUp, own_dim, begin, end, out);
-                         });
+    MultiplyChanged<FormatList>(weights.latent_query_up.type, weights.latent_query_up.data, nullptr, TensorRole::kLatentQueryUp,
+                                own_dim, DynamicExtent{query_rank}, latent.query_low, tokens, adapters,
+                                Output{latent.queries, own_dim, false}, executor);
   }
   const bool serial = own_dim * rank * tokens < kSerialMacs;
   ForSlottedItems(scratch, config.heads, serial, executor, [&](std::size_t head, std::size_t slot) HWY_ATTR {

@@ -89,12 +89,8 @@ HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std
                  }
                });
   QuantizeForProduct(KindsFor(output), width, tokens, gated, executor);
-  const Output branch{scratch.branch, dim, false};
-  adapters.Prepare({TensorRole::kLayerInputOutput}, width, gated, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, DynamicExtent{width}, gated, tokens, branch, executor,
-                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kLayerInputOutput, dim, begin, end, branch);
-                       });
+  MultiplyChanged<FormatList>(output.type, output.data, nullptr, TensorRole::kLayerInputOutput, dim, DynamicExtent{width}, gated,
+                              tokens, adapters, Output{scratch.branch, dim, false}, executor);
   ForTokenRanges(executor, tokens, [&](std::size_t begin, std::size_t end) HWY_ATTR {
     for (std::size_t t = begin; t < end; ++t) {
       float* const row = scratch.branch + t * dim;

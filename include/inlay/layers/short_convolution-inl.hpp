@@ -51,12 +51,8 @@ template <class FormatList, class Spec, Extent Cols>
 HWY_INLINE void MultiplyStateOutput(const Spec& spec, const PackedMatrix& output, Cols cols, std::size_t tokens,
                                     const LayerAdapters& adapters, const Scratch& scratch, ExecutorRef executor) {
   const std::size_t dim = spec.config().dim;
-  const Output out = BranchOutput(spec, scratch);
-  adapters.Prepare({TensorRole::kStateOutput}, cols, scratch.mixed, executor);
-  Multiply<FormatList>(output.type, output.data, nullptr, dim, cols, scratch.mixed, tokens, out, executor,
-                       [&](std::size_t begin, std::size_t end) HWY_ATTR {
-                         adapters.Add(0, TensorRole::kStateOutput, dim, begin, end, out);
-                       });
+  MultiplyChanged<FormatList>(output.type, output.data, nullptr, TensorRole::kStateOutput, dim, cols, scratch.mixed, tokens,
+                              adapters, BranchOutput(spec, scratch), executor);
 }
 
 // residual (or the branch) += the layer's output. One task computes the same channels of B, C and x, convolves and gates them.

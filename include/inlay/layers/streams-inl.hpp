@@ -149,9 +149,7 @@ HWY_NOINLINE void MakeBypass(const Spec& spec, const LayerWeights& layer, std::s
   const Activations& low = scratch.streams.low;
   const auto multiply = [&](const PackedMatrix& matrix, TensorRole role, std::size_t rows, auto cols, const Activations& x,
                             const Output& out) HWY_ATTR {
-    adapters.Prepare({role}, cols, x, executor);
-    Multiply<FormatList>(matrix.type, matrix.data, nullptr, rows, cols, x, tokens, out, executor,
-                         [&](std::size_t begin, std::size_t end) HWY_ATTR { adapters.Add(0, role, rows, begin, end, out); });
+    MultiplyChanged<FormatList>(matrix.type, matrix.data, nullptr, role, rows, cols, x, tokens, adapters, out, executor);
   };
   multiply(layer.bypass_down, TensorRole::kBypassDown, rank, dim, scratch.normalized, Output{low.values, low.stride, false});
   QuantizeForProduct(KindsFor(layer.bypass_up), rank, tokens, low, executor);
