@@ -13,10 +13,8 @@
 #
 # The weights are in a section of their own, "inlay_weights". Packing and description are made when the target is built,
 # by the "inlay" program that INLAY_PROGRAM names, else by a small one that is built first, else (when the library is
-# installed) by an installed "inlay". INLAY_PROGRAM is needed when cross-compiling without an emulator. AS_IS links the file unpacked, and the header only has File(): for programs that
-# run any model. Needs GCC or Clang.
-
-set(INLAY_EMBED_DIR "${CMAKE_CURRENT_LIST_DIR}")
+# installed) by an installed "inlay". INLAY_PROGRAM is needed when cross-compiling without an emulator. AS_IS links the
+# file unpacked, and the header only has File(): for programs that run any model. Needs GCC or Clang.
 
 function(inlay_embed_model target file)
   cmake_parse_arguments(PARSE_ARGV 2 arg "AS_IS" "NAME" "KV")
@@ -45,7 +43,7 @@ function(inlay_embed_model target file)
     elseif(TARGET inlay_embedder)
       set(program inlay_embedder)
     else()
-      find_program(INLAY_PROGRAM inlay HINTS "${INLAY_EMBED_DIR}/../../../bin" DOC "The inlay program, which packs models")
+      find_program(INLAY_PROGRAM inlay HINTS "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../../../bin" DOC "The inlay program, which packs models")
       set(program "${INLAY_PROGRAM}")
     endif()
     if(NOT program)
@@ -64,8 +62,8 @@ function(inlay_embed_model target file)
       DEPENDS "${file}" ${program} COMMENT "Packing ${INLAY_EMBED_NAME}" VERBATIM)
     target_sources(${target} PRIVATE "${described}")
   endif()
-  configure_file("${INLAY_EMBED_DIR}/embedded_model.hpp.in" "${directory}/${INLAY_EMBED_NAME}.hpp" @ONLY)
-  configure_file("${INLAY_EMBED_DIR}/embedded_model.cpp.in" "${directory}/${INLAY_EMBED_NAME}.cpp" @ONLY)
+  configure_file("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/embedded_model.hpp.in" "${directory}/${INLAY_EMBED_NAME}.hpp" @ONLY)
+  configure_file("${CMAKE_CURRENT_FUNCTION_LIST_DIR}/embedded_model.cpp.in" "${directory}/${INLAY_EMBED_NAME}.cpp" @ONLY)
   set_source_files_properties("${directory}/${INLAY_EMBED_NAME}.cpp" PROPERTIES OBJECT_DEPENDS "${INLAY_EMBED_FILE}")
   target_sources(${target} PRIVATE "${directory}/${INLAY_EMBED_NAME}.cpp")
   target_include_directories(${target} PRIVATE "${directory}")
