@@ -260,7 +260,7 @@ BOOST_AUTO_TEST_CASE(ActivationsEqualDouble) {
   x.insert(x.end(), {-1000.0f, 1000.0f, 0.0f});
   const std::size_t n = x.size();
   const auto up = Random(n, 5, 2.0f);
-  const auto check = [&]<class Activate16>(Activate16, double bound, auto&& expected) {
+  const auto check = [&]<class Activate16>(Activate16, double bound, auto&& expected) HWY_ATTR {
     std::vector<float> out(n + 1, kUntouched), joined(n + 1, kUntouched);
     target::Activate<Activate16>(x.data(), n, out.data());
     target::ActivateMultiply<Activate16>(x.data(), up.data(), n, joined.data());

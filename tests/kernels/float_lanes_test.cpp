@@ -17,10 +17,10 @@ BOOST_AUTO_TEST_SUITE(kernels_float_lanes)
 
 BOOST_AUTO_TEST_CASE(halves_convert_as_defined) {
   inlay_test::CheckHalfConversions(
-      [](const std::uint16_t* from, float* to, std::size_t n) {
+      [](const std::uint16_t* from, float* to, std::size_t n) HWY_ATTR {
         for (std::size_t i = 0; i < n; i += 16) target::Store16(target::LoadF16x16(from + i), to + i);
       },
-      [](const float* from, std::uint16_t* to, std::size_t n) {
+      [](const float* from, std::uint16_t* to, std::size_t n) HWY_ATTR {
         for (std::size_t i = 0; i < n; i += 16) target::StoreF16x16(target::Load16(from + i), to + i);
       });
 }
