@@ -2,4 +2,7 @@
 // runner built like the tests, and only Boost's headers need to be installed.
 #define BOOST_TEST_MODULE inlay
 #define BOOST_TEST_DYN_LINK
+#if defined(__EMSCRIPTEN__)
+#define BOOST_TEST_DISABLE_ALT_STACK  // there are no signals
+#endif
 #include <boost/test/included/unit_test.hpp>

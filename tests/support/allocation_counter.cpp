@@ -52,12 +52,17 @@ bool inlay_test::RefuseAllocations::refused() const { return false; }
 
 #else
 
-// glibc keeps its own functions reachable under these names for programs that replace the public ones.
+// glibc and emscripten keep their own functions reachable under these names for programs that replace the public ones.
 extern "C" {
 void* __libc_malloc(std::size_t size);
 void* __libc_calloc(std::size_t count, std::size_t size);
 void* __libc_realloc(void* pointer, std::size_t size);
+#if defined(__EMSCRIPTEN__)
+void* emscripten_builtin_memalign(std::size_t alignment, std::size_t size);
+inline void* __libc_memalign(std::size_t alignment, std::size_t size) { return emscripten_builtin_memalign(alignment, size); }
+#else
 void* __libc_memalign(std::size_t alignment, std::size_t size);
+#endif
 void __libc_free(void* pointer);
 }
 
