@@ -1,8 +1,6 @@
 // Commands that look into files: dequant, inspect.
 #include <algorithm>
-#include <array>
 #include <charconv>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
