@@ -19,6 +19,7 @@
 #include "inlay/host/mapped_gguf.hpp"
 #include "inlay/host/model_file.hpp"
 #include "inlay/kernels/pack.hpp"
+#include "inlay/layers/sequence_cache.hpp"
 #include "inlay/weights/packed_file.hpp"
 #include "inlay/weights/packed_weights.hpp"
 #include "inlay/weights/tensor_roles.hpp"
