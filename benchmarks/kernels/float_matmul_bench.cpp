@@ -1,13 +1,17 @@
 // Float matrix products: nanoseconds of the tiny ones, bytes per second of one token, multiply-adds per cycle of many.
-#include "inlay/kernels/float_matmul-inl.hpp"
-
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <vector>
 
 #include "benchmarks/support/clock.hpp"
+#include "inlay/core/arena.hpp"
+#include "inlay/core/owned_buffer.hpp"
+#include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/matmul-inl.hpp"
+#include "inlay/kernels/quantize-inl.hpp"
 
 namespace {
 
@@ -22,13 +26,18 @@ void Multiply(benchmark::State& state, std::size_t rows, Cols cols, std::size_t 
     const std::uint16_t bits = 0x3C00;
     std::memcpy(packed + i, &bits, 2);
   }
-  const std::size_t stride = inlay::RoundUp(cols, 16) + 16;
-  std::vector<float> x(tokens * stride, 1.0f), out(tokens * rows);
-  inlay::Activations activations;
-  activations.values = x.data();
-  activations.stride = stride;
+  const inlay::ActivationKinds kinds = inlay::ActivationKindOf(kType);
+  inlay::MemoryCounter counter;
+  (void)inlay::MakeActivations(counter, kinds, tokens, cols);
+  inlay::OwnedBuffer buffer = *inlay::OwnedBuffer::Create(counter.used());
+  inlay::Arena arena = *inlay::Arena::Create(buffer.bytes());
+  const inlay::Activations activations = *inlay::MakeActivations(arena, kinds, tokens, cols);
+  std::fill_n(activations.values, tokens * activations.stride, 1.0f);
+  target::QuantizeRows(kinds, cols, 0, tokens, activations);
+  std::vector<float> out(tokens * rows);
   for (auto _ : state) {
-    target::MatMulFloat<kType>(packed, rows, cols, activations, 0, tokens, 0, rows, {out.data(), rows, false});
+    target::MatMul<inlay::Formats<kType>>(kType, packed, rows, cols, activations, 0, tokens, 0, rows,
+                                          {out.data(), rows, false});
     benchmark::ClobberMemory();
   }
   const double macs = static_cast<double>(rows * cols * tokens);
@@ -65,13 +74,15 @@ void Large(benchmark::State& state) {
                   static_cast<std::size_t>(state.range(2)));
 }
 void Shapes(benchmark::internal::Benchmark* b) {
-  for (const int tokens : {1, 2, 4, 6, 8, 12, 64, 512}) b->Args({2048, 2048, tokens});
+  for (const int tokens : {1, 2, 4, 6, 8, 12, 24, 32, 64, 512}) b->Args({2048, 2048, tokens});
   b->Args({32000, 4096, 1});
   b->Args({4096, 4096, 128});
   b->Args({1024, 8192, 128});
   b->Args({32, 256, 48});
   b->Args({32, 1024, 48});
   b->Args({32, 2048, 48});
+  b->Args({32, 2048, 128});
+  b->Args({32, 256, 128});
 }
 BENCHMARK(Large<WeightType::kF32>)->Apply(Shapes);
 BENCHMARK(Large<WeightType::kF16>)->Apply(Shapes);

@@ -1,16 +1,21 @@
 #define BOOST_TEST_DYN_LINK
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <cfenv>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
 
 #include "inlay/core/owned_buffer.hpp"
+#include "inlay/formats/float16.hpp"
 #include "inlay/kernels/quantize-inl.hpp"
+#include "tests/support/rounding.hpp"
 
 namespace {
 
@@ -149,6 +154,74 @@ BOOST_AUTO_TEST_CASE(only_the_tokens_asked_for_are_touched) {
     BOOST_REQUIRE_EQUAL(static_cast<int>(x.block256.values[x.block256.value_stride + k]), 127);
     BOOST_REQUIRE_EQUAL(static_cast<int>(x.block256.values[2 * x.block256.value_stride + k]), 55);
     BOOST_REQUIRE_EQUAL(static_cast<int>(x.block32.values[x.block32.value_stride + k]), 55);
+  }
+}
+
+// scale = Euclidean norm of 64 values / 32700, so that sums of products with weights fit (pair_matmul_test.cpp).
+BOOST_AUTO_TEST_CASE(int16_equals_the_definition) {
+  if (inlay_test::SkipsF16Pairs()) return;
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal(0.0f, 2.0f);
+  for (const std::size_t cols : {1u, 63u, 64u, 100u, 640u}) {
+    Storage storage(inlay::kActivationInt16, 2, cols);
+    const inlay::Activations& x = storage.x;
+    for (std::size_t i = 0; i < 2 * x.stride; ++i) x.values[i] = normal(random);
+    x.values[0] = cols == 640 ? 1e38f : cols == 100 ? 1e-29f : 1000.0f;
+    inlay::HWY_NAMESPACE::QuantizeRows(inlay::kActivationInt16, cols, 0, 2, x);
+    for (std::size_t t = 0; t < 2; ++t) {
+      for (std::size_t first = 0; first < cols; first += 64) {
+        const std::size_t count = std::min<std::size_t>(64, cols - first);
+        const float* values = x.values + t * x.stride + first;
+        const auto* got = reinterpret_cast<const std::int16_t*>(x.int16.values) + t * x.int16.value_stride + first;
+        const double scale = static_cast<double>(x.int16.scales[t * x.int16.scale_stride + first / 64]);
+        double squares = 0, norm = 0;
+        for (std::size_t k = 0; k < count; ++k) {
+          squares += static_cast<double>(values[k]) * static_cast<double>(values[k]);
+          norm += static_cast<double>(got[k]) * static_cast<double>(got[k]);
+          BOOST_REQUIRE(std::fabs(static_cast<double>(values[k]) / scale - static_cast<double>(got[k])) <= 0.51);
+        }
+        for (std::size_t k = count; k < 64; ++k) BOOST_REQUIRE_EQUAL(got[k], 0);
+        BOOST_TEST(std::fabs(std::sqrt(squares) / 32700.0 / scale - 1.0) < 1e-5);
+        BOOST_TEST(std::sqrt(norm) <= 32704.0);
+      }
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(int16_of_tiny_and_not_finite_values) {
+  if (inlay_test::SkipsF16Pairs()) return;
+  for (const float value : {0.0f, 1e-31f, 1e-45f, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity(),
+                            std::numeric_limits<float>::quiet_NaN()}) {
+    Storage storage(inlay::kActivationInt16, 1, 64);
+    const inlay::Activations& x = storage.x;
+    std::fill_n(x.values, 64, value);
+    inlay::HWY_NAMESPACE::QuantizeRows(inlay::kActivationInt16, 64, 0, 1, x);
+    BOOST_TEST(std::isfinite(x.int16.scales[0]) == std::isfinite(value));
+    const auto level = static_cast<std::int16_t>(x.int16.values[63]);
+    if (value == std::numeric_limits<float>::max()) {
+      BOOST_TEST(std::abs(level - 32700 / 8) <= 1);
+    } else {
+      BOOST_TEST(level == 0);
+      if (value < 1.0f) BOOST_TEST(x.int16.scales[0] == 0.0f);
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(bf16_rounds_to_nearest_even_and_ends_with_zeros) {
+  if (inlay_test::SkipsBF16Pairs()) return;
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  for (const std::size_t cols : {1u, 17u, 64u, 130u}) {
+    Storage storage(inlay::kActivationBF16, 2, cols);
+    const inlay::Activations& x = storage.x;
+    for (std::size_t i = 0; i < 2 * x.stride; ++i) x.values[i] = normal(random);
+    inlay::HWY_NAMESPACE::QuantizeRows(inlay::kActivationBF16, cols, 0, 2, x);
+    for (std::size_t t = 0; t < 2; ++t) {
+      for (std::size_t k = 0; k < (cols + 63) / 64 * 64; ++k) {
+        const std::uint16_t expected = k < cols ? inlay::F32ToBF16(x.values[t * x.stride + k]) : std::uint16_t{0};
+        BOOST_REQUIRE_EQUAL(x.bf16.values[t * x.bf16.value_stride + k], expected);
+      }
+    }
   }
 }
 

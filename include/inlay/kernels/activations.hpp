@@ -11,6 +11,7 @@
 #include "inlay/core/macros.hpp"
 #include "inlay/core/result.hpp"
 #include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/packed_layout.hpp"
 
 INLAY_BEGIN_NAMESPACE
 
@@ -19,8 +20,18 @@ using ActivationKinds = std::uint8_t;
 inline constexpr ActivationKinds kActivationFloat = 1;     // float32: F32, F16, BF16 weights
 inline constexpr ActivationKinds kActivationBlock32 = 2;   // int8, one float32 scale per 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1
 inline constexpr ActivationKinds kActivationBlock256 = 4;  // int8, one float32 scale per 256: K-quants
+// Where the processor multiplies pairs of 16-bit numbers (pair_matmul-inl.hpp):
+inline constexpr ActivationKinds kActivationBF16 = 8;      // BF16 weights
+inline constexpr ActivationKinds kActivationInt16 = 16;    // int16, one float32 scale per 64: F16 weights
 
+// What a product with weights of this type reads, on any processor that this translation unit may run on.
 constexpr ActivationKinds ActivationKindOf(WeightType type) {
+#if defined(__AVX512BF16__)
+  if (type == WeightType::kBF16) return kActivationFloat | kActivationBF16;
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+  if (type == WeightType::kF16) return kActivationFloat | kActivationInt16;
+#endif
   switch (Info(type).block_values) {
     case 1: return kActivationFloat;
     case 32: return kActivationBlock32;
@@ -41,12 +52,30 @@ struct QuantizedRows {
   std::size_t sum_stride = 0;
 };
 
-// One [tokens, cols] matrix of activations. `values` is always there; the quantised forms as asked for.
+// Values that share an int16 scale, and the largest integers on both sides. Weights are up to 8190 times a scale; the
+// integers of 64 activations have a Euclidean norm of 32700 (+ 4 by rounding). The sum of 64 products then fits 32 bits, by
+// Cauchy and Schwarz: 8 * 8190.5 * 32704 < 2^31.
+inline constexpr std::size_t kInt16Block = kMostColumns;
+inline constexpr float kInt16Weight = 8190.0f;
+inline constexpr float kInt16Norm = 32700.0f;
+
+// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride]. Rows end with zeros, up to a
+// multiple of 64.
+struct PairedRows {
+  std::uint16_t* values = nullptr;
+  float* scales = nullptr;
+  std::size_t value_stride = 0;
+  std::size_t scale_stride = 0;
+};
+
+// One [tokens, cols] matrix of activations. `values` is always there; the other forms as asked for.
 struct Activations {
   float* values = nullptr;
   std::size_t stride = 0;
   QuantizedRows block32;
   QuantizedRows block256;
+  PairedRows bf16;
+  PairedRows int16;
 };
 
 namespace detail {
@@ -77,6 +106,17 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
     rows.scales = scales.data();
     rows.sums = sums.data();
   }
+  for (const ActivationKinds kind : {kActivationBF16, kActivationInt16}) {
+    if ((kinds & kind) == 0) continue;
+    PairedRows& rows = kind == kActivationBF16 ? x.bf16 : x.int16;
+    rows.value_stride = RoundUp(cols, 64) | 32;  // an odd number of cache lines
+    INLAY_ASSIGN_OR_RETURN(const auto halves, arena.template Allocate<std::uint16_t>(tokens * rows.value_stride, "activations"));
+    rows.values = halves.data();
+    if (kind == kActivationBF16) continue;
+    rows.scale_stride = DivideUp(cols, kInt16Block);
+    INLAY_ASSIGN_OR_RETURN(const auto scales, arena.template Allocate<float>(tokens * rows.scale_stride, "activations"));
+    rows.scales = scales.data();
+  }
   return x;
 }
 
@@ -88,6 +128,11 @@ constexpr Activations RowsFrom(Activations x, std::size_t row) {
     rows->values += row * rows->value_stride;
     rows->scales += row * rows->scale_stride;
     rows->sums += row * rows->sum_stride;
+  }
+  for (PairedRows* rows : {&x.bf16, &x.int16}) {
+    if (rows->values == nullptr) continue;
+    rows->values += row * rows->value_stride;
+    if (rows->scales != nullptr) rows->scales += row * rows->scale_stride;
   }
   return x;
 }

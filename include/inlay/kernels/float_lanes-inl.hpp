@@ -288,6 +288,17 @@ HWY_INLINE void StorePart16(const Lanes16& value, float* to, std::size_t count) 
   std::memcpy(to, lanes, count * sizeof(float));
 }
 
+// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
+HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
+  if (HWY_LIKELY(rows >= 16)) {
+    if (accumulate) value = Add16(Load16(to), value);
+    Store16(value, to);
+  } else {
+    if (accumulate) value = Add16(LoadPart16(to, rows), value);
+    StorePart16(value, to, rows);
+  }
+}
+
 // Sixteen weights or cache elements of a float type, `index` elements after `from`.
 template <WeightType kType>
 HWY_INLINE Lanes16 LoadFloats16(const std::byte* from, std::size_t index) {

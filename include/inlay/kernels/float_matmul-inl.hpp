@@ -1,6 +1,5 @@
 // Matrix products with F32, F16 and BF16 weights: tiles of 16 rows, column by column (see packed_layout.hpp), times
-// float32 activations. Where the processor multiplies pairs of BF16 numbers (AVX512-BF16), the activations of BF16 weights
-// are rounded to BF16 too: twice the products in the same time.
+// float32 activations. Some processors multiply F16 and BF16 weights otherwise: pair_matmul-inl.hpp.
 //
 // Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
 // rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
@@ -25,35 +24,16 @@
 
 #include "inlay/kernels/float_lanes-inl.hpp"
 
-#undef INLAY_BF16_PAIRS
-#if defined(__AVX512BF16__) && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
-#include <immintrin.h>
-#define INLAY_BF16_PAIRS 1
-#else
-#define INLAY_BF16_PAIRS 0
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace detail {
 
-// A step is what one instruction multiplies and adds: a column of 16 rows, or two. The activations of a step take the room
-// of one float (StoreSteps).
-template <WeightType kType>
-inline constexpr std::size_t kStepColumns = INLAY_BF16_PAIRS&& kType == WeightType::kBF16 ? 2 : 1;
-
 // The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
-// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 steps for wide ones, so that a
-// batch finds the weights of a chain in a near cache. Chains but the last are whole steps.
-inline constexpr std::size_t kMaxChain = 128;
-template <WeightType kType>
-constexpr std::size_t ChainColumns(std::size_t cols) {
-  constexpr std::size_t kStep = kStepColumns<kType>;
-  if (cols >= 2 * kMaxChain * kStep) return kMaxChain * kStep;
-  return cols >= 16 ? RoundUp(DivideUp(cols, 2), kStep) : cols;
-}
+// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 for wide ones, so that a batch
+// finds the weights of a chain in a near cache.
+constexpr std::size_t ChainColumns(std::size_t cols) { return cols >= 256 ? 128 : cols >= 16 ? DivideUp(cols, 2) : cols; }
 
 // Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
 // there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
@@ -70,87 +50,25 @@ constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 
 inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
 constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
 
-#if INLAY_BF16_PAIRS
-// Columns of 16 rows, one after the other, become 16 pairs.
-HWY_INLINE Lanes16 PairRows(__m512i columns) {
-  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  Lanes16 pairs;
-  pairs.vector[0].raw = _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns));
-  return pairs;
-}
-#endif
-
-// The step of column `index / 16`, `index` weights after `from`; kLast: of a last column without a neighbour.
-template <WeightType kType, bool kLast>
-HWY_INLINE Lanes16 LoadStep(const std::byte* from, std::size_t index) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    return PairRows(_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, from + index * 2));
-  }
-#endif
-  return LoadFloats16<kType>(from, index);
-}
-
-template <WeightType kType>
-HWY_INLINE Lanes16 MultiplyAddStep(Lanes16 weights, Lanes16 values, Lanes16 sum) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    sum.vector[0].raw = _mm512_dpbf16_ps(sum.vector[0].raw, (__m512bh)_mm512_castps_si512(weights.vector[0].raw),
-                                         (__m512bh)_mm512_castps_si512(values.vector[0].raw));
-    return sum;
-  }
-#endif
-  return MulAdd16(weights, values, sum);
-}
-
-// Writes the activations of `columns` columns as steps.
-template <WeightType kType>
-HWY_INLINE void StoreSteps(const float* x, std::size_t columns, float* steps) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    for (std::size_t col = 0; col < columns; col += 16) {
-      const __mmask16 mask = static_cast<__mmask16>(columns - col >= 16 ? 0xFFFF : (1u << (columns - col)) - 1);
-      const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + col));
-      _mm256_mask_storeu_epi16(steps + col / 2, static_cast<__mmask16>(mask | mask << 1), rounded);
-    }
-    return;
-  }
-#endif
-  std::copy_n(x, columns, steps);
-}
-
-// Adds the products of the step of column `col` to sums. `step` is the first token's.
-template <WeightType kType, bool kLast, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyStep(const std::byte* tiles, std::size_t tile_columns, std::size_t col, const float* step,
-                             std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  Lanes16 weights[kTiles];
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    weights[tile] = LoadStep<kType, kLast>(tiles, (tile * tile_columns + col) * 16);
-  }
-  HWY_UNROLL(16)
-  for (std::size_t token = 0; token < kTokens; ++token) {
-    const Lanes16 value = Set16(step[token * stride]);
-    HWY_UNROLL(16)
-    for (std::size_t tile = 0; tile < kTiles; ++tile) {
-      sum[tile][token] = MultiplyAddStep<kType>(weights[tile], value, sum[tile][token]);
-    }
-  }
-}
-
-// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `steps` the first token's steps
-// from column `begin` on, which is a multiple of kStepColumns.
+// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `x` the first token's.
 template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
 HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
-                              const float* steps, std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
-  std::size_t col = begin;
-  for (; col + kColumns <= end; col += kColumns, ++steps) {
-    MultiplyStep<kType, false>(tiles, tile_columns, col, steps, stride, sum);
+                              const float* x, std::size_t x_stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  for (std::size_t col = begin; col < end; ++col) {
+    Lanes16 weights[kTiles];
+    HWY_UNROLL(16)
+    for (std::size_t tile = 0; tile < kTiles; ++tile) {
+      weights[tile] = LoadFloats16<kType>(tiles, (tile * tile_columns + col) * 16);
+    }
+    HWY_UNROLL(16)
+    for (std::size_t token = 0; token < kTokens; ++token) {
+      const Lanes16 value = Set16(x[token * x_stride + col]);
+      HWY_UNROLL(16)
+      for (std::size_t tile = 0; tile < kTiles; ++tile) {
+        sum[tile][token] = MulAdd16(weights[tile], value, sum[tile][token]);
+      }
+    }
   }
-  if (kColumns > 1 && col < end) MultiplyStep<kType, true>(tiles, tile_columns, col, steps, stride, sum);
 }
 
 template <std::size_t kTiles, std::size_t kTokens>
@@ -162,57 +80,39 @@ HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
   }
 }
 
-// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
-HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
-  if (HWY_LIKELY(rows >= 16)) {
-    if (accumulate) value = Add16(Load16(to), value);
-    Store16(value, to);
-  } else {
-    if (accumulate) value = Add16(LoadPart16(to, rows), value);
-    StorePart16(value, to, rows);
-  }
+// What lies before the columns of a tile (the largest magnitudes of F16), counted in columns.
+template <WeightType kType>
+constexpr std::size_t ColumnsBefore(std::size_t cols) {
+  return PackedColumnsAt(kType, cols) / (kRowTile * Info(kType).block_bytes);
 }
 
-// kTiles tiles times one token, all columns. `rows` counts the rows from the first tile to the end of the matrix.
+// kTiles tiles times one token, all columns. `tiles` is the first one's column 0; `rows` counts the rows from the first tile
+// to the end of the matrix.
 template <WeightType kType, std::size_t kTiles, Extent Cols>
 HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
                                bool accumulate) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
   const std::size_t columns = cols;
-  const std::size_t chain = ChainColumns<kType>(columns);
+  const std::size_t tile_columns = columns + ColumnsBefore<kType>(columns);
+  const std::size_t chain = ChainColumns(columns);
   Lanes16 total[kTiles][1];
   SetZero(total);
-  // Float activations are their own steps.
-  alignas(64) float buffer[kColumns == 1 ? 1 : 2 * kMaxChain];
-  const auto steps_of = [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    if constexpr (kColumns == 1) return x + begin;
-    StoreSteps<kType>(x + begin, end - begin, buffer);
-    return static_cast<const float*>(buffer);
-  };
   std::size_t begin = 0;
   if constexpr (TwoChains(kTiles)) {
     for (; begin + chain < columns; begin += 2 * chain) {
       Lanes16 first[kTiles][1], second[kTiles][1];
       SetZero(first);
       SetZero(second);
-      const std::size_t middle = begin + chain, end = std::min(middle + chain, columns);
-      const std::size_t both = (end - middle) / kColumns;
-      const float* steps = steps_of(begin, end);
-      const float* others = steps + chain / kColumns;
-      for (std::size_t step = 0; step < both; ++step) {
-        const Lanes16 value = Set16(steps[step]), other = Set16(others[step]);
+      const std::size_t both = std::min(chain, columns - begin - chain);
+      for (std::size_t col = begin; col < begin + both; ++col) {
+        const Lanes16 value = Set16(x[col]), other = Set16(x[col + chain]);
         HWY_UNROLL(16)
         for (std::size_t tile = 0; tile < kTiles; ++tile) {
-          const std::size_t at = (tile * columns + begin + step * kColumns) * 16;
-          first[tile][0] = MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at), value, first[tile][0]);
-          second[tile][0] =
-              MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at + chain * 16), other, second[tile][0]);
+          const std::size_t at = (tile * tile_columns + col) * 16;
+          first[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at), value, first[tile][0]);
+          second[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at + chain * 16), other, second[tile][0]);
         }
       }
-      MultiplyChain<kType>(tiles, columns, begin + both * kColumns, middle, steps + both, 0, first);
-      if constexpr (kColumns > 1) {
-        MultiplyChain<kType>(tiles, columns, middle + both * kColumns, end, others + both, 0, second);
-      }
+      MultiplyChain<kType>(tiles, tile_columns, begin + both, begin + chain, x, 0, first);
       HWY_UNROLL(16)
       for (std::size_t tile = 0; tile < kTiles; ++tile) {
         total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
@@ -222,8 +122,7 @@ HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x
   for (; begin < columns; begin += chain) {
     Lanes16 sum[kTiles][1];
     SetZero(sum);
-    const std::size_t end = std::min(begin + chain, columns);
-    MultiplyChain<kType>(tiles, columns, begin, end, steps_of(begin, end), 0, sum);
+    MultiplyChain<kType>(tiles, tile_columns, begin, std::min(begin + chain, columns), x, 0, sum);
     HWY_UNROLL(16)
     for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
   }
@@ -261,21 +160,22 @@ HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const flo
 }
 
 // A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
-// chain are copied next to each other (as steps), since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
+// chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
 // block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 192;
+inline constexpr std::size_t kBatchRows = 96;
 inline constexpr std::size_t kBatchTokens = 36;
+inline constexpr std::size_t kMaxChain = 128;
 
 // One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
-// `weights` is the first tile's first column of the chain; steps [kTokens, kMaxChain].
+// `weights` is the first tile's first column of the chain; x [kTokens, kMaxChain].
 template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
-                              const float* steps, float* totals) {
+                              const float* x, float* totals) {
   std::size_t tile = 0;
   for (; tile + kTiles <= tiles; tile += kTiles) {
     Lanes16 sum[kTiles][kTokens];
     SetZero(sum);
-    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, steps,
+    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, x,
                          kMaxChain, sum);
     HWY_UNROLL(16)
     for (std::size_t token = 0; token < kTokens; ++token) {
@@ -288,7 +188,7 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
   }
   if constexpr (kTiles > 1) {
     if (tile < tiles) {
-      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, steps,
+      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, x,
                                                 totals + tile * 16);
     }
   }
@@ -297,11 +197,11 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
 // MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
-                                  std::size_t tiles, std::size_t columns, const float* steps, float* totals) {
+                                  std::size_t tiles, std::size_t columns, const float* x, float* totals) {
   if (tokens == kTokens) {
-    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, steps, totals);
+    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, x, totals);
   } else if constexpr (kTokens > 1) {
-    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, steps, totals);
+    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, x, totals);
   }
 }
 
@@ -314,7 +214,8 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
   alignas(64) float totals[kBatchTokens * kBatchRows];
   alignas(64) float panel[kBatchTokens * kMaxChain];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t chain = ChainColumns<kType>(cols);
+  const std::size_t chain = ChainColumns(cols);
+  static_assert(ChainColumns(255) <= kMaxChain && ChainColumns(256) <= kMaxChain);
   for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
     const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
     const std::byte* weights = packed + row / kRowTile * tile_bytes;
@@ -324,7 +225,7 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       for (std::size_t begin = 0; begin < cols; begin += chain) {
         const std::size_t columns = std::min(chain, cols - begin);
         for (std::size_t token = 0; token < count; ++token) {
-          StoreSteps<kType>(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
+          std::copy_n(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
         }
         // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
         std::size_t token = 0;
@@ -337,8 +238,8 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       }
       for (std::size_t token = 0; token < count; ++token) {
         for (std::size_t tile = 0; tile < tiles; ++tile) {
-          StoreRows16(Load16(totals + token * kBatchRows + tile * 16),
-                      to + (first + token) * to_stride + row + tile * 16, rows - row - tile * 16, accumulate);
+          StoreRows16(Load16(totals + token * kBatchRows + tile * 16), to + (first + token) * to_stride + row + tile * 16,
+                      rows - row - tile * 16, accumulate);
         }
       }
     }
@@ -354,6 +255,7 @@ template <WeightType kType, Extent Cols>
 void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
                  std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   if (token_begin >= token_end || row_begin >= row_end) return;
+  packed += PackedColumnsAt(kType, cols);
   const float* from = x.values + token_begin * x.stride;
   float* to = out.data + token_begin * out.stride;
   if (token_end - token_begin == 1) {

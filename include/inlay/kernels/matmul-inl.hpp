@@ -9,6 +9,7 @@
 #include "inlay/kernels/float_matmul-inl.hpp"
 #include "inlay/kernels/highway.hpp"
 #include "inlay/kernels/output.hpp"
+#include "inlay/kernels/pair_matmul-inl.hpp"
 #include "inlay/kernels/quantized_matmul-inl.hpp"
 
 #if defined(INLAY_KERNELS_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -37,6 +38,10 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
     // Types with the same packed form share a kernel.
     if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
       INLAY_ASSERT(false);
+#if INLAY_INT16_PAIRS
+    } else if constexpr (kHasPairs<kType>) {
+      MatMulPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+#endif
     } else if constexpr (Info(kType).block_values == 1) {
       MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
     } else {

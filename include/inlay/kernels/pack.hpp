@@ -3,6 +3,7 @@
 #ifndef INLAY_KERNELS_PACK_HPP_
 #define INLAY_KERNELS_PACK_HPP_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -255,19 +256,45 @@ void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
   }
 }
 
+// The largest magnitudes of F16 rows, before the columns of their tile. As bits, whose order is that of the magnitudes.
+inline void StoreLargest(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols,
+                         std::byte* tile) {
+  for (std::size_t block = 0; block * kMostColumns < cols; ++block) {
+    for (std::size_t lane = 0; lane < kRowTile; ++lane) {
+      std::uint16_t most = 1;
+      const std::size_t end = std::min(cols, (block + 1) * kMostColumns);
+      for (std::size_t k = block * kMostColumns; k < end && lane < valid_rows; ++k) {
+        std::uint16_t bits;
+        std::memcpy(&bits, rows + lane * row_bytes + k * sizeof(bits), sizeof(bits));
+        most = std::max<std::uint16_t>(most, bits & 0x7FFF);
+      }
+      std::memcpy(tile + (block * kRowTile + lane) * sizeof(most), &most, sizeof(most));
+    }
+  }
+}
+
+// Packs `count` columns from `begin` on, at `rows`, of a tile of `cols` columns.
 template <WeightType kType>
-void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols, std::byte* tile) {
+void PackColumnsAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t begin, std::size_t count,
+                   std::size_t cols, std::byte* tile) {
   if constexpr (Info(kType).block_values == 1) {
     constexpr std::size_t kSize = Info(kType).block_bytes;
+    std::byte* const columns = tile + PackedColumnsAt(kType, cols) + begin * kRowTile * kSize;
+    std::memset(columns, 0, count * kRowTile * kSize);
     for (std::size_t lane = 0; lane < valid_rows; ++lane) {
-      for (std::size_t k = 0; k < cols; ++k) {
-        std::memcpy(tile + (k * kRowTile + lane) * kSize, rows + lane * row_bytes + k * kSize, kSize);
+      for (std::size_t k = 0; k < count; ++k) {
+        std::memcpy(columns + (k * kRowTile + lane) * kSize, rows + lane * row_bytes + k * kSize, kSize);
       }
+    }
+    if constexpr (kType == WeightType::kF16) {
+      StoreLargest(rows, row_bytes, valid_rows, count, tile + begin / kMostColumns * kRowTile * kSize);
     }
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
+    std::byte* const first = tile + PackedTileBytes(kType, begin);
+    std::memset(first, 0, PackedTileBytes(kType, count));
+    ForPackedBlocks<kType>(first, count, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
       auto* levels = reinterpret_cast<std::uint8_t*>(level_bytes);
       for (std::size_t lane = 0; lane < valid_rows; ++lane) {
         Block block;
@@ -287,9 +314,10 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
   const std::byte* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
   const std::size_t lane = row % kRowTile;
   if constexpr (Info(kType).block_values == 1) {
+    const std::byte* const columns = tile + PackedColumnsAt(kType, cols);
     typename Codec<kType>::Block value;
     for (std::size_t k = 0; k < cols; ++k) {
-      std::memcpy(&value, tile + (k * kRowTile + lane) * sizeof(value), sizeof(value));
+      std::memcpy(&value, columns + (k * kRowTile + lane) * sizeof(value), sizeof(value));
       Codec<kType>::Decode(value, out + k);
     }
   } else {
@@ -310,15 +338,23 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
 
 }  // namespace detail
 
-// Packs one tile: `valid_rows` (1 .. 16) rows of `cols` values, `row_bytes` apart and of any alignment, into the
-// PackedTileBytes(type, cols) bytes at `tile`; rows beyond are zeros. `cols` is a multiple of the type's block_values and
-// the type one of AllFormats. Does not overlap. Tiles are independent of each other: pack them in parallel.
+// Packs a part of one tile of [16, cols]: `valid_rows` (1 .. 16) rows of `count` values, `row_bytes` apart and of any
+// alignment, which are its columns from `begin` on, a multiple of kColumnGroup; rows beyond are zeros. cols and `count` are
+// multiples of the type's block_values and the type one of AllFormats. Does not overlap. Tiles and their parts are independent
+// of each other: pack them in parallel.
+inline void PackColumns(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
+                        std::size_t begin, std::size_t count, std::size_t cols, std::byte* tile) {
+  // Between the largest magnitudes and the columns may be a gap.
+  if (begin == 0) std::memset(tile, 0, PackedColumnsAt(type, cols));
+  detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
+    detail::PackColumnsAs<kType>(rows, row_bytes, valid_rows, begin, count, cols, tile);
+  });
+}
+
+// Packs one whole tile into the PackedTileBytes(type, cols) bytes at `tile`.
 inline void PackTile(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
                      std::size_t cols, std::byte* tile) {
-  std::memset(tile, 0, PackedTileBytes(type, cols));
-  detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
-    detail::PackTileAs<kType>(rows, row_bytes, valid_rows, cols, tile);
-  });
+  PackColumns(type, rows, row_bytes, valid_rows, 0, cols, cols, tile);
 }
 
 // Decodes row `row` of a packed matrix: `cols` floats, to the bit those of DecodeRow on the row in the file. For embedding

@@ -1,6 +1,6 @@
 // Where every byte of a packed weight matrix is: constexpr arithmetic only, no SIMD.
 //
-// Layout id "R16C4-2". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
+// Layout id "R16C4-3". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
 // rows; a tile holds all of its columns, tiles follow each other without gaps. A tile of a quantised type is a sequence of
 // groups of 16 rows x 256 columns, the last one of what is left: first the headers of the group's blocks (what the 16 file
 // blocks have besides their levels), then the levels, 32 columns at a time. With blocks of 32 columns, 8 headers so make
@@ -23,9 +23,12 @@
 //            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
-// Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column.
-// Packing changes no value and no size: a packed matrix is as large as in its file, but for the padding rows, and TQ1_0,
-// whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per weight).
+// Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column. Before the columns of a
+// tile, F16 has the largest magnitude of each row in every 64 columns (f16 most[16], at least 2^-24, for each 64; an even
+// number of them), which tells kernels the scale to convert them with.
+// Packing changes no value: a packed matrix is as large as in its file, but for the padding rows, F16 (1.6 % larger), and
+// TQ1_0, whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per
+// weight).
 #ifndef INLAY_KERNELS_PACKED_LAYOUT_HPP_
 #define INLAY_KERNELS_PACKED_LAYOUT_HPP_
 
@@ -39,7 +42,7 @@
 
 INLAY_BEGIN_NAMESPACE
 
-inline constexpr std::string_view kPackedLayoutId = "R16C4-2";
+inline constexpr std::string_view kPackedLayoutId = "R16C4-3";
 
 // Rows that kernels process together and work is cut at.
 inline constexpr std::size_t kRowTile = 16;
@@ -102,9 +105,17 @@ constexpr std::size_t PackedHeaderBytes(WeightType type) {
   return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
 }
 
+// Columns of a row whose largest magnitude stands before a tile of F16.
+inline constexpr std::size_t kMostColumns = 64;
+
+// Where the columns of a tile of a float type begin.
+constexpr std::size_t PackedColumnsAt(WeightType type, std::size_t cols) {
+  return type == WeightType::kF16 ? RoundUp(DivideUp(cols, kMostColumns), 2) * kRowTile * 2 : 0;
+}
+
 // Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.
 constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) {
-  return kRowTile * RowBytes(PackedForm(type), cols);
+  return PackedColumnsAt(type, cols) + kRowTile * RowBytes(PackedForm(type), cols);
 }
 
 // Bytes of a packed matrix. Matrices start at multiples of 64 in a buffer.

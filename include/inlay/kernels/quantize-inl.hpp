@@ -1,13 +1,17 @@
-// Activations from float32 to the 8-bit forms that quantised weights multiply with. Once per matrix input, so that all
-// matrices and threads share the result.
+// Activations from float32 to the forms that weights multiply with: 8-bit integers for quantised ones, pairs of 16-bit
+// numbers. Once per matrix input, so that all matrices and threads share the result.
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 
+#include "inlay/core/checked.hpp"
 #include "inlay/core/macros.hpp"
 #include "inlay/kernels/activations.hpp"
+#include "inlay/kernels/float_lanes-inl.hpp"
 #include "inlay/kernels/highway.hpp"
 #include "inlay/kernels/simd-inl.hpp"
 
@@ -81,8 +85,53 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_REST
   }
 }
 
-// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
-// multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
+#if INLAY_INT16_PAIRS
+// One block of up to 64 values: int16 = round(value / scale), scale = Euclidean norm / kInt16Norm. What is too small or not
+// finite as in QuantizeBlock.
+HWY_INLINE void QuantizeInt16(const float* HWY_RESTRICT x, std::size_t count, std::uint16_t* HWY_RESTRICT out,
+                              float* HWY_RESTRICT scale) {
+  const FloatTag df;
+  const hn::Rebind<std::int16_t, FloatTag> d16;
+  alignas(64) float part[kInt16Block] = {};
+  if (count < kInt16Block) {
+    std::memcpy(part, x, count * sizeof(float));
+    x = part;
+  }
+  const float most = LargestMagnitude(x, kInt16Block);
+  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
+    *scale = most < 1.0f ? 0.0f : most;
+    std::memset(out, 0, kInt16Block * sizeof(*out));
+    return;
+  }
+  Lanes16 squares = Set16(0.0f);
+  HWY_UNROLL(4)
+  for (std::size_t i = 0; i < kInt16Block; i += 16) {
+    const Lanes16 value = Div16(Load16(x + i), Set16(most));
+    squares = MulAdd16(value, value, squares);
+  }
+  const float norm = std::sqrt(Sum16(squares));  // of values up to 1: from 1 to 8
+  *scale = most * (norm / kInt16Norm);
+  const Floats inverse = hn::Set(df, kInt16Norm / norm / most);
+  for (std::size_t i = 0; i < kInt16Block; i += kWordLanes) {
+    const Words level = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), inverse));
+    hn::StoreU(hn::DemoteTo(d16, level), d16, reinterpret_cast<std::int16_t*>(out) + i);
+  }
+}
+#endif
+
+#if INLAY_BF16_PAIRS
+// Rounds `cols` values to nearest even.
+HWY_INLINE void RoundToBF16(const float* HWY_RESTRICT x, std::size_t cols, std::uint16_t* HWY_RESTRICT out) {
+  std::size_t col = 0;
+  for (; col + 16 <= cols; col += 16) StoreBF16x16(Load16(x + col), out + col);
+  for (; col % 64 != 0 || col < cols; col += 16) {
+    StoreBF16x16(LoadPart16(x + col, col < cols ? std::min<std::size_t>(cols - col, 15) : 0), out + col);
+  }
+}
+#endif
+
+// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing, nor what the
+// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
 inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
                                       std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {
@@ -103,6 +152,18 @@ inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, s
                            rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + 24 * b);
       }
     }
+#if INLAY_INT16_PAIRS
+    if ((kinds & kActivationInt16) != 0) {
+      const PairedRows& rows = x.int16;
+      for (std::size_t b = 0; b < DivideUp(cols, kInt16Block); ++b) {
+        QuantizeInt16(values + kInt16Block * b, std::min(kInt16Block, cols - kInt16Block * b),
+                      rows.values + t * rows.value_stride + kInt16Block * b, rows.scales + t * rows.scale_stride + b);
+      }
+    }
+#endif
+#if INLAY_BF16_PAIRS
+    if ((kinds & kActivationBF16) != 0) RoundToBF16(values, cols, x.bf16.values + t * x.bf16.value_stride);
+#endif
   }
 }
 

@@ -44,6 +44,18 @@
 #define INLAY_MADDUBS 0
 #endif
 
+// Whether the target multiplies pairs of 16-bit numbers and adds both products to 32-bit sums in one instruction: int16
+// (VNNI), and BF16, of which Highway's dispatch knows nothing.
+#undef INLAY_INT16_PAIRS
+#undef INLAY_BF16_PAIRS
+#define INLAY_INT16_PAIRS INLAY_DOT4_UNSIGNED
+#if defined(__AVX512BF16__) && INLAY_DOT4_UNSIGNED && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
+#include <immintrin.h>
+#define INLAY_BF16_PAIRS 1
+#else
+#define INLAY_BF16_PAIRS 0
+#endif
+
 // See kWeightsAhead. Of the processors measured, Zen 4 is the one with AVX-512 VNNI and without AVX-VNNI; what flags say is
 // asked before Highway changes them for its target.
 #undef INLAY_WEIGHTS_AHEAD

@@ -70,12 +70,6 @@ class BasicModel {
   using KvList = KvListType;
   static constexpr bool kIsStatic = Spec::kIsStatic;
 
-  // The representations of activations that any format of the list multiplies with.
-  static constexpr ActivationKinds kKinds = [] {
-    ActivationKinds kinds = kActivationFloat;
-    for (const WeightType type : FormatList::kList) kinds |= ActivationKindOf(type);
-    return kinds;
-  }();
 
   // Binds packed weights (weights/packed_file.hpp, weights/pack.hpp), which must outlive the model.
   // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
@@ -100,6 +94,7 @@ class BasicModel {
     INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
     model.weights_.layers = {};  // the table moves with the model: see weights()
     model.packed_ = packed;
+    model.kinds_ = KindsOf(types);
     return model;
   }
 
@@ -114,7 +109,7 @@ class BasicModel {
                                                           "the type that the formats give it");
     static_assert(RecipeListsAll<FormatList>(Spec::config()), "a matrix of this model has a type that is not in the list of "
                                                               "formats; see OfEightExperts");
-    MemoryPlan plan = *PlanSession(Spec::config(), options);
+    MemoryPlan plan = *PlanSession(Spec::config(), options, KindsOf(FormatList::kList));
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);
     });
@@ -123,7 +118,7 @@ class BasicModel {
 
   // The same for the weights that were opened.
   Result<MemoryPlan> PlanFor(const SessionOptions& options) const {
-    INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options));
+    INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options, kinds_));
     plan.weights = packed_.size();
     return plan;
   }
@@ -133,12 +128,12 @@ class BasicModel {
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
-    INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
+    INLAY_CHECK_OK(PlanScratch(config(), options, kinds_));
     INLAY_CHECK_OK(CheckKvType(options.kv));
     return SequenceCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
-    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kKinds));
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kinds_));
     return Workspace::Create(arena, config(), shape, weights_);
   }
 
@@ -220,8 +215,16 @@ class BasicModel {
                 "); add ", Name(type));
   }
 
-  static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options) {
-    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kKinds));
+  // The representations of activations that any of these types multiplies with.
+  static constexpr ActivationKinds KindsOf(TensorTypes types) {
+    ActivationKinds kinds = kActivationFloat;
+    for (const WeightType type : types) kinds |= ActivationKindOf(type);
+    return kinds;
+  }
+
+  static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options,
+                                                  ActivationKinds kinds) {
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kinds));
     INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
@@ -239,7 +242,7 @@ class BasicModel {
 
   Result<Counts> CheckPass(std::span<const SequenceInput> sequences, const Workspace& workspace) const {
     const Scratch& scratch = workspace.scratch();
-    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+    if (workspace.config() != config() || scratch.shape.kinds != kinds_) {
       return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
     }
     Counts counts;
@@ -321,6 +324,7 @@ class BasicModel {
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
   std::span<const std::byte> packed_;
+  ActivationKinds kinds_ = kActivationFloat;
 };
 
 // A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types

@@ -49,10 +49,9 @@ inline bool RowsAreFinite(WeightType type, const std::byte* data, std::size_t ro
   return true;
 }
 
-// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time, as a tile
-// is a sequence of tiles of fewer columns.
+// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time.
 inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_t valid, std::size_t cols, std::byte* tile) {
-  constexpr std::size_t kPiece = 256, kPieceBytes = kPiece * sizeof(float);
+  constexpr std::size_t kPiece = kColumnGroup, kPieceBytes = kPiece * sizeof(float);
   std::array<std::byte, kRowTile * kPieceBytes> rows;
   const std::size_t row_bytes = RowBytes(source.type, cols);
   for (std::size_t c = 0; c < cols; c += kPiece) {
@@ -60,7 +59,7 @@ inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_
     for (std::size_t r = 0; r < valid; ++r) {
       std::memcpy(rows.data() + r * bytes, source.data + source.RowAt(row + r) * row_bytes + RowBytes(source.type, c), bytes);
     }
-    PackTile(source.type, rows.data(), bytes, valid, count, tile + PackedTileBytes(source.type, c));
+    PackColumns(source.type, rows.data(), bytes, valid, c, count, cols, tile);
   }
 }
 

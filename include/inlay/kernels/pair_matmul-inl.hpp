@@ -1,0 +1,430 @@
+// Matrix products with F16 and BF16 weights by instructions that multiply pairs of 16-bit numbers and add both products to
+// a 32-bit sum: twice as many products as float32 multiply-adds, where the processor has them.
+//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing.
+//   F16   pairs of int16 (VNNI): 64 columns of a row become integers of up to 13 bits with a scale of their own, 64
+//         activations of a token integers of up to 15 (QuantizeRows). That rounds less than F16 activations would.
+//
+// Apart from the float32 products because weights go through a panel in the first-level cache, where they are paired (and
+// converted) once for all tokens. An output is the sum over groups of 256 (BF16) or 64 (F16) columns in order, whatever the
+// tiling: any split of tokens and rows gives the same bits.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "inlay/core/checked.hpp"
+#include "inlay/core/macros.hpp"
+#include "inlay/formats/weight_type.hpp"
+#include "inlay/kernels/activations.hpp"
+#include "inlay/kernels/highway.hpp"
+#include "inlay/kernels/output.hpp"
+#include "inlay/kernels/packed_layout.hpp"
+
+#if defined(INLAY_KERNELS_PAIR_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#endif
+
+#include "inlay/kernels/float_lanes-inl.hpp"
+#include "inlay/kernels/simd-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Whether the target multiplies pairs of this type.
+template <WeightType kType>
+inline constexpr bool kHasPairs = (INLAY_BF16_PAIRS && kType == WeightType::kBF16) ||
+                                  (INLAY_INT16_PAIRS && kType == WeightType::kF16);
+
+#if INLAY_INT16_PAIRS
+namespace detail {
+
+// The register tile of many tokens, as for quantised weights: two vectors of rows share each broadcast of activations.
+inline constexpr std::size_t kPairVectors = 2;
+inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
+inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
+inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
+// Tokens that share one unpacking to memory, which costs as much as 6 (F16) or 3 tokens. Their float sums wait in the caller's
+// buffer.
+inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
+// Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
+// since BF16 weights are cheap to pair again.
+template <WeightType kType>
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 6;
+template <WeightType kType>
+inline constexpr std::size_t kPairMaxDirect = kType == WeightType::kF16 ? 4 : 24;
+
+// Columns that are added up before the sum of a row goes on in float32.
+template <WeightType kType>
+inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : kColumnGroup;
+
+// 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
+struct alignas(64) PairPanel {
+  std::uint8_t words[kColumnGroup / 2 * kWordBytes];
+  float scales[kColumnGroup / kInt16Block * kRowTile];  // F16: of every 64 columns
+};
+
+// The activations of a token tile.
+struct PairTokens {
+  const std::uint16_t* values;
+  const float* scales;
+  std::size_t value_stride;
+  std::size_t scale_stride;
+
+  PairTokens From(std::size_t token) const {
+    return {values + token * value_stride, scales + token * scale_stride, value_stride, scale_stride};
+  }
+  PairTokens FromColumn(std::size_t col) const {
+    return {values + col, scales + col / kInt16Block, value_stride, scale_stride};
+  }
+};
+
+// Makes pairs of columns of one vector of rows.
+template <WeightType kType>
+struct Pairs;
+
+#if INLAY_BF16_PAIRS
+template <>
+struct Pairs<WeightType::kBF16> {
+  HWY_INLINE void Begin(const std::uint16_t*, float*) {}
+
+  // Columns `at` and at + 1, or `at` alone, of 16 rows side by side.
+  template <bool kLast>
+  HWY_INLINE Words Load(const std::uint16_t* at) const {
+    alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                             21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                             11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i columns = _mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at);
+    return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns)};
+  }
+
+  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+    return Words{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
+                                                      (__m512bh)activations.raw))};
+  }
+};
+#endif
+
+template <>
+struct Pairs<WeightType::kF16> {
+  Floats inverse;
+
+  // Before the first columns of a block: from the largest magnitude of each row to its scale. That of a row with what is not
+  // finite is that, and makes its products NaN.
+  HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT most, float* HWY_RESTRICT scale) {
+    const FloatTag df;
+    const Floats largest = LoadHalves(df, most);
+    hn::Store(hn::Mul(largest, hn::Set(df, 1.0f / kInt16Weight)), df, scale);
+    inverse = hn::Div(hn::Set(df, kInt16Weight), largest);
+  }
+
+  template <bool kLast>
+  HWY_INLINE Words Load(const std::uint16_t* at) const {
+    const hn::Repartition<std::int16_t, WordTag> d16;
+    const Words low = Round(at);
+    const Words high = kLast ? hn::Zero(WordTag()) : hn::ShiftLeft<16>(Round(at + kRowTile));
+    return hn::BitCast(WordTag(), hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, low)));
+  }
+
+  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+    Words result = AccumulatePairs(sum, weights, activations);
+    Pin(result);  // GCC copies every sum around otherwise
+    return result;
+  }
+
+ private:
+  // Rounded to nearest even, in the lower 16 bits: next to 1.5 * 2^23 the unit is 1.
+  HWY_INLINE Words Round(const std::uint16_t* at) const {
+    const FloatTag df;
+    return hn::BitCast(WordTag(), hn::MulAdd(LoadHalves(df, at), inverse, hn::Set(df, 12582912.0f)));
+  }
+};
+
+template <std::size_t kVectors, std::size_t kTokens>
+using PairSums = Words[kVectors][kTokens];
+template <std::size_t kVectors, std::size_t kTokens>
+using PairTotals = Floats[kVectors][kTokens];
+
+template <std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void SetZero(PairSums<kVectors, kTokens>& sums) {
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = hn::Zero(WordTag());
+  }
+}
+
+// sums += one pair of columns of kVectors vectors of rows times kTokens tokens. `values` is the first token's.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values, std::size_t stride,
+                               PairSums<kVectors, kTokens>& sums) {
+  HWY_UNROLL(8)
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    const Words activations = BroadcastWord(values + t * stride);
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v][t] = Pairs<kType>::Accumulate(sums[v][t], weights[v], activations);
+  }
+}
+
+// totals += sums, times the scales of the rows of each vector and of the tokens.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
+                            PairTotals<kVectors, kTokens>& totals) {
+  const FloatTag df;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      if constexpr (kType == WeightType::kF16) {
+        const Floats value = hn::Mul(hn::ConvertTo(df, sums[v][t]), hn::Load(df, scales[v]));
+        totals[v][t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), totals[v][t]);
+      } else {
+        totals[v][t] = hn::Add(totals[v][t], hn::BitCast(df, sums[v][t]));
+      }
+    }
+  }
+}
+
+// sums += columns `col` and col + 1 (kLast: `col` alone) of rows that are not unpacked.
+template <WeightType kType, bool kLast, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::size_t col, const Pairs<kType> (&pairs)[kVectors],
+                             const PairTokens& x, PairSums<kVectors, kTokens>& sums) {
+  Words weights[kVectors];
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    FetchAhead<kWeightsAhead, kWordLanes * 4>(rows[v] + col * kRowTile);
+    weights[v] = pairs[v].template Load<kLast>(rows[v] + col * kRowTile);
+  }
+  AccumulatePair<kType>(weights, x.values + col, x.value_stride, sums);
+}
+
+// results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
+// tiles exist from `packed` on; where there are more vectors, they compute the last one again.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
+                                      float* HWY_RESTRICT results) {
+  constexpr std::size_t kColumns = kPairColumns<kType>;
+  const FloatTag df;
+  const std::uint16_t* rows[kVectors];
+  const std::uint16_t* most[kVectors];
+  alignas(64) float scales[kVectors][kWordLanes];
+  const float* scale_rows[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    const std::size_t tile = std::min(v * kWordLanes / kRowTile, tiles - 1);
+    most[v] = reinterpret_cast<const std::uint16_t*>(packed + tile * PackedTileBytes(kType, cols)) + v * kWordLanes % kRowTile;
+    rows[v] = most[v] + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t);
+    scale_rows[v] = scales[v];
+  }
+  PairTotals<kVectors, kTokens> totals;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Zero(df);
+  }
+  for (std::size_t first = 0; first < cols; first += kColumns) {
+    const std::size_t end = std::min(cols, first + kColumns);
+    Pairs<kType> pairs[kVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(most[v] + first / kColumns * kRowTile, scales[v]);
+    PairSums<kVectors, kTokens> sums;
+    SetZero(sums);
+    std::size_t col = first;
+    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false>(rows, col, pairs, x, sums);
+    if (col < end) MultiplyPair<kType, true>(rows, col, pairs, x, sums);
+    AddPairSums<kType>(sums, scale_rows, x.FromColumn(first), totals);
+  }
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + (t * kVectors + v) * kWordLanes);
+  }
+}
+
+// Columns [begin, end) of the row tile at `tile`, at most as many as a panel has.
+template <WeightType kType>
+HWY_NOINLINE void UnpackPairs(const std::byte* tile, std::size_t cols, std::size_t begin, std::size_t end, PairPanel& panel) {
+  constexpr std::size_t kColumns = kPairColumns<kType>;
+  for (std::size_t first = begin; first < end; first += kColumns) {
+    const std::size_t count = std::min(kColumns, end - first);
+    for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
+      const std::uint16_t* most = reinterpret_cast<const std::uint16_t*>(tile) + lane;
+      const std::uint16_t* from = most + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t) + first * kRowTile;
+      std::uint8_t* to = panel.words + (first - begin) / 2 * kWordBytes + lane * 4;
+      Pairs<kType> pairs;
+      pairs.Begin(most + first / kColumns * kRowTile, panel.scales + (first - begin) / kColumns * kRowTile + lane);
+      const std::uint16_t* const last = from + count / 2 * 2 * kRowTile;
+      for (; from != last; from += 2 * kRowTile, to += kWordBytes) StoreWords(pairs.template Load<false>(from), to);
+      if (count % 2 != 0) StoreWords(pairs.template Load<true>(from), to);
+    }
+  }
+}
+
+// results[t * kPairStride + r] += `columns` columns of the panels times kTokens tokens.
+template <WeightType kType, std::size_t kTokens>
+HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
+                                   float* HWY_RESTRICT results) {
+  constexpr std::size_t kWords = kPairColumns<kType> / 2;
+  const FloatTag df;
+  const std::size_t count = DivideUp(columns, 2);
+  for (std::size_t lane = 0; lane < kPairStride; lane += kPairVectors * kWordLanes) {
+    const std::uint8_t* words[kPairVectors];
+    const float* scales[kPairVectors];
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      const std::size_t row = lane + v * kWordLanes;
+      words[v] = panels[row / kRowTile].words + row % kRowTile * 4;
+      scales[v] = panels[row / kRowTile].scales + row % kRowTile;
+    }
+    PairTotals<kPairVectors, kTokens> totals;
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Load(df, results + t * kPairStride + lane + v * kWordLanes);
+    }
+    for (std::size_t first = 0; first < count; first += kWords) {
+      PairSums<kPairVectors, kTokens> sums;
+      SetZero(sums);
+      const std::size_t end = std::min(first + kWords, count);
+      for (std::size_t i = first; i < end; ++i) {
+        Words weights[kPairVectors];
+        HWY_UNROLL(8)
+        for (std::size_t v = 0; v < kPairVectors; ++v) weights[v] = LoadAlignedWords(words[v] + i * kWordBytes);
+        AccumulatePair<kType>(weights, x.values + 2 * i, x.value_stride, sums);
+      }
+      AddPairSums<kType>(sums, scales, x.FromColumn(2 * first), totals);
+      for (const float*& scale : scales) scale += kRowTile;
+    }
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + t * kPairStride + lane + v * kWordLanes);
+    }
+  }
+}
+
+template <WeightType kType>
+HWY_INLINE void MultiplyPairTokens(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
+                                   std::size_t tokens, float* HWY_RESTRICT results) {
+  std::size_t token = 0;
+  const auto tiles = [&]<std::size_t kTokens>() HWY_ATTR {
+    for (; token + kTokens <= tokens; token += kTokens) {
+      MultiplyPairTile<kType, kTokens>(panels, columns, x.From(token), results + token * kPairStride);
+    }
+  };
+  tiles.template operator()<kPairTokens>();
+  if constexpr (kPairTokens > 4) tiles.template operator()<4>();
+  tiles.template operator()<2>();
+  tiles.template operator()<1>();
+}
+
+// Stores or adds results [tokens, stride] of the rows from `row` on to those of `tiles` row tiles of `out`.
+HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t tiles,
+                                 std::size_t rows, std::size_t token, std::size_t row, const Output& out) {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t i = 0; i < tiles * kRowTile; i += kRowTile) {
+      StoreRows16(Load16(results + t * stride + i), out.data + (token + t) * out.stride + row + i, rows - row - i,
+                  out.accumulate);
+    }
+  }
+}
+
+// A few tokens.
+template <WeightType kType>
+void MultiplyFewPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                      std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  alignas(64) float results[2 * kPairDirect<kType> * kWordLanes];
+  const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
+    constexpr std::size_t kRows = kVectors * kWordLanes;
+    static_assert(kRows % kRowTile == 0 && kVectors * kTokens * kWordLanes <= sizeof(results) / sizeof(float));
+    const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
+    MultiplyPairsDirect<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
+    StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
+  };
+  constexpr std::size_t kHalf = 2 * kWordLanes;
+  for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
+    const bool wide = row_end - row > kHalf;
+    // Four vectors of rows, or two where no more are left or there are more tokens.
+    const auto tokens = [&]<std::size_t kTokens>(std::size_t token) HWY_ATTR {
+      if constexpr (kTokens <= 2) {
+        if (wide) return multiply.template operator()<4, kTokens>(token, row);
+      }
+      multiply.template operator()<2, kTokens>(token, row);
+      if (kTokens > 2 && wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
+    };
+    std::size_t token = token_begin;
+    for (; token + kPairDirect<kType> <= token_end; token += kPairDirect<kType>) {
+      tokens.template operator()<kPairDirect<kType>>(token);
+    }
+    for (; token + 2 <= token_end; token += 2) tokens.template operator()<2>(token);
+    if (token < token_end) tokens.template operator()<1>(token);
+  }
+}
+
+// At most kPairBlock tokens.
+template <WeightType kType>
+void MultiplyManyPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                       std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
+  constexpr std::size_t kColumnBytes = 2 * kRowTile;
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tokens = token_end - token_begin;
+  alignas(64) float results[kPairBlock * kPairStride];
+  PairPanel panels[kPairTiles];
+  for (std::size_t row = row_begin; row < row_end; row += kPairStride) {
+    const std::byte* first_tile = packed + row / kRowTile * tile_bytes;
+    const std::size_t tiles = DivideUp(std::min(kPairStride, row_end - row), kRowTile);
+    std::fill_n(results, tokens * kPairStride, 0.0f);
+    for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+      const std::size_t columns = std::min(kColumnGroup, cols - col);
+      for (std::size_t i = 0; i < kPairTiles; ++i) {
+        // Where the last row tile has no neighbour, it is its own.
+        UnpackPairs<kType>(first_tile + std::min(i, tiles - 1) * tile_bytes, cols, col, col + columns, panels[i]);
+      }
+      // The weights that are unpacked next come from memory meanwhile.
+      const std::size_t lines = DivideUp(columns * kColumnBytes, 64 * DivideUp(tokens, kStep));
+      const std::byte* ahead = first_tile + PackedColumnsAt(kType, cols) + (col + columns) * kColumnBytes;
+      for (std::size_t t = 0; t < tokens; t += kStep) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          for (std::size_t j = 0; j < tiles; ++j) __builtin_prefetch(ahead + j * tile_bytes, 0, 2);
+        }
+        MultiplyPairTokens<kType>(panels, columns, x.From(token_begin + t).FromColumn(col), std::min(kStep, tokens - t),
+                                  results + t * kPairStride);
+      }
+    }
+    StorePairResults(results, kPairStride, tokens, tiles, rows, token_begin, row, out);
+  }
+}
+
+}  // namespace detail
+
+// MatMul (matmul-inl.hpp) for one such type. Needs 52 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const Activations& activations,
+                              std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                              const Output& out) {
+  const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
+  const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
+  const std::size_t tokens = token_end - token_begin;
+  if (tokens <= detail::kPairMaxDirect<kType>) {
+    detail::MultiplyFewPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+  // Blocks of tokens of about the same size.
+  std::size_t token = token_begin;
+  for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
+    const std::size_t end = token + DivideUp(token_end - token, left);
+    detail::MultiplyManyPairs<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+    token = end;
+  }
+}
+#endif  // INLAY_INT16_PAIRS
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
