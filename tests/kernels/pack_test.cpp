@@ -1,6 +1,8 @@
 #define BOOST_TEST_DYN_LINK
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "inlay/formats/codec.hpp"
+#include "inlay/formats/float16.hpp"
 #include "inlay/kernels/pack.hpp"
 
 namespace {
@@ -100,25 +103,48 @@ BOOST_AUTO_TEST_CASE(packing_changes_no_size) {
   BOOST_TEST(inlay::PackedBytes(WeightType::kF16, 16, 1) == 16u * 2 * (1 + 2));
 }
 
-// Before the columns of F16, for each 64 of them and each row. As bits: 2^-24 is 1, which rows of zeros and padding have too.
-BOOST_AUTO_TEST_CASE(f16_tiles_begin_with_the_largest_magnitudes) {
-  constexpr std::size_t kCols = 150, kRows = 3;
+// Before the columns of F16, for each 64 of them and each row: the least BF16 number that makes integers of them which, and
+// whose Euclidean norm, are not too large. One for rows of zeros and for padding.
+BOOST_AUTO_TEST_CASE(f16_tiles_begin_with_integer_scales) {
+  constexpr std::size_t kCols = 150, kRows = 4;
   std::vector<std::uint16_t> rows(kRows * kCols);
   for (std::size_t k = 0; k < kCols; ++k) {
-    rows[k] = static_cast<std::uint16_t>(0x3000 + k);
-    rows[kCols + k] = static_cast<std::uint16_t>(0xB000 + (kCols - k));
+    rows[k] = inlay::F32ToF16(1.0f + static_cast<float>(k) / 16.0f);                  // the norm decides
+    rows[kCols + k] = inlay::F32ToF16(k == 70 ? -1000.0f : 0.25f);                    // of the second 64, the one large value
+    rows[2 * kCols + k] = static_cast<std::uint16_t>(k == 3 ? 0x8001 : k < 64 ? 0 : 0x7BFF);  // the smallest and the largest
   }
   std::vector<std::byte> packed(inlay::PackedBytes(WeightType::kF16, kRows, kCols), std::byte{0xA5});
   inlay::PackTile(WeightType::kF16, reinterpret_cast<const std::byte*>(rows.data()), 2 * kCols, kRows, kCols, packed.data());
-  std::uint16_t most[4][16];
-  std::memcpy(most, packed.data(), sizeof(most));
-  const std::uint16_t first[] = {0x303F, 0x307F, 0x3095}, second[] = {0x3096, 0x3056, 0x3016};
+  std::uint16_t scales[4][16];
+  std::memcpy(scales, packed.data(), sizeof(scales));
   for (std::size_t block = 0; block < 3; ++block) {
-    BOOST_TEST(most[block][0] == first[block]);
-    BOOST_TEST(most[block][1] == second[block]);
-    for (std::size_t row = 2; row < 16; ++row) BOOST_TEST(most[block][row] == 1);
+    for (std::size_t row = 0; row < 3; ++row) {
+      double most = 0, squares = 0;
+      for (std::size_t k = block * 64; k < std::min(kCols, block * 64 + 64); ++k) {
+        const double value = static_cast<double>(inlay::F16ToF32(rows[row * kCols + k]));
+        most = std::max(most, std::fabs(value));
+        squares += value * value;
+      }
+      const double least = std::max(most / 32760.0, std::sqrt(squares) / 46300.0);
+      BOOST_TEST(static_cast<double>(inlay::BF16ToF32(scales[block][row])) >= least * (1 - 1e-7));
+      BOOST_TEST(static_cast<double>(inlay::BF16ToF32(static_cast<std::uint16_t>(scales[block][row] - 1))) < least);
+    }
+    for (std::size_t row = 3; row < 16; ++row) BOOST_TEST(scales[block][row] == 0x3F80);
   }
-  for (const std::uint16_t gap : most[3]) BOOST_TEST(gap == 0);
+  for (const std::uint16_t gap : scales[3]) BOOST_TEST(gap == 0);
+}
+
+// What is not finite must reach the products.
+BOOST_AUTO_TEST_CASE(f16_scales_of_what_is_not_finite) {
+  for (const int bad : {0x7C00, 0xFC00, 0x7E00, 0xFFFF}) {
+    std::vector<std::uint16_t> row(64, 0x3C00);
+    row[40] = static_cast<std::uint16_t>(bad);
+    std::vector<std::byte> packed(inlay::PackedBytes(WeightType::kF16, 1, 64));
+    inlay::PackTile(WeightType::kF16, reinterpret_cast<const std::byte*>(row.data()), 128, 1, 64, packed.data());
+    std::uint16_t scale;
+    std::memcpy(&scale, packed.data(), sizeof(scale));
+    BOOST_TEST(scale == 0x7F80);
+  }
 }
 
 // In pieces of 256 columns, as rows that do not follow each other in their file are.

@@ -88,9 +88,16 @@ struct Problem {
     float sum = 0.0f;
     for (std::size_t first = 0; first < cols; first += 64) {
       const std::size_t end = std::min(cols, first + 64);
-      float most = 0x1p-24f;
-      for (std::size_t k = first; k < end; ++k) most = std::max(most, std::fabs(ToFloat(type, weights[row * cols + k])));
-      const float inverse = 8190.0f / most;
+      double most = 0, squares = 0;
+      for (std::size_t k = first; k < end; ++k) {
+        most = std::max(most, std::fabs(Weight(row, k)));
+        squares += Weight(row, k) * Weight(row, k);
+      }
+      // The next BF16 number from the exact scale on.
+      const double least = std::max(most / 32760.0, std::sqrt(squares) / 46300.0);
+      float scale = inlay::BF16ToF32(inlay::F32ToBF16(squares == 0 ? 1.0f : static_cast<float>(least)));
+      if (static_cast<double>(scale) < least) scale += std::ldexp(1.0f, std::ilogb(scale) - 7);
+      const float inverse = 1.0f / scale;
       std::int64_t dot = 0;
       for (std::size_t k = first; k < end; ++k) {
         // Of the exact product, as the kernel's multiply-add rounds it.
@@ -98,7 +105,7 @@ struct Problem {
         dot += static_cast<std::int64_t>(level) * static_cast<std::int16_t>(x.int16.values[token * x.int16.value_stride + k]);
       }
       BOOST_REQUIRE(dot >= std::numeric_limits<std::int32_t>::min() && dot <= std::numeric_limits<std::int32_t>::max());
-      const float value = static_cast<float>(dot) * (most * (1.0f / 8190.0f));
+      const float value = static_cast<float>(dot) * scale;
       sum = std::fma(value, x.int16.scales[token * x.int16.scale_stride + first / 64], sum);
     }
     return sum;

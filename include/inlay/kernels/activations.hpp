@@ -52,14 +52,7 @@ struct QuantizedRows {
   std::size_t sum_stride = 0;
 };
 
-// Values that share an int16 scale, and the largest integers on both sides. Weights are up to 8190 times a scale; the
-// integers of 64 activations have a Euclidean norm of 32700 (+ 4 by rounding). The sum of 64 products then fits 32 bits, by
-// Cauchy and Schwarz: 8 * 8190.5 * 32704 < 2^31.
-inline constexpr std::size_t kInt16Block = kMostColumns;
-inline constexpr float kInt16Weight = 8190.0f;
-inline constexpr float kInt16Norm = 32700.0f;
-
-// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride]. Rows end with zeros, up to a
+// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with zeros, up to a
 // multiple of 64.
 struct PairedRows {
   std::uint16_t* values = nullptr;

@@ -80,7 +80,7 @@ HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
   }
 }
 
-// What lies before the columns of a tile (the largest magnitudes of F16), counted in columns.
+// What lies before the columns of a tile (the scales of F16), counted in columns.
 template <WeightType kType>
 constexpr std::size_t ColumnsBefore(std::size_t cols) {
   return PackedColumnsAt(kType, cols) / (kRowTile * Info(kType).block_bytes);

@@ -4,14 +4,18 @@
 #define INLAY_KERNELS_PACK_HPP_
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "inlay/core/macros.hpp"
 #include "inlay/formats/blocks.hpp"
 #include "inlay/formats/codec.hpp"
+#include "inlay/formats/float16.hpp"
 #include "inlay/formats/weight_type.hpp"
 #include "inlay/kernels/packed_layout.hpp"
 
@@ -256,19 +260,33 @@ void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
   }
 }
 
-// The largest magnitudes of F16 rows, before the columns of their tile. As bits, whose order is that of the magnitudes.
-inline void StoreLargest(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols,
-                         std::byte* tile) {
-  for (std::size_t block = 0; block * kMostColumns < cols; ++block) {
+// The scale of `count` F16 weights, as BF16. Infinite where a weight is not finite.
+inline std::uint16_t Int16Scale(const std::byte* weights, std::size_t count) {
+  float most = 0.0f;
+  double squares = 0.0;
+  for (std::size_t k = 0; k < count; ++k) {
+    std::uint16_t bits;
+    std::memcpy(&bits, weights + k * sizeof(bits), sizeof(bits));
+    const float value = F16ToF32(bits & 0x7FFF);
+    most = std::max(most, value);
+    squares += static_cast<double>(value) * static_cast<double>(value);
+  }
+  if (squares == 0.0) return F32ToBF16(1.0f);
+  if (!(squares <= std::numeric_limits<float>::max())) return F32ToBF16(std::numeric_limits<float>::infinity());
+  const double scale = std::max(static_cast<double>(most) / static_cast<double>(kInt16Most),
+                                std::sqrt(squares) / static_cast<double>(kInt16Norm));
+  // The last bit of float32 makes no difference to the sums; those below it are rounded up.
+  return static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(static_cast<float>(scale)) + 0xFFFFu) >> 16);
+}
+
+// The scales of F16 rows, before the columns of their tile.
+inline void StoreInt16Scales(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols,
+                             std::byte* tile) {
+  for (std::size_t first = 0; first < cols; first += kInt16Block) {
     for (std::size_t lane = 0; lane < kRowTile; ++lane) {
-      std::uint16_t most = 1;
-      const std::size_t end = std::min(cols, (block + 1) * kMostColumns);
-      for (std::size_t k = block * kMostColumns; k < end && lane < valid_rows; ++k) {
-        std::uint16_t bits;
-        std::memcpy(&bits, rows + lane * row_bytes + k * sizeof(bits), sizeof(bits));
-        most = std::max<std::uint16_t>(most, bits & 0x7FFF);
-      }
-      std::memcpy(tile + (block * kRowTile + lane) * sizeof(most), &most, sizeof(most));
+      const std::size_t count = lane < valid_rows ? std::min(kInt16Block, cols - first) : 0;
+      const std::uint16_t scale = Int16Scale(rows + lane * row_bytes + first * sizeof(scale), count);
+      std::memcpy(tile + (first / kInt16Block * kRowTile + lane) * sizeof(scale), &scale, sizeof(scale));
     }
   }
 }
@@ -287,7 +305,7 @@ void PackColumnsAs(const std::byte* rows, std::size_t row_bytes, std::size_t val
       }
     }
     if constexpr (kType == WeightType::kF16) {
-      StoreLargest(rows, row_bytes, valid_rows, count, tile + begin / kMostColumns * kRowTile * kSize);
+      StoreInt16Scales(rows, row_bytes, valid_rows, count, tile + begin / kInt16Block * kRowTile * kSize);
     }
   } else {
     using Block = typename Codec<kType>::Block;
@@ -344,7 +362,7 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
 // of each other: pack them in parallel.
 inline void PackColumns(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
                         std::size_t begin, std::size_t count, std::size_t cols, std::byte* tile) {
-  // Between the largest magnitudes and the columns may be a gap.
+  // Between the scales and the columns may be a gap.
   if (begin == 0) std::memset(tile, 0, PackedColumnsAt(type, cols));
   detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
     detail::PackColumnsAs<kType>(rows, row_bytes, valid_rows, begin, count, cols, tile);

@@ -24,8 +24,8 @@
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
 // Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column. Before the columns of a
-// tile, F16 has the largest magnitude of each row in every 64 columns (f16 most[16], at least 2^-24, for each 64; an even
-// number of them), which tells kernels the scale to convert them with.
+// tile, F16 has for every 64 columns the scales that make their integers (bf16 scale[16], 1.0 for rows of zeros; room for an
+// even number of them): see kInt16Norm.
 // Packing changes no value: a packed matrix is as large as in its file, but for the padding rows, F16 (1.6 % larger), and
 // TQ1_0, whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per
 // weight).
@@ -105,12 +105,17 @@ constexpr std::size_t PackedHeaderBytes(WeightType type) {
   return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
 }
 
-// Columns of a row whose largest magnitude stands before a tile of F16.
-inline constexpr std::size_t kMostColumns = 64;
+// F16 weights as integers times a scale, for kernels that multiply int16. So many columns of a row share a scale, which is the
+// smallest with which the largest magnitude is at most kInt16Most and the Euclidean norm at most kInt16Norm (+ 4 by rounding),
+// rounded up to BF16. Activations are scaled the same way: the sum of 64 products then fits 32 bits, by Cauchy and Schwarz,
+// 46304 * 46304 < 2^31.
+inline constexpr std::size_t kInt16Block = 64;
+inline constexpr float kInt16Most = 32760.0f;
+inline constexpr float kInt16Norm = 46300.0f;
 
 // Where the columns of a tile of a float type begin.
 constexpr std::size_t PackedColumnsAt(WeightType type, std::size_t cols) {
-  return type == WeightType::kF16 ? RoundUp(DivideUp(cols, kMostColumns), 2) * kRowTile * 2 : 0;
+  return type == WeightType::kF16 ? RoundUp(DivideUp(cols, kInt16Block), 2) * kRowTile * 2 : 0;
 }
 
 // Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.

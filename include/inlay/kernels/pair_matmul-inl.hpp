@@ -1,8 +1,8 @@
 // Matrix products with F16 and BF16 weights by instructions that multiply pairs of 16-bit numbers and add both products to
 // a 32-bit sum: twice as many products as float32 multiply-adds, where the processor has them.
 //   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing.
-//   F16   pairs of int16 (VNNI): 64 columns of a row become integers of up to 13 bits with a scale of their own, 64
-//         activations of a token integers of up to 15 (QuantizeRows). That rounds less than F16 activations would.
+//   F16   pairs of int16 (VNNI): 64 columns of a row become integers with a scale of their own, as do 64 activations of a
+//         token (kInt16Norm). That rounds less than F16 activations would.
 //
 // Apart from the float32 products because weights go through a panel in the first-level cache, where they are paired (and
 // converted) once for all tokens. An output is the sum over groups of 256 (BF16) or 64 (F16) columns in order, whatever the
@@ -114,13 +114,14 @@ template <>
 struct Pairs<WeightType::kF16> {
   Floats inverse;
 
-  // Before the first columns of a block: from the largest magnitude of each row to its scale. That of a row with what is not
-  // finite is that, and makes its products NaN.
-  HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT most, float* HWY_RESTRICT scale) {
+  // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
+  HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT bf16, float* HWY_RESTRICT scale) {
     const FloatTag df;
-    const Floats largest = LoadHalves(df, most);
-    hn::Store(hn::Mul(largest, hn::Set(df, 1.0f / kInt16Weight)), df, scale);
-    inverse = hn::Div(hn::Set(df, kInt16Weight), largest);
+    const hn::RebindToUnsigned<FloatTag> wide;
+    const hn::Rebind<std::uint16_t, FloatTag> half;
+    const Floats value = hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, bf16))));
+    hn::Store(value, df, scale);
+    inverse = hn::Div(hn::Set(df, 1.0f), value);
   }
 
   template <bool kLast>
@@ -211,13 +212,13 @@ HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles
   constexpr std::size_t kColumns = kPairColumns<kType>;
   const FloatTag df;
   const std::uint16_t* rows[kVectors];
-  const std::uint16_t* most[kVectors];
+  const std::uint16_t* headers[kVectors];
   alignas(64) float scales[kVectors][kWordLanes];
   const float* scale_rows[kVectors];
   for (std::size_t v = 0; v < kVectors; ++v) {
     const std::size_t tile = std::min(v * kWordLanes / kRowTile, tiles - 1);
-    most[v] = reinterpret_cast<const std::uint16_t*>(packed + tile * PackedTileBytes(kType, cols)) + v * kWordLanes % kRowTile;
-    rows[v] = most[v] + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t);
+    headers[v] = reinterpret_cast<const std::uint16_t*>(packed + tile * PackedTileBytes(kType, cols)) + v * kWordLanes % kRowTile;
+    rows[v] = headers[v] + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t);
     scale_rows[v] = scales[v];
   }
   PairTotals<kVectors, kTokens> totals;
@@ -230,7 +231,7 @@ HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles
     const std::size_t end = std::min(cols, first + kColumns);
     Pairs<kType> pairs[kVectors];
     HWY_UNROLL(8)
-    for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(most[v] + first / kColumns * kRowTile, scales[v]);
+    for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(headers[v] + first / kColumns * kRowTile, scales[v]);
     PairSums<kVectors, kTokens> sums;
     SetZero(sums);
     std::size_t col = first;
@@ -250,11 +251,11 @@ HWY_NOINLINE void UnpackPairs(const std::byte* tile, std::size_t cols, std::size
   for (std::size_t first = begin; first < end; first += kColumns) {
     const std::size_t count = std::min(kColumns, end - first);
     for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
-      const std::uint16_t* most = reinterpret_cast<const std::uint16_t*>(tile) + lane;
-      const std::uint16_t* from = most + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t) + first * kRowTile;
+      const std::uint16_t* header = reinterpret_cast<const std::uint16_t*>(tile) + lane;
+      const std::uint16_t* from = header + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t) + first * kRowTile;
       std::uint8_t* to = panel.words + (first - begin) / 2 * kWordBytes + lane * 4;
       Pairs<kType> pairs;
-      pairs.Begin(most + first / kColumns * kRowTile, panel.scales + (first - begin) / kColumns * kRowTile + lane);
+      pairs.Begin(header + first / kColumns * kRowTile, panel.scales + (first - begin) / kColumns * kRowTile + lane);
       const std::uint16_t* const last = from + count / 2 * 2 * kRowTile;
       for (; from != last; from += 2 * kRowTile, to += kWordBytes) StoreWords(pairs.template Load<false>(from), to);
       if (count % 2 != 0) StoreWords(pairs.template Load<true>(from), to);

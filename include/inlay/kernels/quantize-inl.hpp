@@ -57,15 +57,21 @@ HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, s
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127. A block without a
-// value above 2^-100 becomes zeros (the inverse of its scale could overflow); a block with a NaN or infinity becomes zeros
-// with that as scale, so that its products are NaN.
+// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes zeros (the inverse of its
+// scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as scale, so that its products
+// are NaN.
+HWY_INLINE bool CanScale(float most, float* HWY_RESTRICT scale) {
+  if (HWY_LIKELY(most >= 0x1p-100f && most <= std::numeric_limits<float>::max())) return true;
+  *scale = most < 1.0f ? 0.0f : most;
+  return false;
+}
+
+// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127.
 template <std::size_t kValues>
 HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_RESTRICT out, float* HWY_RESTRICT scale,
                               std::int16_t* HWY_RESTRICT sums) {
   const float most = LargestMagnitude(x, kValues);
-  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
-    *scale = most < 1.0f ? 0.0f : most;
+  if (HWY_UNLIKELY(!CanScale(most, scale))) {
     std::memset(out, 0, kValues);
     std::memset(sums, 0, (kValues == 256 ? 24 : 1) * sizeof(*sums));
     return;
@@ -86,8 +92,7 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_REST
 }
 
 #if INLAY_INT16_PAIRS
-// One block of up to 64 values: int16 = round(value / scale), scale = Euclidean norm / kInt16Norm. What is too small or not
-// finite as in QuantizeBlock.
+// One block of up to 64 values: int16 = round(value / scale), with the smallest scale of kInt16Norm's rule.
 HWY_INLINE void QuantizeInt16(const float* HWY_RESTRICT x, std::size_t count, std::uint16_t* HWY_RESTRICT out,
                               float* HWY_RESTRICT scale) {
   const FloatTag df;
@@ -98,8 +103,7 @@ HWY_INLINE void QuantizeInt16(const float* HWY_RESTRICT x, std::size_t count, st
     x = part;
   }
   const float most = LargestMagnitude(x, kInt16Block);
-  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
-    *scale = most < 1.0f ? 0.0f : most;
+  if (HWY_UNLIKELY(!CanScale(most, scale))) {
     std::memset(out, 0, kInt16Block * sizeof(*out));
     return;
   }
@@ -110,8 +114,9 @@ HWY_INLINE void QuantizeInt16(const float* HWY_RESTRICT x, std::size_t count, st
     squares = MulAdd16(value, value, squares);
   }
   const float norm = std::sqrt(Sum16(squares));  // of values up to 1: from 1 to 8
-  *scale = most * (norm / kInt16Norm);
-  const Floats inverse = hn::Set(df, kInt16Norm / norm / most);
+  const float unit = std::max(norm / kInt16Norm, 1.0f / kInt16Most);
+  *scale = most * unit;
+  const Floats inverse = hn::Set(df, 1.0f / unit / most);
   for (std::size_t i = 0; i < kInt16Block; i += kWordLanes) {
     const Words level = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), inverse));
     hn::StoreU(hn::DemoteTo(d16, level), d16, reinterpret_cast<std::int16_t*>(out) + i);

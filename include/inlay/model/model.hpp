@@ -94,7 +94,8 @@ class BasicModel {
     INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
     model.weights_.layers = {};  // the table moves with the model: see weights()
     model.packed_ = packed;
-    model.kinds_ = KindsOf(types);
+    // A static model's memory is planned for the types that its matrices may have.
+    model.kinds_ = kIsStatic ? KindsOf(FormatList::kList) : KindsOf(types);
     return model;
   }
 
