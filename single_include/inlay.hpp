@@ -9363,7 +9363,7 @@ INLAY_END_NAMESPACE
 
 // Where every byte of a packed weight matrix is: constexpr arithmetic only, no SIMD.
 //
-// Layout id "R16C4-2". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
+// Layout id "R16C4-3". A matrix of [rows, cols] is cut into tiles of 16 rows (kRowTile), the last one padded with zero
 // rows; a tile holds all of its columns, tiles follow each other without gaps. A tile of a quantised type is a sequence of
 // groups of 16 rows x 256 columns, the last one of what is left: first the headers of the group's blocks (what the 16 file
 // blocks have besides their levels), then the levels, 32 columns at a time. With blocks of 32 columns, 8 headers so make
@@ -9386,9 +9386,12 @@ INLAY_END_NAMESPACE
 //            4 bits  word c (0..3): columns 4c .. 4c+3 in the low nibbles, 16 + 4c .. in the high ones
 //            5 bits  the same, and word 4: bit c of byte j is the fifth bit of column 4c + j
 //            6 bits  the same, and words 4, 5: bits 2c, 2c+1 of byte j are the upper bits of column 4c + j, 16 + 4c + j
-// Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column.
-// Packing changes no value and no size: a packed matrix is as large as in its file, but for the padding rows, and TQ1_0,
-// whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per weight).
+// Float types interleave the 16 rows of a tile column by column: 16 values are 16 rows x 1 column. Before the columns of a
+// tile, F16 has for every 64 columns the scales that make their integers (bf16 scale[16], 1.0 for rows of zeros; room for an
+// even number of them): see kInt16Norm.
+// Packing changes no value: a packed matrix is as large as in its file, but for the padding rows, F16 (1.6 % larger), and
+// TQ1_0, whose five ternary digits in a byte become levels of 2 bits, as TQ2_0 has them (2.06 instead of 1.69 bits per
+// weight).
 #ifndef INLAY_KERNELS_PACKED_LAYOUT_HPP_
 #define INLAY_KERNELS_PACKED_LAYOUT_HPP_
 
@@ -9398,7 +9401,7 @@ INLAY_END_NAMESPACE
 
 INLAY_BEGIN_NAMESPACE
 
-inline constexpr std::string_view kPackedLayoutId = "R16C4-2";
+inline constexpr std::string_view kPackedLayoutId = "R16C4-3";
 
 // Rows that kernels process together and work is cut at.
 inline constexpr std::size_t kRowTile = 16;
@@ -9461,9 +9464,22 @@ constexpr std::size_t PackedHeaderBytes(WeightType type) {
   return PackedBlockBytes(type) - Info(type).block_values / 32u * PackedLevelBytes(type);
 }
 
+// F16 weights as integers times a scale, for kernels that multiply int16. So many columns of a row share a scale, which is the
+// smallest with which the largest magnitude is at most kInt16Most and the Euclidean norm at most kInt16Norm (+ 4 by rounding),
+// rounded up to BF16. Activations are scaled the same way: the sum of 64 products then fits 32 bits, by Cauchy and Schwarz,
+// 46304 * 46304 < 2^31.
+inline constexpr std::size_t kInt16Block = 64;
+inline constexpr float kInt16Most = 32760.0f;
+inline constexpr float kInt16Norm = 46300.0f;
+
+// Where the columns of a tile of a float type begin.
+constexpr std::size_t PackedColumnsAt(WeightType type, std::size_t cols) {
+  return type == WeightType::kF16 ? RoundUp(DivideUp(cols, kInt16Block), 2) * kRowTile * 2 : 0;
+}
+
 // Bytes of one packed tile of kRowTile rows x cols; cols is a multiple of the type's block_values.
 constexpr std::size_t PackedTileBytes(WeightType type, std::size_t cols) {
-  return kRowTile * RowBytes(PackedForm(type), cols);
+  return PackedColumnsAt(type, cols) + kRowTile * RowBytes(PackedForm(type), cols);
 }
 
 // Bytes of a packed matrix. Matrices start at multiples of 64 in a buffer.
@@ -9482,9 +9498,13 @@ INLAY_END_NAMESPACE
 #ifndef INLAY_KERNELS_PACK_HPP_
 #define INLAY_KERNELS_PACK_HPP_
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 INLAY_BEGIN_NAMESPACE
@@ -9728,19 +9748,59 @@ void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
   }
 }
 
+// The scale of `count` F16 weights, as BF16. Infinite where a weight is not finite.
+inline std::uint16_t Int16Scale(const std::byte* weights, std::size_t count) {
+  float most = 0.0f;
+  double squares = 0.0;
+  for (std::size_t k = 0; k < count; ++k) {
+    std::uint16_t bits;
+    std::memcpy(&bits, weights + k * sizeof(bits), sizeof(bits));
+    const float value = F16ToF32(bits & 0x7FFF);
+    most = std::max(most, value);
+    squares += static_cast<double>(value) * static_cast<double>(value);
+  }
+  if (squares == 0.0) return F32ToBF16(1.0f);
+  if (!(squares <= std::numeric_limits<float>::max())) return F32ToBF16(std::numeric_limits<float>::infinity());
+  const double scale = std::max(static_cast<double>(most) / static_cast<double>(kInt16Most),
+                                std::sqrt(squares) / static_cast<double>(kInt16Norm));
+  // The last bit of float32 makes no difference to the sums; those below it are rounded up.
+  return static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(static_cast<float>(scale)) + 0xFFFFu) >> 16);
+}
+
+// The scales of F16 rows, before the columns of their tile.
+inline void StoreInt16Scales(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols,
+                             std::byte* tile) {
+  for (std::size_t first = 0; first < cols; first += kInt16Block) {
+    for (std::size_t lane = 0; lane < kRowTile; ++lane) {
+      const std::size_t count = lane < valid_rows ? std::min(kInt16Block, cols - first) : 0;
+      const std::uint16_t scale = Int16Scale(rows + lane * row_bytes + first * sizeof(scale), count);
+      std::memcpy(tile + (first / kInt16Block * kRowTile + lane) * sizeof(scale), &scale, sizeof(scale));
+    }
+  }
+}
+
+// Packs `count` columns from `begin` on, at `rows`, of a tile of `cols` columns.
 template <WeightType kType>
-void PackTileAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t cols, std::byte* tile) {
+void PackColumnsAs(const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows, std::size_t begin, std::size_t count,
+                   std::size_t cols, std::byte* tile) {
   if constexpr (Info(kType).block_values == 1) {
     constexpr std::size_t kSize = Info(kType).block_bytes;
+    std::byte* const columns = tile + PackedColumnsAt(kType, cols) + begin * kRowTile * kSize;
+    std::memset(columns, 0, count * kRowTile * kSize);
     for (std::size_t lane = 0; lane < valid_rows; ++lane) {
-      for (std::size_t k = 0; k < cols; ++k) {
-        std::memcpy(tile + (k * kRowTile + lane) * kSize, rows + lane * row_bytes + k * kSize, kSize);
+      for (std::size_t k = 0; k < count; ++k) {
+        std::memcpy(columns + (k * kRowTile + lane) * kSize, rows + lane * row_bytes + k * kSize, kSize);
       }
+    }
+    if constexpr (kType == WeightType::kF16) {
+      StoreInt16Scales(rows, row_bytes, valid_rows, count, tile + begin / kInt16Block * kRowTile * kSize);
     }
   } else {
     using Block = typename Codec<kType>::Block;
     constexpr std::size_t kValues = Info(kType).block_values;
-    ForPackedBlocks<kType>(tile, cols, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
+    std::byte* const first = tile + PackedTileBytes(kType, begin);
+    std::memset(first, 0, PackedTileBytes(kType, count));
+    ForPackedBlocks<kType>(first, count, [&](std::size_t b, std::byte* header, std::byte* level_bytes) {
       auto* levels = reinterpret_cast<std::uint8_t*>(level_bytes);
       for (std::size_t lane = 0; lane < valid_rows; ++lane) {
         Block block;
@@ -9760,9 +9820,10 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
   const std::byte* tile = packed + row / kRowTile * PackedTileBytes(kType, cols);
   const std::size_t lane = row % kRowTile;
   if constexpr (Info(kType).block_values == 1) {
+    const std::byte* const columns = tile + PackedColumnsAt(kType, cols);
     typename Codec<kType>::Block value;
     for (std::size_t k = 0; k < cols; ++k) {
-      std::memcpy(&value, tile + (k * kRowTile + lane) * sizeof(value), sizeof(value));
+      std::memcpy(&value, columns + (k * kRowTile + lane) * sizeof(value), sizeof(value));
       Codec<kType>::Decode(value, out + k);
     }
   } else {
@@ -9783,15 +9844,23 @@ void UnpackRowAs(const std::byte* packed, std::size_t cols, std::size_t row, flo
 
 }  // namespace detail
 
-// Packs one tile: `valid_rows` (1 .. 16) rows of `cols` values, `row_bytes` apart and of any alignment, into the
-// PackedTileBytes(type, cols) bytes at `tile`; rows beyond are zeros. `cols` is a multiple of the type's block_values and
-// the type one of AllFormats. Does not overlap. Tiles are independent of each other: pack them in parallel.
+// Packs a part of one tile of [16, cols]: `valid_rows` (1 .. 16) rows of `count` values, `row_bytes` apart and of any
+// alignment, which are its columns from `begin` on, a multiple of kColumnGroup; rows beyond are zeros. cols and `count` are
+// multiples of the type's block_values and the type one of AllFormats. Does not overlap. Tiles and their parts are independent
+// of each other: pack them in parallel.
+inline void PackColumns(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
+                        std::size_t begin, std::size_t count, std::size_t cols, std::byte* tile) {
+  // Between the scales and the columns may be a gap.
+  if (begin == 0) std::memset(tile, 0, PackedColumnsAt(type, cols));
+  detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
+    detail::PackColumnsAs<kType>(rows, row_bytes, valid_rows, begin, count, cols, tile);
+  });
+}
+
+// Packs one whole tile into the PackedTileBytes(type, cols) bytes at `tile`.
 inline void PackTile(WeightType type, const std::byte* rows, std::size_t row_bytes, std::size_t valid_rows,
                      std::size_t cols, std::byte* tile) {
-  std::memset(tile, 0, PackedTileBytes(type, cols));
-  detail::ForType(type, AllFormats{}, [&]<WeightType kType>() {
-    detail::PackTileAs<kType>(rows, row_bytes, valid_rows, cols, tile);
-  });
+  PackColumns(type, rows, row_bytes, valid_rows, 0, cols, cols, tile);
 }
 
 // Decodes row `row` of a packed matrix: `cols` floats, to the bit those of DecodeRow on the row in the file. For embedding
@@ -9900,8 +9969,18 @@ using ActivationKinds = std::uint8_t;
 inline constexpr ActivationKinds kActivationFloat = 1;     // float32: F32, F16, BF16 weights
 inline constexpr ActivationKinds kActivationBlock32 = 2;   // int8, one float32 scale per 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1
 inline constexpr ActivationKinds kActivationBlock256 = 4;  // int8, one float32 scale per 256: K-quants
+// Where the processor multiplies pairs of 16-bit numbers (pair_matmul-inl.hpp):
+inline constexpr ActivationKinds kActivationBF16 = 8;      // BF16 weights
+inline constexpr ActivationKinds kActivationInt16 = 16;    // int16, one float32 scale per 64: F16 weights
 
+// What a product with weights of this type reads, on any processor that this translation unit may run on.
 constexpr ActivationKinds ActivationKindOf(WeightType type) {
+#if defined(__AVX512BF16__)
+  if (type == WeightType::kBF16) return kActivationFloat | kActivationBF16;
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+  if (type == WeightType::kF16) return kActivationFloat | kActivationInt16;
+#endif
   switch (Info(type).block_values) {
     case 1: return kActivationFloat;
     case 32: return kActivationBlock32;
@@ -9922,12 +10001,23 @@ struct QuantizedRows {
   std::size_t sum_stride = 0;
 };
 
-// One [tokens, cols] matrix of activations. `values` is always there; the quantised forms as asked for.
+// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with zeros, up to a
+// multiple of 64.
+struct PairedRows {
+  std::uint16_t* values = nullptr;
+  float* scales = nullptr;
+  std::size_t value_stride = 0;
+  std::size_t scale_stride = 0;
+};
+
+// One [tokens, cols] matrix of activations. `values` is always there; the other forms as asked for.
 struct Activations {
   float* values = nullptr;
   std::size_t stride = 0;
   QuantizedRows block32;
   QuantizedRows block256;
+  PairedRows bf16;
+  PairedRows int16;
 };
 
 namespace detail {
@@ -9958,6 +10048,17 @@ constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kin
     rows.scales = scales.data();
     rows.sums = sums.data();
   }
+  for (const ActivationKinds kind : {kActivationBF16, kActivationInt16}) {
+    if ((kinds & kind) == 0) continue;
+    PairedRows& rows = kind == kActivationBF16 ? x.bf16 : x.int16;
+    rows.value_stride = RoundUp(cols, 64) | 32;  // an odd number of cache lines
+    INLAY_ASSIGN_OR_RETURN(const auto halves, arena.template Allocate<std::uint16_t>(tokens * rows.value_stride, "activations"));
+    rows.values = halves.data();
+    if (kind == kActivationBF16) continue;
+    rows.scale_stride = DivideUp(cols, kInt16Block);
+    INLAY_ASSIGN_OR_RETURN(const auto scales, arena.template Allocate<float>(tokens * rows.scale_stride, "activations"));
+    rows.scales = scales.data();
+  }
   return x;
 }
 
@@ -9969,6 +10070,11 @@ constexpr Activations RowsFrom(Activations x, std::size_t row) {
     rows->values += row * rows->value_stride;
     rows->scales += row * rows->scale_stride;
     rows->sums += row * rows->sum_stride;
+  }
+  for (PairedRows* rows : {&x.bf16, &x.int16}) {
+    if (rows->values == nullptr) continue;
+    rows->values += row * rows->value_stride;
+    if (rows->scales != nullptr) rows->scales += row * rows->scale_stride;
   }
   return x;
 }
@@ -10606,6 +10712,18 @@ INLAY_END_NAMESPACE
 #define INLAY_MADDUBS 0
 #endif
 
+// Whether the target multiplies pairs of 16-bit numbers and adds both products to 32-bit sums in one instruction: int16
+// (VNNI), and BF16, of which Highway's dispatch knows nothing.
+#undef INLAY_INT16_PAIRS
+#undef INLAY_BF16_PAIRS
+#define INLAY_INT16_PAIRS INLAY_DOT4_UNSIGNED
+#if defined(__AVX512BF16__) && INLAY_DOT4_UNSIGNED && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
+#include <immintrin.h>
+#define INLAY_BF16_PAIRS 1
+#else
+#define INLAY_BF16_PAIRS 0
+#endif
+
 // See kWeightsAhead. Of the processors measured, Zen 4 is the one with AVX-512 VNNI and without AVX-VNNI; what flags say is
 // asked before Highway changes them for its target.
 #undef INLAY_WEIGHTS_AHEAD
@@ -11237,6 +11355,17 @@ HWY_INLINE void StorePart16(const Lanes16& value, float* to, std::size_t count) 
   std::memcpy(to, lanes, count * sizeof(float));
 }
 
+// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
+HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
+  if (HWY_LIKELY(rows >= 16)) {
+    if (accumulate) value = Add16(Load16(to), value);
+    Store16(value, to);
+  } else {
+    if (accumulate) value = Add16(LoadPart16(to, rows), value);
+    StorePart16(value, to, rows);
+  }
+}
+
 // Sixteen weights or cache elements of a float type, `index` elements after `from`.
 template <WeightType kType>
 HWY_INLINE Lanes16 LoadFloats16(const std::byte* from, std::size_t index) {
@@ -11616,8 +11745,7 @@ HWY_AFTER_NAMESPACE();
 // --- inlay/kernels/float_matmul-inl.hpp
 
 // Matrix products with F32, F16 and BF16 weights: tiles of 16 rows, column by column (see packed_layout.hpp), times
-// float32 activations. Where the processor multiplies pairs of BF16 numbers (AVX512-BF16), the activations of BF16 weights
-// are rounded to BF16 too: twice the products in the same time.
+// float32 activations. Some processors multiply F16 and BF16 weights otherwise: pair_matmul-inl.hpp.
 //
 // Apart from the quantised products because nothing is shared but the signature: here a product is an outer product of 16
 // rows and a few tokens. The order in which an output is summed depends on the number of columns alone (ChainColumns), not
@@ -11633,35 +11761,16 @@ HWY_AFTER_NAMESPACE();
 #define INLAY_KERNELS_FLOAT_MATMUL_INL_HPP_
 #endif
 
-#undef INLAY_BF16_PAIRS
-#if defined(__AVX512BF16__) && HWY_TARGET <= HWY_AVX3 && HWY_TARGET == HWY_STATIC_TARGET
-#include <immintrin.h>
-#define INLAY_BF16_PAIRS 1
-#else
-#define INLAY_BF16_PAIRS 0
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace detail {
 
-// A step is what one instruction multiplies and adds: a column of 16 rows, or two. The activations of a step take the room
-// of one float (StoreSteps).
-template <WeightType kType>
-inline constexpr std::size_t kStepColumns = INLAY_BF16_PAIRS&& kType == WeightType::kBF16 ? 2 : 1;
-
 // The columns of one chain of multiply-adds. An output is the sum of its chains in order: two chains for narrow matrices,
-// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 steps for wide ones, so that a
-// batch finds the weights of a chain in a near cache. Chains but the last are whole steps.
-inline constexpr std::size_t kMaxChain = 128;
-template <WeightType kType>
-constexpr std::size_t ChainColumns(std::size_t cols) {
-  constexpr std::size_t kStep = kStepColumns<kType>;
-  if (cols >= 2 * kMaxChain * kStep) return kMaxChain * kStep;
-  return cols >= 16 ? RoundUp(DivideUp(cols, 2), kStep) : cols;
-}
+// so that one token has enough independent work (64 x 64 on AVX-512: 73 -> 65 ns), and chains of 128 for wide ones, so that a batch
+// finds the weights of a chain in a near cache.
+constexpr std::size_t ChainColumns(std::size_t cols) { return cols >= 256 ? 128 : cols >= 16 ? DivideUp(cols, 2) : cols; }
 
 // Tokens of one register tile, and tiles of 16 rows computed together with that many tokens: as many accumulators as
 // there are registers for (16 with AVX2, 32 elsewhere), less those that hold weights and the broadcast activation.
@@ -11678,87 +11787,25 @@ constexpr std::size_t TilesForTokens(std::size_t tokens) { return tokens <= 1 ? 
 inline constexpr std::size_t kVectorTiles = TilesForTokens(1);
 constexpr bool TwoChains(std::size_t tiles) { return tiles * 8 <= kVectorTiles * 5; }
 
-#if INLAY_BF16_PAIRS
-// Columns of 16 rows, one after the other, become 16 pairs.
-HWY_INLINE Lanes16 PairRows(__m512i columns) {
-  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  Lanes16 pairs;
-  pairs.vector[0].raw = _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns));
-  return pairs;
-}
-#endif
-
-// The step of column `index / 16`, `index` weights after `from`; kLast: of a last column without a neighbour.
-template <WeightType kType, bool kLast>
-HWY_INLINE Lanes16 LoadStep(const std::byte* from, std::size_t index) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    return PairRows(_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, from + index * 2));
-  }
-#endif
-  return LoadFloats16<kType>(from, index);
-}
-
-template <WeightType kType>
-HWY_INLINE Lanes16 MultiplyAddStep(Lanes16 weights, Lanes16 values, Lanes16 sum) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    sum.vector[0].raw = _mm512_dpbf16_ps(sum.vector[0].raw, (__m512bh)_mm512_castps_si512(weights.vector[0].raw),
-                                         (__m512bh)_mm512_castps_si512(values.vector[0].raw));
-    return sum;
-  }
-#endif
-  return MulAdd16(weights, values, sum);
-}
-
-// Writes the activations of `columns` columns as steps.
-template <WeightType kType>
-HWY_INLINE void StoreSteps(const float* x, std::size_t columns, float* steps) {
-#if INLAY_BF16_PAIRS
-  if constexpr (kType == WeightType::kBF16) {
-    for (std::size_t col = 0; col < columns; col += 16) {
-      const __mmask16 mask = static_cast<__mmask16>(columns - col >= 16 ? 0xFFFF : (1u << (columns - col)) - 1);
-      const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x + col));
-      _mm256_mask_storeu_epi16(steps + col / 2, static_cast<__mmask16>(mask | mask << 1), rounded);
-    }
-    return;
-  }
-#endif
-  std::copy_n(x, columns, steps);
-}
-
-// Adds the products of the step of column `col` to sums. `step` is the first token's.
-template <WeightType kType, bool kLast, std::size_t kTiles, std::size_t kTokens>
-HWY_INLINE void MultiplyStep(const std::byte* tiles, std::size_t tile_columns, std::size_t col, const float* step,
-                             std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  Lanes16 weights[kTiles];
-  HWY_UNROLL(16)
-  for (std::size_t tile = 0; tile < kTiles; ++tile) {
-    weights[tile] = LoadStep<kType, kLast>(tiles, (tile * tile_columns + col) * 16);
-  }
-  HWY_UNROLL(16)
-  for (std::size_t token = 0; token < kTokens; ++token) {
-    const Lanes16 value = Set16(step[token * stride]);
-    HWY_UNROLL(16)
-    for (std::size_t tile = 0; tile < kTiles; ++tile) {
-      sum[tile][token] = MultiplyAddStep<kType>(weights[tile], value, sum[tile][token]);
-    }
-  }
-}
-
-// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `steps` the first token's steps
-// from column `begin` on, which is a multiple of kStepColumns.
+// Adds the products of columns [begin, end) to sums. `tiles` is the first tile's column 0, `x` the first token's.
 template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
 HWY_INLINE void MultiplyChain(const std::byte* tiles, std::size_t tile_columns, std::size_t begin, std::size_t end,
-                              const float* steps, std::size_t stride, Lanes16 (&sum)[kTiles][kTokens]) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
-  std::size_t col = begin;
-  for (; col + kColumns <= end; col += kColumns, ++steps) {
-    MultiplyStep<kType, false>(tiles, tile_columns, col, steps, stride, sum);
+                              const float* x, std::size_t x_stride, Lanes16 (&sum)[kTiles][kTokens]) {
+  for (std::size_t col = begin; col < end; ++col) {
+    Lanes16 weights[kTiles];
+    HWY_UNROLL(16)
+    for (std::size_t tile = 0; tile < kTiles; ++tile) {
+      weights[tile] = LoadFloats16<kType>(tiles, (tile * tile_columns + col) * 16);
+    }
+    HWY_UNROLL(16)
+    for (std::size_t token = 0; token < kTokens; ++token) {
+      const Lanes16 value = Set16(x[token * x_stride + col]);
+      HWY_UNROLL(16)
+      for (std::size_t tile = 0; tile < kTiles; ++tile) {
+        sum[tile][token] = MulAdd16(weights[tile], value, sum[tile][token]);
+      }
+    }
   }
-  if (kColumns > 1 && col < end) MultiplyStep<kType, true>(tiles, tile_columns, col, steps, stride, sum);
 }
 
 template <std::size_t kTiles, std::size_t kTokens>
@@ -11770,57 +11817,39 @@ HWY_INLINE void SetZero(Lanes16 (&sum)[kTiles][kTokens]) {
   }
 }
 
-// Adds `value` to, or stores it as, the results of 16 rows, or of `rows` if there are fewer.
-HWY_INLINE void StoreRows16(Lanes16 value, float* to, std::size_t rows, bool accumulate) {
-  if (HWY_LIKELY(rows >= 16)) {
-    if (accumulate) value = Add16(Load16(to), value);
-    Store16(value, to);
-  } else {
-    if (accumulate) value = Add16(LoadPart16(to, rows), value);
-    StorePart16(value, to, rows);
-  }
+// What lies before the columns of a tile (the scales of F16), counted in columns.
+template <WeightType kType>
+constexpr std::size_t ColumnsBefore(std::size_t cols) {
+  return PackedColumnsAt(kType, cols) / (kRowTile * Info(kType).block_bytes);
 }
 
-// kTiles tiles times one token, all columns. `rows` counts the rows from the first tile to the end of the matrix.
+// kTiles tiles times one token, all columns. `tiles` is the first one's column 0; `rows` counts the rows from the first tile
+// to the end of the matrix.
 template <WeightType kType, std::size_t kTiles, Extent Cols>
 HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x, std::size_t rows, float* to,
                                bool accumulate) {
-  constexpr std::size_t kColumns = kStepColumns<kType>;
   const std::size_t columns = cols;
-  const std::size_t chain = ChainColumns<kType>(columns);
+  const std::size_t tile_columns = columns + ColumnsBefore<kType>(columns);
+  const std::size_t chain = ChainColumns(columns);
   Lanes16 total[kTiles][1];
   SetZero(total);
-  // Float activations are their own steps.
-  alignas(64) float buffer[kColumns == 1 ? 1 : 2 * kMaxChain];
-  const auto steps_of = [&](std::size_t begin, std::size_t end) HWY_ATTR {
-    if constexpr (kColumns == 1) return x + begin;
-    StoreSteps<kType>(x + begin, end - begin, buffer);
-    return static_cast<const float*>(buffer);
-  };
   std::size_t begin = 0;
   if constexpr (TwoChains(kTiles)) {
     for (; begin + chain < columns; begin += 2 * chain) {
       Lanes16 first[kTiles][1], second[kTiles][1];
       SetZero(first);
       SetZero(second);
-      const std::size_t middle = begin + chain, end = std::min(middle + chain, columns);
-      const std::size_t both = (end - middle) / kColumns;
-      const float* steps = steps_of(begin, end);
-      const float* others = steps + chain / kColumns;
-      for (std::size_t step = 0; step < both; ++step) {
-        const Lanes16 value = Set16(steps[step]), other = Set16(others[step]);
+      const std::size_t both = std::min(chain, columns - begin - chain);
+      for (std::size_t col = begin; col < begin + both; ++col) {
+        const Lanes16 value = Set16(x[col]), other = Set16(x[col + chain]);
         HWY_UNROLL(16)
         for (std::size_t tile = 0; tile < kTiles; ++tile) {
-          const std::size_t at = (tile * columns + begin + step * kColumns) * 16;
-          first[tile][0] = MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at), value, first[tile][0]);
-          second[tile][0] =
-              MultiplyAddStep<kType>(LoadStep<kType, false>(tiles, at + chain * 16), other, second[tile][0]);
+          const std::size_t at = (tile * tile_columns + col) * 16;
+          first[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at), value, first[tile][0]);
+          second[tile][0] = MulAdd16(LoadFloats16<kType>(tiles, at + chain * 16), other, second[tile][0]);
         }
       }
-      MultiplyChain<kType>(tiles, columns, begin + both * kColumns, middle, steps + both, 0, first);
-      if constexpr (kColumns > 1) {
-        MultiplyChain<kType>(tiles, columns, middle + both * kColumns, end, others + both, 0, second);
-      }
+      MultiplyChain<kType>(tiles, tile_columns, begin + both, begin + chain, x, 0, first);
       HWY_UNROLL(16)
       for (std::size_t tile = 0; tile < kTiles; ++tile) {
         total[tile][0] = Add16(Add16(total[tile][0], first[tile][0]), second[tile][0]);
@@ -11830,8 +11859,7 @@ HWY_INLINE void MultiplyVector(const std::byte* tiles, Cols cols, const float* x
   for (; begin < columns; begin += chain) {
     Lanes16 sum[kTiles][1];
     SetZero(sum);
-    const std::size_t end = std::min(begin + chain, columns);
-    MultiplyChain<kType>(tiles, columns, begin, end, steps_of(begin, end), 0, sum);
+    MultiplyChain<kType>(tiles, tile_columns, begin, std::min(begin + chain, columns), x, 0, sum);
     HWY_UNROLL(16)
     for (std::size_t tile = 0; tile < kTiles; ++tile) total[tile][0] = Add16(total[tile][0], sum[tile][0]);
   }
@@ -11869,21 +11897,22 @@ HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const flo
 }
 
 // A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
-// chain are copied next to each other (as steps), since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
+// chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
 // block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 192;
+inline constexpr std::size_t kBatchRows = 96;
 inline constexpr std::size_t kBatchTokens = 36;
+inline constexpr std::size_t kMaxChain = 128;
 
 // One chain of kTiles tiles (at a time, of `tiles` in all) times kTokens tokens, added to totals [kTokens, kBatchRows].
-// `weights` is the first tile's first column of the chain; steps [kTokens, kMaxChain].
+// `weights` is the first tile's first column of the chain; x [kTokens, kMaxChain].
 template <WeightType kType, std::size_t kTiles, std::size_t kTokens>
 HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, std::size_t tiles, std::size_t columns,
-                              const float* steps, float* totals) {
+                              const float* x, float* totals) {
   std::size_t tile = 0;
   for (; tile + kTiles <= tiles; tile += kTiles) {
     Lanes16 sum[kTiles][kTokens];
     SetZero(sum);
-    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, steps,
+    MultiplyChain<kType>(weights + tile * tile_bytes, tile_bytes / (16 * Info(kType).block_bytes), 0, columns, x,
                          kMaxChain, sum);
     HWY_UNROLL(16)
     for (std::size_t token = 0; token < kTokens; ++token) {
@@ -11896,7 +11925,7 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
   }
   if constexpr (kTiles > 1) {
     if (tile < tiles) {
-      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, steps,
+      MultiplyBlock<kType, kTiles / 2, kTokens>(weights + tile * tile_bytes, tile_bytes, tiles - tile, columns, x,
                                                 totals + tile * 16);
     }
   }
@@ -11905,11 +11934,11 @@ HWY_INLINE void MultiplyBlock(const std::byte* weights, std::size_t tile_bytes, 
 // MultiplyBlock for a number of tokens that is known only now: 1 .. kTokens.
 template <WeightType kType, std::size_t kTokens>
 HWY_INLINE void MultiplyBlockUpTo(std::size_t tokens, const std::byte* weights, std::size_t tile_bytes,
-                                  std::size_t tiles, std::size_t columns, const float* steps, float* totals) {
+                                  std::size_t tiles, std::size_t columns, const float* x, float* totals) {
   if (tokens == kTokens) {
-    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, steps, totals);
+    MultiplyBlock<kType, TilesForTokens(kTokens), kTokens>(weights, tile_bytes, tiles, columns, x, totals);
   } else if constexpr (kTokens > 1) {
-    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, steps, totals);
+    MultiplyBlockUpTo<kType, kTokens - 1>(tokens, weights, tile_bytes, tiles, columns, x, totals);
   }
 }
 
@@ -11922,7 +11951,8 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
   alignas(64) float totals[kBatchTokens * kBatchRows];
   alignas(64) float panel[kBatchTokens * kMaxChain];
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t chain = ChainColumns<kType>(cols);
+  const std::size_t chain = ChainColumns(cols);
+  static_assert(ChainColumns(255) <= kMaxChain && ChainColumns(256) <= kMaxChain);
   for (std::size_t row = row_begin; row < row_end; row += kBatchRows) {
     const std::size_t tiles = DivideUp(std::min(kBatchRows, row_end - row), kRowTile);
     const std::byte* weights = packed + row / kRowTile * tile_bytes;
@@ -11932,7 +11962,7 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       for (std::size_t begin = 0; begin < cols; begin += chain) {
         const std::size_t columns = std::min(chain, cols - begin);
         for (std::size_t token = 0; token < count; ++token) {
-          StoreSteps<kType>(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
+          std::copy_n(x + (first + token) * x_stride + begin, columns, panel + token * kMaxChain);
         }
         // Tiles of tokens differ by at most one: 13 = 7 + 6 keeps the multipliers busier than 12 + 1.
         std::size_t token = 0;
@@ -11945,8 +11975,8 @@ HWY_NOINLINE void MultiplyBatch(const std::byte* packed, std::size_t rows, std::
       }
       for (std::size_t token = 0; token < count; ++token) {
         for (std::size_t tile = 0; tile < tiles; ++tile) {
-          StoreRows16(Load16(totals + token * kBatchRows + tile * 16),
-                      to + (first + token) * to_stride + row + tile * 16, rows - row - tile * 16, accumulate);
+          StoreRows16(Load16(totals + token * kBatchRows + tile * 16), to + (first + token) * to_stride + row + tile * 16,
+                      rows - row - tile * 16, accumulate);
         }
       }
     }
@@ -11962,6 +11992,7 @@ template <WeightType kType, Extent Cols>
 void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Activations& x, std::size_t token_begin,
                  std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   if (token_begin >= token_end || row_begin >= row_end) return;
+  packed += PackedColumnsAt(kType, cols);
   const float* from = x.values + token_begin * x.stride;
   float* to = out.data + token_begin * out.stride;
   if (token_end - token_begin == 1) {
@@ -11971,6 +12002,429 @@ void MatMulFloat(const std::byte* packed, std::size_t rows, Cols cols, const Act
                                  out.stride, out.accumulate);
   }
 }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/pair_matmul-inl.hpp
+
+// Matrix products with F16 and BF16 weights by instructions that multiply pairs of 16-bit numbers and add both products to
+// a 32-bit sum: twice as many products as float32 multiply-adds, where the processor has them.
+//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing.
+//   F16   pairs of int16 (VNNI): 64 columns of a row become integers with a scale of their own, as do 64 activations of a
+//         token (kInt16Norm). That rounds less than F16 activations would.
+//
+// Apart from the float32 products because weights go through a panel in the first-level cache, where they are paired (and
+// converted) once for all tokens. An output is the sum over groups of 256 (BF16) or 64 (F16) columns in order, whatever the
+// tiling: any split of tokens and rows gives the same bits.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#if defined(INLAY_KERNELS_PAIR_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#undef INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#else
+#define INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Whether the target multiplies pairs of this type.
+template <WeightType kType>
+inline constexpr bool kHasPairs = (INLAY_BF16_PAIRS && kType == WeightType::kBF16) ||
+                                  (INLAY_INT16_PAIRS && kType == WeightType::kF16);
+
+#if INLAY_INT16_PAIRS
+namespace detail {
+
+// The register tile of many tokens, as for quantised weights: two vectors of rows share each broadcast of activations.
+inline constexpr std::size_t kPairVectors = 2;
+inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
+inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
+inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
+// Tokens that share one unpacking to memory, which costs as much as 6 (F16) or 3 tokens. Their float sums wait in the caller's
+// buffer.
+inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
+// Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
+// since BF16 weights are cheap to pair again.
+template <WeightType kType>
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 6;
+template <WeightType kType>
+inline constexpr std::size_t kPairMaxDirect = kType == WeightType::kF16 ? 4 : 24;
+
+// Columns that are added up before the sum of a row goes on in float32.
+template <WeightType kType>
+inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : kColumnGroup;
+
+// 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
+struct alignas(64) PairPanel {
+  std::uint8_t words[kColumnGroup / 2 * kWordBytes];
+  float scales[kColumnGroup / kInt16Block * kRowTile];  // F16: of every 64 columns
+};
+
+// The activations of a token tile.
+struct PairTokens {
+  const std::uint16_t* values;
+  const float* scales;
+  std::size_t value_stride;
+  std::size_t scale_stride;
+
+  PairTokens From(std::size_t token) const {
+    return {values + token * value_stride, scales + token * scale_stride, value_stride, scale_stride};
+  }
+  PairTokens FromColumn(std::size_t col) const {
+    return {values + col, scales + col / kInt16Block, value_stride, scale_stride};
+  }
+};
+
+// Makes pairs of columns of one vector of rows.
+template <WeightType kType>
+struct Pairs;
+
+#if INLAY_BF16_PAIRS
+template <>
+struct Pairs<WeightType::kBF16> {
+  HWY_INLINE void Begin(const std::uint16_t*, float*) {}
+
+  // Columns `at` and at + 1, or `at` alone, of 16 rows side by side.
+  template <bool kLast>
+  HWY_INLINE Words Load(const std::uint16_t* at) const {
+    alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                             21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                             11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i columns = _mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at);
+    return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns)};
+  }
+
+  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+    return Words{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
+                                                      (__m512bh)activations.raw))};
+  }
+};
+#endif
+
+template <>
+struct Pairs<WeightType::kF16> {
+  Floats inverse;
+
+  // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
+  HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT bf16, float* HWY_RESTRICT scale) {
+    const FloatTag df;
+    const hn::RebindToUnsigned<FloatTag> wide;
+    const hn::Rebind<std::uint16_t, FloatTag> half;
+    const Floats value = hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, bf16))));
+    hn::Store(value, df, scale);
+    inverse = hn::Div(hn::Set(df, 1.0f), value);
+  }
+
+  template <bool kLast>
+  HWY_INLINE Words Load(const std::uint16_t* at) const {
+    const hn::Repartition<std::int16_t, WordTag> d16;
+    const Words low = Round(at);
+    const Words high = kLast ? hn::Zero(WordTag()) : hn::ShiftLeft<16>(Round(at + kRowTile));
+    return hn::BitCast(WordTag(), hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, low)));
+  }
+
+  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+    Words result = AccumulatePairs(sum, weights, activations);
+    Pin(result);  // GCC copies every sum around otherwise
+    return result;
+  }
+
+ private:
+  // Rounded to nearest even, in the lower 16 bits: next to 1.5 * 2^23 the unit is 1.
+  HWY_INLINE Words Round(const std::uint16_t* at) const {
+    const FloatTag df;
+    return hn::BitCast(WordTag(), hn::MulAdd(LoadHalves(df, at), inverse, hn::Set(df, 12582912.0f)));
+  }
+};
+
+template <std::size_t kVectors, std::size_t kTokens>
+using PairSums = Words[kVectors][kTokens];
+template <std::size_t kVectors, std::size_t kTokens>
+using PairTotals = Floats[kVectors][kTokens];
+
+template <std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void SetZero(PairSums<kVectors, kTokens>& sums) {
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = hn::Zero(WordTag());
+  }
+}
+
+// sums += one pair of columns of kVectors vectors of rows times kTokens tokens. `values` is the first token's.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values, std::size_t stride,
+                               PairSums<kVectors, kTokens>& sums) {
+  HWY_UNROLL(8)
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    const Words activations = BroadcastWord(values + t * stride);
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) sums[v][t] = Pairs<kType>::Accumulate(sums[v][t], weights[v], activations);
+  }
+}
+
+// totals += sums, times the scales of the rows of each vector and of the tokens.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
+                            PairTotals<kVectors, kTokens>& totals) {
+  const FloatTag df;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) {
+      if constexpr (kType == WeightType::kF16) {
+        const Floats value = hn::Mul(hn::ConvertTo(df, sums[v][t]), hn::Load(df, scales[v]));
+        totals[v][t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), totals[v][t]);
+      } else {
+        totals[v][t] = hn::Add(totals[v][t], hn::BitCast(df, sums[v][t]));
+      }
+    }
+  }
+}
+
+// sums += columns `col` and col + 1 (kLast: `col` alone) of rows that are not unpacked.
+template <WeightType kType, bool kLast, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::size_t col, const Pairs<kType> (&pairs)[kVectors],
+                             const PairTokens& x, PairSums<kVectors, kTokens>& sums) {
+  Words weights[kVectors];
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    FetchAhead<kWeightsAhead, kWordLanes * 4>(rows[v] + col * kRowTile);
+    weights[v] = pairs[v].template Load<kLast>(rows[v] + col * kRowTile);
+  }
+  AccumulatePair<kType>(weights, x.values + col, x.value_stride, sums);
+}
+
+// results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
+// tiles exist from `packed` on; where there are more vectors, they compute the last one again.
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
+                                      float* HWY_RESTRICT results) {
+  constexpr std::size_t kColumns = kPairColumns<kType>;
+  const FloatTag df;
+  const std::uint16_t* rows[kVectors];
+  const std::uint16_t* headers[kVectors];
+  alignas(64) float scales[kVectors][kWordLanes];
+  const float* scale_rows[kVectors];
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    const std::size_t tile = std::min(v * kWordLanes / kRowTile, tiles - 1);
+    headers[v] = reinterpret_cast<const std::uint16_t*>(packed + tile * PackedTileBytes(kType, cols)) + v * kWordLanes % kRowTile;
+    rows[v] = headers[v] + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t);
+    scale_rows[v] = scales[v];
+  }
+  PairTotals<kVectors, kTokens> totals;
+  HWY_UNROLL(8)
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Zero(df);
+  }
+  for (std::size_t first = 0; first < cols; first += kColumns) {
+    const std::size_t end = std::min(cols, first + kColumns);
+    Pairs<kType> pairs[kVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(headers[v] + first / kColumns * kRowTile, scales[v]);
+    PairSums<kVectors, kTokens> sums;
+    SetZero(sums);
+    std::size_t col = first;
+    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false>(rows, col, pairs, x, sums);
+    if (col < end) MultiplyPair<kType, true>(rows, col, pairs, x, sums);
+    AddPairSums<kType>(sums, scale_rows, x.FromColumn(first), totals);
+  }
+  for (std::size_t v = 0; v < kVectors; ++v) {
+    for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + (t * kVectors + v) * kWordLanes);
+  }
+}
+
+// Columns [begin, end) of the row tile at `tile`, at most as many as a panel has.
+template <WeightType kType>
+HWY_NOINLINE void UnpackPairs(const std::byte* tile, std::size_t cols, std::size_t begin, std::size_t end, PairPanel& panel) {
+  constexpr std::size_t kColumns = kPairColumns<kType>;
+  for (std::size_t first = begin; first < end; first += kColumns) {
+    const std::size_t count = std::min(kColumns, end - first);
+    for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
+      const std::uint16_t* header = reinterpret_cast<const std::uint16_t*>(tile) + lane;
+      const std::uint16_t* from = header + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t) + first * kRowTile;
+      std::uint8_t* to = panel.words + (first - begin) / 2 * kWordBytes + lane * 4;
+      Pairs<kType> pairs;
+      pairs.Begin(header + first / kColumns * kRowTile, panel.scales + (first - begin) / kColumns * kRowTile + lane);
+      const std::uint16_t* const last = from + count / 2 * 2 * kRowTile;
+      for (; from != last; from += 2 * kRowTile, to += kWordBytes) StoreWords(pairs.template Load<false>(from), to);
+      if (count % 2 != 0) StoreWords(pairs.template Load<true>(from), to);
+    }
+  }
+}
+
+// results[t * kPairStride + r] += `columns` columns of the panels times kTokens tokens.
+template <WeightType kType, std::size_t kTokens>
+HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
+                                   float* HWY_RESTRICT results) {
+  constexpr std::size_t kWords = kPairColumns<kType> / 2;
+  const FloatTag df;
+  const std::size_t count = DivideUp(columns, 2);
+  for (std::size_t lane = 0; lane < kPairStride; lane += kPairVectors * kWordLanes) {
+    const std::uint8_t* words[kPairVectors];
+    const float* scales[kPairVectors];
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      const std::size_t row = lane + v * kWordLanes;
+      words[v] = panels[row / kRowTile].words + row % kRowTile * 4;
+      scales[v] = panels[row / kRowTile].scales + row % kRowTile;
+    }
+    PairTotals<kPairVectors, kTokens> totals;
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Load(df, results + t * kPairStride + lane + v * kWordLanes);
+    }
+    for (std::size_t first = 0; first < count; first += kWords) {
+      PairSums<kPairVectors, kTokens> sums;
+      SetZero(sums);
+      const std::size_t end = std::min(first + kWords, count);
+      for (std::size_t i = first; i < end; ++i) {
+        Words weights[kPairVectors];
+        HWY_UNROLL(8)
+        for (std::size_t v = 0; v < kPairVectors; ++v) weights[v] = LoadAlignedWords(words[v] + i * kWordBytes);
+        AccumulatePair<kType>(weights, x.values + 2 * i, x.value_stride, sums);
+      }
+      AddPairSums<kType>(sums, scales, x.FromColumn(2 * first), totals);
+      for (const float*& scale : scales) scale += kRowTile;
+    }
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPairVectors; ++v) {
+      HWY_UNROLL(8)
+      for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + t * kPairStride + lane + v * kWordLanes);
+    }
+  }
+}
+
+template <WeightType kType>
+HWY_INLINE void MultiplyPairTokens(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
+                                   std::size_t tokens, float* HWY_RESTRICT results) {
+  std::size_t token = 0;
+  const auto tiles = [&]<std::size_t kTokens>() HWY_ATTR {
+    for (; token + kTokens <= tokens; token += kTokens) {
+      MultiplyPairTile<kType, kTokens>(panels, columns, x.From(token), results + token * kPairStride);
+    }
+  };
+  tiles.template operator()<kPairTokens>();
+  if constexpr (kPairTokens > 4) tiles.template operator()<4>();
+  tiles.template operator()<2>();
+  tiles.template operator()<1>();
+}
+
+// Stores or adds results [tokens, stride] of the rows from `row` on to those of `tiles` row tiles of `out`.
+HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t tiles,
+                                 std::size_t rows, std::size_t token, std::size_t row, const Output& out) {
+  for (std::size_t t = 0; t < tokens; ++t) {
+    for (std::size_t i = 0; i < tiles * kRowTile; i += kRowTile) {
+      StoreRows16(Load16(results + t * stride + i), out.data + (token + t) * out.stride + row + i, rows - row - i,
+                  out.accumulate);
+    }
+  }
+}
+
+// A few tokens.
+template <WeightType kType>
+void MultiplyFewPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                      std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  alignas(64) float results[2 * kPairDirect<kType> * kWordLanes];
+  const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
+    constexpr std::size_t kRows = kVectors * kWordLanes;
+    static_assert(kRows % kRowTile == 0 && kVectors * kTokens * kWordLanes <= sizeof(results) / sizeof(float));
+    const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
+    MultiplyPairsDirect<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
+    StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
+  };
+  constexpr std::size_t kHalf = 2 * kWordLanes;
+  for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
+    const bool wide = row_end - row > kHalf;
+    // Four vectors of rows, or two where no more are left or there are more tokens.
+    const auto tokens = [&]<std::size_t kTokens>(std::size_t token) HWY_ATTR {
+      if constexpr (kTokens <= 2) {
+        if (wide) return multiply.template operator()<4, kTokens>(token, row);
+      }
+      multiply.template operator()<2, kTokens>(token, row);
+      if (kTokens > 2 && wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
+    };
+    std::size_t token = token_begin;
+    for (; token + kPairDirect<kType> <= token_end; token += kPairDirect<kType>) {
+      tokens.template operator()<kPairDirect<kType>>(token);
+    }
+    for (; token + 2 <= token_end; token += 2) tokens.template operator()<2>(token);
+    if (token < token_end) tokens.template operator()<1>(token);
+  }
+}
+
+// At most kPairBlock tokens.
+template <WeightType kType>
+void MultiplyManyPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                       std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+  constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
+  constexpr std::size_t kColumnBytes = 2 * kRowTile;
+  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tokens = token_end - token_begin;
+  alignas(64) float results[kPairBlock * kPairStride];
+  PairPanel panels[kPairTiles];
+  for (std::size_t row = row_begin; row < row_end; row += kPairStride) {
+    const std::byte* first_tile = packed + row / kRowTile * tile_bytes;
+    const std::size_t tiles = DivideUp(std::min(kPairStride, row_end - row), kRowTile);
+    std::fill_n(results, tokens * kPairStride, 0.0f);
+    for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+      const std::size_t columns = std::min(kColumnGroup, cols - col);
+      for (std::size_t i = 0; i < kPairTiles; ++i) {
+        // Where the last row tile has no neighbour, it is its own.
+        UnpackPairs<kType>(first_tile + std::min(i, tiles - 1) * tile_bytes, cols, col, col + columns, panels[i]);
+      }
+      // The weights that are unpacked next come from memory meanwhile.
+      const std::size_t lines = DivideUp(columns * kColumnBytes, 64 * DivideUp(tokens, kStep));
+      const std::byte* ahead = first_tile + PackedColumnsAt(kType, cols) + (col + columns) * kColumnBytes;
+      for (std::size_t t = 0; t < tokens; t += kStep) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          for (std::size_t j = 0; j < tiles; ++j) __builtin_prefetch(ahead + j * tile_bytes, 0, 2);
+        }
+        MultiplyPairTokens<kType>(panels, columns, x.From(token_begin + t).FromColumn(col), std::min(kStep, tokens - t),
+                                  results + t * kPairStride);
+      }
+    }
+    StorePairResults(results, kPairStride, tokens, tiles, rows, token_begin, row, out);
+  }
+}
+
+}  // namespace detail
+
+// MatMul (matmul-inl.hpp) for one such type. Needs 52 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const Activations& activations,
+                              std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                              const Output& out) {
+  const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
+  const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
+  const std::size_t tokens = token_end - token_begin;
+  if (tokens <= detail::kPairMaxDirect<kType>) {
+    detail::MultiplyFewPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+  // Blocks of tokens of about the same size.
+  std::size_t token = token_begin;
+  for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
+    const std::size_t end = token + DivideUp(token_end - token, left);
+    detail::MultiplyManyPairs<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+    token = end;
+  }
+}
+#endif  // INLAY_INT16_PAIRS
 
 }  // namespace HWY_NAMESPACE
 }  // namespace INLAY_ABI_NAMESPACE
@@ -13552,6 +14006,10 @@ void MatMul(WeightType type, const std::byte* packed, std::size_t rows, Cols col
     // Types with the same packed form share a kernel.
     if constexpr (!FormatList::Contains(kType) && !(kType == WeightType::kTQ2_0 && FormatList::Contains(WeightType::kTQ1_0))) {
       INLAY_ASSERT(false);
+#if INLAY_INT16_PAIRS
+    } else if constexpr (kHasPairs<kType>) {
+      MatMulPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+#endif
     } else if constexpr (Info(kType).block_values == 1) {
       MatMulFloat<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
     } else {
@@ -13591,9 +14049,11 @@ HWY_AFTER_NAMESPACE();
 
 // --- inlay/kernels/quantize-inl.hpp
 
-// Activations from float32 to the 8-bit forms that quantised weights multiply with. Once per matrix input, so that all
-// matrices and threads share the result.
+// Activations from float32 to the forms that weights multiply with: 8-bit integers for quantised ones, pairs of 16-bit
+// numbers. Once per matrix input, so that all matrices and threads share the result.
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13641,15 +14101,21 @@ HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, s
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127. A block without a
-// value above 2^-100 becomes zeros (the inverse of its scale could overflow); a block with a NaN or infinity becomes zeros
-// with that as scale, so that its products are NaN.
+// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes zeros (the inverse of its
+// scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as scale, so that its products
+// are NaN.
+HWY_INLINE bool CanScale(float most, float* HWY_RESTRICT scale) {
+  if (HWY_LIKELY(most >= 0x1p-100f && most <= std::numeric_limits<float>::max())) return true;
+  *scale = most < 1.0f ? 0.0f : most;
+  return false;
+}
+
+// One block of kValues (32 or 256) values: int8 = round(value / scale), scale = largest magnitude / 127.
 template <std::size_t kValues>
 HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_RESTRICT out, float* HWY_RESTRICT scale,
                               std::int16_t* HWY_RESTRICT sums) {
   const float most = LargestMagnitude(x, kValues);
-  if (HWY_UNLIKELY(!(most >= 0x1p-100f && most <= std::numeric_limits<float>::max()))) {
-    *scale = most < 1.0f ? 0.0f : most;
+  if (HWY_UNLIKELY(!CanScale(most, scale))) {
     std::memset(out, 0, kValues);
     std::memset(sums, 0, (kValues == 256 ? 24 : 1) * sizeof(*sums));
     return;
@@ -13669,8 +14135,52 @@ HWY_INLINE void QuantizeBlock(const float* HWY_RESTRICT x, std::int8_t* HWY_REST
   }
 }
 
-// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing. cols is a
-// multiple of the forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
+#if INLAY_INT16_PAIRS
+// One block of up to 64 values: int16 = round(value / scale), with the smallest scale of kInt16Norm's rule.
+HWY_INLINE void QuantizeInt16(const float* HWY_RESTRICT x, std::size_t count, std::uint16_t* HWY_RESTRICT out,
+                              float* HWY_RESTRICT scale) {
+  const FloatTag df;
+  const hn::Rebind<std::int16_t, FloatTag> d16;
+  alignas(64) float part[kInt16Block] = {};
+  if (count < kInt16Block) {
+    std::memcpy(part, x, count * sizeof(float));
+    x = part;
+  }
+  const float most = LargestMagnitude(x, kInt16Block);
+  if (HWY_UNLIKELY(!CanScale(most, scale))) {
+    std::memset(out, 0, kInt16Block * sizeof(*out));
+    return;
+  }
+  Lanes16 squares = Set16(0.0f);
+  HWY_UNROLL(4)
+  for (std::size_t i = 0; i < kInt16Block; i += 16) {
+    const Lanes16 value = Div16(Load16(x + i), Set16(most));
+    squares = MulAdd16(value, value, squares);
+  }
+  const float norm = std::sqrt(Sum16(squares));  // of values up to 1: from 1 to 8
+  const float unit = std::max(norm / kInt16Norm, 1.0f / kInt16Most);
+  *scale = most * unit;
+  const Floats inverse = hn::Set(df, 1.0f / unit / most);
+  for (std::size_t i = 0; i < kInt16Block; i += kWordLanes) {
+    const Words level = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), inverse));
+    hn::StoreU(hn::DemoteTo(d16, level), d16, reinterpret_cast<std::int16_t*>(out) + i);
+  }
+}
+#endif
+
+#if INLAY_BF16_PAIRS
+// Rounds `cols` values to nearest even.
+HWY_INLINE void RoundToBF16(const float* HWY_RESTRICT x, std::size_t cols, std::uint16_t* HWY_RESTRICT out) {
+  std::size_t col = 0;
+  for (; col + 16 <= cols; col += 16) StoreBF16x16(Load16(x + col), out + col);
+  for (; col % 64 != 0 || col < cols; col += 16) {
+    StoreBF16x16(LoadPart16(x + col, col < cols ? std::min<std::size_t>(cols - col, 15) : 0), out + col);
+  }
+}
+#endif
+
+// Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing, nor what the
+// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
 inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
                                       std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {
@@ -13691,6 +14201,18 @@ inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, s
                            rows.scales + t * rows.scale_stride + b, rows.sums + t * rows.sum_stride + 24 * b);
       }
     }
+#if INLAY_INT16_PAIRS
+    if ((kinds & kActivationInt16) != 0) {
+      const PairedRows& rows = x.int16;
+      for (std::size_t b = 0; b < DivideUp(cols, kInt16Block); ++b) {
+        QuantizeInt16(values + kInt16Block * b, std::min(kInt16Block, cols - kInt16Block * b),
+                      rows.values + t * rows.value_stride + kInt16Block * b, rows.scales + t * rows.scale_stride + b);
+      }
+    }
+#endif
+#if INLAY_BF16_PAIRS
+    if ((kinds & kActivationBF16) != 0) RoundToBF16(values, cols, x.bf16.values + t * x.bf16.value_stride);
+#endif
   }
 }
 
@@ -17653,13 +18175,6 @@ class BasicModel {
   using KvList = KvListType;
   static constexpr bool kIsStatic = Spec::kIsStatic;
 
-  // The representations of activations that any format of the list multiplies with.
-  static constexpr ActivationKinds kKinds = [] {
-    ActivationKinds kinds = kActivationFloat;
-    for (const WeightType type : FormatList::kList) kinds |= ActivationKindOf(type);
-    return kinds;
-  }();
-
   // Binds packed weights (weights/packed_file.hpp, weights/pack.hpp), which must outlive the model.
   // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
   // keeps its table of layers in `table` (config.layers entries, outliving the model); a static one needs none.
@@ -17683,6 +18198,8 @@ class BasicModel {
     INLAY_ASSIGN_OR_RETURN(model.weights_, BindPackedWeights(config, types, packed, model.layers_.span()));
     model.weights_.layers = {};  // the table moves with the model: see weights()
     model.packed_ = packed;
+    // A static model's memory is planned for the types that its matrices may have.
+    model.kinds_ = kIsStatic ? KindsOf(FormatList::kList) : KindsOf(types);
     return model;
   }
 
@@ -17697,7 +18214,7 @@ class BasicModel {
                                                           "the type that the formats give it");
     static_assert(RecipeListsAll<FormatList>(Spec::config()), "a matrix of this model has a type that is not in the list of "
                                                               "formats; see OfEightExperts");
-    MemoryPlan plan = *PlanSession(Spec::config(), options);
+    MemoryPlan plan = *PlanSession(Spec::config(), options, KindsOf(FormatList::kList));
     plan.weights = PackedWeightsBytes(Spec::config(), [](TensorId id) {
       return RecipeType<FormatList>(Spec::config(), id);
     });
@@ -17706,7 +18223,7 @@ class BasicModel {
 
   // The same for the weights that were opened.
   Result<MemoryPlan> PlanFor(const SessionOptions& options) const {
-    INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options));
+    INLAY_ASSIGN_OR_RETURN(MemoryPlan plan, PlanSession(config(), options, kinds_));
     plan.weights = packed_.size();
     return plan;
   }
@@ -17716,12 +18233,12 @@ class BasicModel {
 
   // Takes plan.kv_cache and plan.scratch bytes from the arena.
   Result<SequenceCache> NewCache(const SessionOptions& options, Arena& arena) const {
-    INLAY_CHECK_OK(PlanScratch(config(), options, kKinds));
+    INLAY_CHECK_OK(PlanScratch(config(), options, kinds_));
     INLAY_CHECK_OK(CheckKvType(options.kv));
     return SequenceCache::Create(arena, config(), options.kv, options.ContextFor(config()));
   }
   Result<Workspace> NewWorkspace(const SessionOptions& options, Arena& arena) const {
-    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kKinds));
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config(), options, kinds_));
     return Workspace::Create(arena, config(), shape, weights_);
   }
 
@@ -17803,8 +18320,16 @@ class BasicModel {
                 "); add ", Name(type));
   }
 
-  static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options) {
-    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kKinds));
+  // The representations of activations that any of these types multiplies with.
+  static constexpr ActivationKinds KindsOf(TensorTypes types) {
+    ActivationKinds kinds = kActivationFloat;
+    for (const WeightType type : types) kinds |= ActivationKindOf(type);
+    return kinds;
+  }
+
+  static constexpr Result<MemoryPlan> PlanSession(const ModelConfig& config, const SessionOptions& options,
+                                                  ActivationKinds kinds) {
+    INLAY_ASSIGN_OR_RETURN(const ScratchShape shape, PlanScratch(config, options, kinds));
     INLAY_CHECK_OK(CheckKvType(options.kv));
     MemoryPlan plan;
     MemoryCounter cache_bytes, scratch_bytes;
@@ -17822,7 +18347,7 @@ class BasicModel {
 
   Result<Counts> CheckPass(std::span<const SequenceInput> sequences, const Workspace& workspace) const {
     const Scratch& scratch = workspace.scratch();
-    if (workspace.config() != config() || scratch.shape.kinds != kKinds) {
+    if (workspace.config() != config() || scratch.shape.kinds != kinds_) {
       return Fail(ErrorCode::kInvalidArgument, "workspace", "was made for another model");
     }
     Counts counts;
@@ -17904,6 +18429,7 @@ class BasicModel {
   ModelWeights weights_;
   detail::LayerTable<Spec> layers_;
   std::span<const std::byte> packed_;
+  ActivationKinds kinds_ = kActivationFloat;
 };
 
 // A model whose dimensions are compile-time constants: Model<kTinyLlama1_1B, Q4_K_M>. The lists of weight and cache types
@@ -23354,10 +23880,9 @@ inline bool RowsAreFinite(WeightType type, const std::byte* data, std::size_t ro
   return true;
 }
 
-// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time, as a tile
-// is a sequence of tiles of fewer columns.
+// Packs one tile whose rows do not follow each other in the source: gathers some columns of all of them at a time.
 inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_t valid, std::size_t cols, std::byte* tile) {
-  constexpr std::size_t kPiece = 256, kPieceBytes = kPiece * sizeof(float);
+  constexpr std::size_t kPiece = kColumnGroup, kPieceBytes = kPiece * sizeof(float);
   std::array<std::byte, kRowTile * kPieceBytes> rows;
   const std::size_t row_bytes = RowBytes(source.type, cols);
   for (std::size_t c = 0; c < cols; c += kPiece) {
@@ -23365,7 +23890,7 @@ inline void PackGathered(const SourceTensor& source, std::size_t row, std::size_
     for (std::size_t r = 0; r < valid; ++r) {
       std::memcpy(rows.data() + r * bytes, source.data + source.RowAt(row + r) * row_bytes + RowBytes(source.type, c), bytes);
     }
-    PackTile(source.type, rows.data(), bytes, valid, count, tile + PackedTileBytes(source.type, c));
+    PackColumns(source.type, rows.data(), bytes, valid, c, count, cols, tile);
   }
 }
 
