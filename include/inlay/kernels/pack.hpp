@@ -262,18 +262,21 @@ void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
 
 // The scale of `count` F16 weights, as BF16. Infinite where a weight is not finite.
 inline std::uint16_t Int16Scale(const std::byte* weights, std::size_t count) {
-  float most = 0.0f;
+  std::uint16_t most = 0;
   double squares = 0.0;
   for (std::size_t k = 0; k < count; ++k) {
     std::uint16_t bits;
     std::memcpy(&bits, weights + k * sizeof(bits), sizeof(bits));
-    const float value = F16ToF32(bits & 0x7FFF);
-    most = std::max(most, value);
+    bits &= 0x7FFF;
+    most = std::max(most, bits);
+    // F16ToF32 of what is finite, in less time.
+    const float value = bits < 0x0400 ? static_cast<float>(bits) * 0x1p-24f
+                                      : std::bit_cast<float>(std::uint32_t{bits} << 13) * 0x1p112f;
     squares += static_cast<double>(value) * static_cast<double>(value);
   }
-  if (squares == 0.0) return F32ToBF16(1.0f);
-  if (!(squares <= std::numeric_limits<float>::max())) return F32ToBF16(std::numeric_limits<float>::infinity());
-  const double scale = std::max(static_cast<double>(most) / static_cast<double>(kInt16Most),
+  if (most == 0) return F32ToBF16(1.0f);
+  if (most >= 0x7C00) return F32ToBF16(std::numeric_limits<float>::infinity());
+  const double scale = std::max(static_cast<double>(F16ToF32(most)) / static_cast<double>(kInt16Most),
                                 std::sqrt(squares) / static_cast<double>(kInt16Norm));
   // The last bit of float32 makes no difference to the sums; those below it are rounded up.
   return static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(static_cast<float>(scale)) + 0xFFFFu) >> 16);
