@@ -9750,18 +9750,21 @@ void ForPackedBlocks(Byte* tile, std::size_t cols, Use&& use) {
 
 // The scale of `count` F16 weights, as BF16. Infinite where a weight is not finite.
 inline std::uint16_t Int16Scale(const std::byte* weights, std::size_t count) {
-  float most = 0.0f;
+  std::uint16_t most = 0;
   double squares = 0.0;
   for (std::size_t k = 0; k < count; ++k) {
     std::uint16_t bits;
     std::memcpy(&bits, weights + k * sizeof(bits), sizeof(bits));
-    const float value = F16ToF32(bits & 0x7FFF);
-    most = std::max(most, value);
+    bits &= 0x7FFF;
+    most = std::max(most, bits);
+    // F16ToF32 of what is finite, in less time.
+    const float value = bits < 0x0400 ? static_cast<float>(bits) * 0x1p-24f
+                                      : std::bit_cast<float>(std::uint32_t{bits} << 13) * 0x1p112f;
     squares += static_cast<double>(value) * static_cast<double>(value);
   }
-  if (squares == 0.0) return F32ToBF16(1.0f);
-  if (!(squares <= std::numeric_limits<float>::max())) return F32ToBF16(std::numeric_limits<float>::infinity());
-  const double scale = std::max(static_cast<double>(most) / static_cast<double>(kInt16Most),
+  if (most == 0) return F32ToBF16(1.0f);
+  if (most >= 0x7C00) return F32ToBF16(std::numeric_limits<float>::infinity());
+  const double scale = std::max(static_cast<double>(F16ToF32(most)) / static_cast<double>(kInt16Most),
                                 std::sqrt(squares) / static_cast<double>(kInt16Norm));
   // The last bit of float32 makes no difference to the sums; those below it are rounded up.
   return static_cast<std::uint16_t>((std::bit_cast<std::uint32_t>(static_cast<float>(scale)) + 0xFFFFu) >> 16);
@@ -9970,8 +9973,8 @@ inline constexpr ActivationKinds kActivationFloat = 1;     // float32: F32, F16,
 inline constexpr ActivationKinds kActivationBlock32 = 2;   // int8, one float32 scale per 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1
 inline constexpr ActivationKinds kActivationBlock256 = 4;  // int8, one float32 scale per 256: K-quants
 // Where the processor multiplies pairs of 16-bit numbers (pair_matmul-inl.hpp):
-inline constexpr ActivationKinds kActivationBF16 = 8;      // BF16 weights
-inline constexpr ActivationKinds kActivationInt16 = 16;    // int16, one float32 scale per 64: F16 weights
+inline constexpr ActivationKinds kActivationBF16 = 8;    // BF16 weights
+inline constexpr ActivationKinds kActivationInt16 = 16;  // int16, one float32 scale per 64: F16 weights
 
 // What a product with weights of this type reads, on any processor that this translation unit may run on.
 constexpr ActivationKinds ActivationKindOf(WeightType type) {
@@ -10001,8 +10004,8 @@ struct QuantizedRows {
   std::size_t sum_stride = 0;
 };
 
-// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with zeros, up to a
-// multiple of 64.
+// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with
+// zeros, up to a multiple of 64.
 struct PairedRows {
   std::uint16_t* values = nullptr;
   float* scales = nullptr;
@@ -11899,7 +11902,7 @@ HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const flo
 // A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
 // chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
 // block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 96;
+inline constexpr std::size_t kBatchRows = 192;
 inline constexpr std::size_t kBatchTokens = 36;
 inline constexpr std::size_t kMaxChain = 128;
 
@@ -12075,7 +12078,7 @@ struct alignas(64) PairPanel {
 // The activations of a token tile.
 struct PairTokens {
   const std::uint16_t* values;
-  const float* scales;
+  const float* scales;  // nullptr for BF16
   std::size_t value_stride;
   std::size_t scale_stride;
 
@@ -12083,7 +12086,7 @@ struct PairTokens {
     return {values + token * value_stride, scales + token * scale_stride, value_stride, scale_stride};
   }
   PairTokens FromColumn(std::size_t col) const {
-    return {values + col, scales + col / kInt16Block, value_stride, scale_stride};
+    return {values + col, scales == nullptr ? nullptr : scales + col / kInt16Block, value_stride, scale_stride};
   }
 };
 

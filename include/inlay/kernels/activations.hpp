@@ -21,8 +21,8 @@ inline constexpr ActivationKinds kActivationFloat = 1;     // float32: F32, F16,
 inline constexpr ActivationKinds kActivationBlock32 = 2;   // int8, one float32 scale per 32: Q8_0, Q4_0, Q4_1, Q5_0, Q5_1
 inline constexpr ActivationKinds kActivationBlock256 = 4;  // int8, one float32 scale per 256: K-quants
 // Where the processor multiplies pairs of 16-bit numbers (pair_matmul-inl.hpp):
-inline constexpr ActivationKinds kActivationBF16 = 8;      // BF16 weights
-inline constexpr ActivationKinds kActivationInt16 = 16;    // int16, one float32 scale per 64: F16 weights
+inline constexpr ActivationKinds kActivationBF16 = 8;    // BF16 weights
+inline constexpr ActivationKinds kActivationInt16 = 16;  // int16, one float32 scale per 64: F16 weights
 
 // What a product with weights of this type reads, on any processor that this translation unit may run on.
 constexpr ActivationKinds ActivationKindOf(WeightType type) {
@@ -52,8 +52,8 @@ struct QuantizedRows {
   std::size_t sum_stride = 0;
 };
 
-// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with zeros, up to a
-// multiple of 64.
+// 16-bit values [tokens, value_stride]: BF16, or int16 with scales [tokens, scale_stride], one per kInt16Block. Rows end with
+// zeros, up to a multiple of 64.
 struct PairedRows {
   std::uint16_t* values = nullptr;
   float* scales = nullptr;

@@ -162,7 +162,7 @@ HWY_INLINE void MultiplyVectorRows(const std::byte* packed, Cols cols, const flo
 // A batch is cut into blocks of kBatchRows x kBatchTokens, and their columns into chains: the activations of a block and
 // chain are copied next to each other, since rows 2^n bytes apart would fall into the same cache sets, and the sums of a
 // block stay in the cache until its last chain.
-inline constexpr std::size_t kBatchRows = 96;
+inline constexpr std::size_t kBatchRows = 192;
 inline constexpr std::size_t kBatchTokens = 36;
 inline constexpr std::size_t kMaxChain = 128;
 

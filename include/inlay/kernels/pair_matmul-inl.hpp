@@ -72,7 +72,7 @@ struct alignas(64) PairPanel {
 // The activations of a token tile.
 struct PairTokens {
   const std::uint16_t* values;
-  const float* scales;
+  const float* scales;  // nullptr for BF16
   std::size_t value_stride;
   std::size_t scale_stride;
 
@@ -80,7 +80,7 @@ struct PairTokens {
     return {values + token * value_stride, scales + token * scale_stride, value_stride, scale_stride};
   }
   PairTokens FromColumn(std::size_t col) const {
-    return {values + col, scales + col / kInt16Block, value_stride, scale_stride};
+    return {values + col, scales == nullptr ? nullptr : scales + col / kInt16Block, value_stride, scale_stride};
   }
 };
 
