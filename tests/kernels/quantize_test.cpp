@@ -213,7 +213,7 @@ BOOST_AUTO_TEST_CASE(bf16_rounds_to_nearest_even_and_ends_with_zeros) {
   if (inlay_test::SkipsBF16Pairs()) return;
   std::mt19937 random(3);
   std::normal_distribution<float> normal;
-  for (const std::size_t cols : {1u, 17u, 64u, 130u}) {
+  for (const std::size_t cols : {1u, 17u, 63u, 64u, 130u}) {
     Storage storage(inlay::kActivationBF16, 2, cols);
     const inlay::Activations& x = storage.x;
     for (std::size_t i = 0; i < 2 * x.stride; ++i) x.values[i] = normal(random);
