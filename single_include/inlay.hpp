@@ -10931,6 +10931,16 @@ HWY_INLINE void StoreHalves([[maybe_unused]] D d, hn::Vec<D> value, std::uint16_
 #endif
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// One BF16 number per lane of `d`, from any address.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBF16(D d, const std::uint16_t* HWY_RESTRICT from) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::RebindToUnsigned<D> wide;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from))));
+}
+#endif
+
 // kWordLanes half-precision numbers.
 HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
   return LoadHalves(FloatTag(), reinterpret_cast<const std::uint16_t*>(p));
@@ -11219,11 +11229,7 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   for (std::size_t i = 0; i < kVectorsPer16; ++i) hn::StoreU(value.vector[i], FloatTag(), to + i * kVectorLanes);
 }
 HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(LoadHalves(d, from + i * kVectorLanes)); }
-HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
-  const hn::Rebind<std::uint16_t, FloatTag> half;
-  const hn::RebindToUnsigned<FloatTag> wide;
-  INLAY_LANES(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from + i * kVectorLanes)))));
-}
+HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) { INLAY_LANES(LoadBF16(d, from + i * kVectorLanes)); }
 // Rounds to nearest even; beyond the range becomes infinity.
 HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
   HWY_UNROLL(16)
@@ -12055,7 +12061,7 @@ inline constexpr std::size_t kPairVectors = 2;
 inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
 inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
 inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
-// Tokens that share one unpacking to memory, which costs as much as 6 (F16) or 3 tokens. Their float sums wait in the caller's
+// Tokens that share one unpacking to memory, which costs as much as some ten of them. Their float sums wait in the caller's
 // buffer.
 inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
 // Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
@@ -12123,9 +12129,7 @@ struct Pairs<WeightType::kF16> {
   // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
   HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT bf16, float* HWY_RESTRICT scale) {
     const FloatTag df;
-    const hn::RebindToUnsigned<FloatTag> wide;
-    const hn::Rebind<std::uint16_t, FloatTag> half;
-    const Floats value = hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, bf16))));
+    const Floats value = LoadBF16(df, bf16);
     hn::Store(value, df, scale);
     inverse = hn::Div(hn::Set(df, 1.0f), value);
   }
@@ -14104,9 +14108,9 @@ HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, s
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes zeros (the inverse of its
-// scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as scale, so that its products
-// are NaN.
+// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes
+// zeros (the inverse of its scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as
+// scale, so that its products are NaN.
 HWY_INLINE bool CanScale(float most, float* HWY_RESTRICT scale) {
   if (HWY_LIKELY(most >= 0x1p-100f && most <= std::numeric_limits<float>::max())) return true;
   *scale = most < 1.0f ? 0.0f : most;
@@ -14183,7 +14187,8 @@ HWY_INLINE void RoundToBF16(const float* HWY_RESTRICT x, std::size_t cols, std::
 #endif
 
 // Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing, nor what the
-// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
+// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values
+// only. Cost of an 8-bit form: about 1 ns per 8 values.
 inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
                                       std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {

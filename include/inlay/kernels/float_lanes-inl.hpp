@@ -149,11 +149,7 @@ HWY_INLINE void Store16(const Lanes16& value, float* to) {
   for (std::size_t i = 0; i < kVectorsPer16; ++i) hn::StoreU(value.vector[i], FloatTag(), to + i * kVectorLanes);
 }
 HWY_INLINE Lanes16 LoadF16x16(const std::uint16_t* from) { INLAY_LANES(LoadHalves(d, from + i * kVectorLanes)); }
-HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) {
-  const hn::Rebind<std::uint16_t, FloatTag> half;
-  const hn::RebindToUnsigned<FloatTag> wide;
-  INLAY_LANES(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from + i * kVectorLanes)))));
-}
+HWY_INLINE Lanes16 LoadBF16x16(const std::uint16_t* from) { INLAY_LANES(LoadBF16(d, from + i * kVectorLanes)); }
 // Rounds to nearest even; beyond the range becomes infinity.
 HWY_INLINE void StoreF16x16(const Lanes16& value, std::uint16_t* to) {
   HWY_UNROLL(16)

@@ -49,7 +49,7 @@ inline constexpr std::size_t kPairVectors = 2;
 inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
 inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
 inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
-// Tokens that share one unpacking to memory, which costs as much as 6 (F16) or 3 tokens. Their float sums wait in the caller's
+// Tokens that share one unpacking to memory, which costs as much as some ten of them. Their float sums wait in the caller's
 // buffer.
 inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
 // Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
@@ -117,9 +117,7 @@ struct Pairs<WeightType::kF16> {
   // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
   HWY_INLINE void Begin(const std::uint16_t* HWY_RESTRICT bf16, float* HWY_RESTRICT scale) {
     const FloatTag df;
-    const hn::RebindToUnsigned<FloatTag> wide;
-    const hn::Rebind<std::uint16_t, FloatTag> half;
-    const Floats value = hn::BitCast(df, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, bf16))));
+    const Floats value = LoadBF16(df, bf16);
     hn::Store(value, df, scale);
     inverse = hn::Div(hn::Set(df, 1.0f), value);
   }

@@ -57,9 +57,9 @@ HWY_INLINE std::int32_t Quantize16(const float* HWY_RESTRICT x, float inverse, s
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes zeros (the inverse of its
-// scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as scale, so that its products
-// are NaN.
+// Whether a block with this largest magnitude can be scaled; otherwise sets the scale. One without a value above 2^-100 becomes
+// zeros (the inverse of its scale could overflow), with the scale 0; one with a NaN or infinity becomes zeros with that as
+// scale, so that its products are NaN.
 HWY_INLINE bool CanScale(float most, float* HWY_RESTRICT scale) {
   if (HWY_LIKELY(most >= 0x1p-100f && most <= std::numeric_limits<float>::max())) return true;
   *scale = most < 1.0f ? 0.0f : most;
@@ -136,7 +136,8 @@ HWY_INLINE void RoundToBF16(const float* HWY_RESTRICT x, std::size_t cols, std::
 #endif
 
 // Fills the forms in `kinds` of tokens [token_begin, token_end) from x.values; kActivationFloat needs nothing, nor what the
-// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values only. Cost: about 1 ns per 8 values.
+// target does not multiply with. cols is a multiple of the 8-bit forms' block sizes. Every token depends on its own values
+// only. Cost of an 8-bit form: about 1 ns per 8 values.
 inline HWY_NOINLINE void QuantizeRows(ActivationKinds kinds, std::size_t cols, std::size_t token_begin,
                                       std::size_t token_end, const Activations& x) {
   for (std::size_t t = token_begin; t < token_end; ++t) {

@@ -260,6 +260,16 @@ HWY_INLINE void StoreHalves([[maybe_unused]] D d, hn::Vec<D> value, std::uint16_
 #endif
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// One BF16 number per lane of `d`, from any address.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBF16(D d, const std::uint16_t* HWY_RESTRICT from) {
+  const hn::Rebind<std::uint16_t, D> half;
+  const hn::RebindToUnsigned<D> wide;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(half, from))));
+}
+#endif
+
 // kWordLanes half-precision numbers.
 HWY_INLINE Floats LoadHalves(const std::uint8_t* HWY_RESTRICT p) {
   return LoadHalves(FloatTag(), reinterpret_cast<const std::uint16_t*>(p));

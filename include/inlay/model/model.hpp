@@ -70,7 +70,6 @@ class BasicModel {
   using KvList = KvListType;
   static constexpr bool kIsStatic = Spec::kIsStatic;
 
-
   // Binds packed weights (weights/packed_file.hpp, weights/pack.hpp), which must outlive the model.
   // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
   // keeps its table of layers in `table` (config.layers entries, outliving the model); a static one needs none.
