@@ -2872,12 +2872,24 @@ inline constexpr std::array kWeightTypes = {
     WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
 };
 
+namespace detail {
+// Where each id is in kWeightTypes; beyond its end for those that are not. Kernels ask for what they are instantiated with:
+// a look-up with a constant disappears when it is compiled, a search does not.
+inline constexpr auto kWeightTypePlaces = [] {
+  std::array<std::uint8_t, 64> places{};
+  places.fill(static_cast<std::uint8_t>(kWeightTypes.size()));
+  for (std::size_t i = 0; i < kWeightTypes.size(); ++i) {
+    places[static_cast<std::size_t>(kWeightTypes[i].type)] = static_cast<std::uint8_t>(i);
+  }
+  return places;
+}();
+}  // namespace detail
+
 // nullptr when the library does not know the type.
 constexpr const WeightTypeInfo* FindWeightType(std::uint32_t id) {
-  for (const WeightTypeInfo& info : kWeightTypes) {
-    if (static_cast<std::uint32_t>(info.type) == id) return &info;
-  }
-  return nullptr;
+  if (id >= detail::kWeightTypePlaces.size()) return nullptr;
+  const std::size_t place = detail::kWeightTypePlaces[id];
+  return place < kWeightTypes.size() ? &kWeightTypes[place] : nullptr;
 }
 constexpr const WeightTypeInfo* FindWeightType(std::string_view name) {
   for (const WeightTypeInfo& info : kWeightTypes) {
@@ -10787,16 +10799,6 @@ HWY_INLINE void FetchAhead([[maybe_unused]] const void* from) {
   }
 }
 
-// The same address, but the compiler does not know that. It would otherwise keep what it has loaded from there, and where
-// there are more values than registers, in memory, which is no better than loading again.
-template <class T>
-HWY_INLINE const T* LoadAgain(const T* p) {
-#if HWY_ARCH_X86 || HWY_ARCH_ARM_A64
-  asm("" : "+r"(p));
-#endif
-  return p;
-}
-
 // All lanes = the four bytes at p.
 HWY_INLINE Words BroadcastWord(const void* p) {
   std::int32_t word;
@@ -12058,18 +12060,17 @@ namespace detail {
 
 // The register tile of many tokens, as for quantised weights: two vectors of rows share each broadcast of activations.
 inline constexpr std::size_t kPairVectors = 2;
-inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
+inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 8 : 4;
 inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
 inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
 // Tokens that share one unpacking to memory, which costs as much as some ten of them. Their float sums wait in the caller's
 // buffer.
-inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
-// Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
-// since BF16 weights are cheap to pair again.
+inline constexpr std::size_t kPairBlock = 32 * kPairTokens;
+// The most tokens that share one conversion in registers. BF16 weights are only put side by side, so any number of tokens is
+// multiplied that way, this many at a time: the fewest that keep two multipliers of six cycles busy are six. Up to this
+// number, F16 weights go that way too.
 template <WeightType kType>
-inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 6;
-template <WeightType kType>
-inline constexpr std::size_t kPairMaxDirect = kType == WeightType::kF16 ? 4 : 24;
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 8;
 
 // Columns that are added up before the sum of a row goes on in float32.
 template <WeightType kType>
@@ -12116,8 +12117,10 @@ struct Pairs<WeightType::kBF16> {
   }
 
   static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
-    return Words{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
+    Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
+    Pin(result);
+    return result;
   }
 };
 #endif
@@ -12217,7 +12220,7 @@ HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::
 // results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
 // tiles exist from `packed` on; where there are more vectors, they compute the last one again.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
+HWY_NOINLINE void MultiplyPairRows(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
                                       float* HWY_RESTRICT results) {
   constexpr std::size_t kColumns = kPairColumns<kType>;
   const FloatTag df;
@@ -12341,42 +12344,47 @@ HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t 
   }
 }
 
-// A few tokens.
+// Each weight goes from memory to the multiplier through registers, once for kPairDirect tokens.
 template <WeightType kType>
-void MultiplyFewPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
                       std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  alignas(64) float results[2 * kPairDirect<kType> * kWordLanes];
+  constexpr std::size_t kSums = 2 * kPairDirect<kType>;  // vectors
+  alignas(64) float results[kSums * kWordLanes];
   const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
     constexpr std::size_t kRows = kVectors * kWordLanes;
-    static_assert(kRows % kRowTile == 0 && kVectors * kTokens * kWordLanes <= sizeof(results) / sizeof(float));
+    static_assert(kRows % kRowTile == 0 && kVectors * kTokens <= kSums);
     const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
-    MultiplyPairsDirect<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
+    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
     StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
   };
   constexpr std::size_t kHalf = 2 * kWordLanes;
   for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
     const bool wide = row_end - row > kHalf;
     // Four vectors of rows, or two where no more are left or there are more tokens.
-    const auto tokens = [&]<std::size_t kTokens>(std::size_t token) HWY_ATTR {
-      if constexpr (kTokens <= 2) {
-        if (wide) return multiply.template operator()<4, kTokens>(token, row);
-      }
-      multiply.template operator()<2, kTokens>(token, row);
-      if (kTokens > 2 && wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
-    };
     std::size_t token = token_begin;
-    for (; token + kPairDirect<kType> <= token_end; token += kPairDirect<kType>) {
-      tokens.template operator()<kPairDirect<kType>>(token);
-    }
-    for (; token + 2 <= token_end; token += 2) tokens.template operator()<2>(token);
-    if (token < token_end) tokens.template operator()<1>(token);
+    const auto tokens = [&]<std::size_t kTokens>() HWY_ATTR {
+      for (; token + kTokens <= token_end; token += kTokens) {
+        if constexpr (4 * kTokens <= kSums) {
+          if (wide) {
+            multiply.template operator()<4, kTokens>(token, row);
+            continue;
+          }
+        }
+        multiply.template operator()<2, kTokens>(token, row);
+        if (wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
+      }
+    };
+    tokens.template operator()<kPairDirect<kType>>();
+    if constexpr (kPairDirect<kType> > 4) tokens.template operator()<4>();
+    tokens.template operator()<2>();
+    tokens.template operator()<1>();
   }
 }
 
-// At most kPairBlock tokens.
+// Weights go through a panel in the first-level cache. At most kPairBlock tokens.
 template <WeightType kType>
-void MultiplyManyPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
                        std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
   constexpr std::size_t kColumnBytes = 2 * kRowTile;
@@ -12419,16 +12427,16 @@ HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::si
   const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
   const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
   const std::size_t tokens = token_end - token_begin;
-  if (tokens <= detail::kPairMaxDirect<kType>) {
-    detail::MultiplyFewPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-    return;
-  }
-  // Blocks of tokens of about the same size.
-  std::size_t token = token_begin;
-  for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
-    const std::size_t end = token + DivideUp(token_end - token, left);
-    detail::MultiplyManyPairs<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
-    token = end;
+  if (kType == WeightType::kBF16 || tokens <= detail::kPairDirect<kType>) {
+    detail::MultiplyPairsDirect<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  } else if constexpr (kType == WeightType::kF16) {
+    // Blocks of tokens of about the same size.
+    std::size_t token = token_begin;
+    for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
+      const std::size_t end = token + DivideUp(token_end - token, left);
+      detail::MultiplyPairPanels<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+      token = end;
+    }
   }
 }
 #endif  // INLAY_INT16_PAIRS
@@ -13180,7 +13188,7 @@ inline constexpr std::size_t kPanelTokens = kWordLanes == 16 ? 6 : 4;
 // Row tiles that are processed together.
 inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile == 0 ? 1 : kPanelVectors * kWordLanes / kRowTile;
 // Tokens that share one unpacking. Their float sums wait in the caller's buffer.
-inline constexpr std::size_t kPanelBlock = 96;
+inline constexpr std::size_t kPanelBlock = kWordLanes == 8 ? 192 : 96;
 
 // How the levels of a panel are multiplied with activations.
 enum class PanelProduct {
@@ -13189,24 +13197,22 @@ enum class PanelProduct {
             // their offset subtracted, activations have 128 added on their way from memory (an exclusive or, which runs
             // beside the multiplies). What that is too much depends on the weights alone and is computed once a panel.
   kPairs,   // bytes to 16-bit pairs of sums, which are scaled or widened by MultiplyAddPairs
-  kNibbles, // the same with the lower and the upper four bits of 8-bit levels apart, since whole ones would not fit 16 bits
+  kMagnitudes,  // the same with the magnitudes of 8-bit levels, which fill 16 bits with a pair; activations take the signs
 };
 template <WeightType kType>
 inline constexpr PanelProduct kPanelProduct =
-    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kNibbles : PanelProduct::kPairs)
+    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kMagnitudes : PanelProduct::kPairs)
                   : (INLAY_DOT4_UNSIGNED && kByteOffset<kType> != 0 ? PanelProduct::kSigned : PanelProduct::kDot);
 // What levels in a panel are too large by; the sums of activations pay for it.
 template <WeightType kType>
-inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned    ? 0
-                                    : kPanelProduct<kType> == PanelProduct::kNibbles ? 128 + kByteOffset<kType>
-                                                                                     : kByteOffset<kType>;
+inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned ? 0 : kByteOffset<kType>;
 
 // 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
 // side as in the packed layout.
 struct alignas(64) Panel {
   std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
 #if INLAY_MADDUBS
-  std::uint8_t upper[64 * kWordBytes];        // kNibbles: the upper four bits of each level
+  std::uint8_t magnitudes[64 * kWordBytes];   // kMagnitudes: of the levels
 #endif
   std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
   std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales; kSigned: where the sum of each block starts
@@ -13219,7 +13225,7 @@ struct alignas(64) Panel {
 template <WeightType kType, std::size_t kGroup>
 HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
                                  [[maybe_unused]] Words* HWY_RESTRICT sums) {
-  const WordTag d;
+  [[maybe_unused]] const WordTag d;
   HWY_UNROLL(8)
   for (std::size_t word = 0; word < 8; ++word) {
     std::uint8_t* to = panel.levels + offset + word * kWordBytes;
@@ -13229,18 +13235,14 @@ HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t o
       const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
       sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
       StoreWords(level, to);
-    } else  // NOLINT: continues below
-#endif
-    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
-      const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-      const Words low = hn::Set(d, 0x0F0F0F0F);
-      StoreWords(hn::And(level, low), to);
-#if INLAY_MADDUBS
-      StoreWords(hn::And(hn::ShiftRight<4>(level), low), panel.upper + offset + word * kWordBytes);
-#endif
-    } else {
-      StoreWords(levels[word], to);
+      continue;
     }
+#elif INLAY_MADDUBS
+    if constexpr (kPanelProduct<kType> == PanelProduct::kMagnitudes) {
+      StoreWords(AbsoluteBytes(levels[word]), panel.magnitudes + offset + word * kWordBytes);
+    }
+#endif
+    StoreWords(levels[word], to);
   }
 }
 
@@ -13310,17 +13312,16 @@ struct PanelRows {
 
 using PanelTile = Words[kPanelVectors][kPanelTokens];
 
-// dots += kWords words of levels, from word `word` of `source` (levels of the first panel), times activations. kPairs
-// overwrites `dots`.
+// dots += kWords words of levels, from word `word` on, times activations. kPairs overwrites `dots`.
 template <PanelProduct kProduct, std::size_t kWords>
-HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_RESTRICT source, std::size_t word,
-                                const std::int8_t* HWY_RESTRICT values, std::size_t stride, PanelTile& dots) {
+HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                std::size_t stride, PanelTile& dots) {
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; ++i) {
     Words levels[kPanelVectors];
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      levels[v] = LoadAlignedWords(rows.Word(source, v) + (word + i) * kWordBytes);
+      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + (word + i) * kWordBytes);
     }
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
@@ -13346,6 +13347,33 @@ HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_R
   }
 }
 
+#if INLAY_MADDUBS
+// totals += scale * (kWords words of levels, from word `word` on, times activations); kMagnitudes.
+template <std::size_t kWords, class Scale>
+HWY_INLINE void AccumulateMagnitudes(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                     std::size_t stride, const Scale& scale, PanelTile& totals) {
+  HWY_UNROLL(8)
+  for (std::size_t i = word; i < word + kWords; ++i) {
+    Words levels[kPanelVectors], magnitudes[kPanelVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + i * kWordBytes);
+      magnitudes[v] = LoadAlignedWords(rows.Word(rows.panel->magnitudes, v) + i * kWordBytes);
+    }
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      const Words activations = BroadcastWord(values + t * stride + 4 * i);
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        const Words pairs = MultiplyBytesToPairs(magnitudes[v], ApplySigns(activations, levels[v]));
+        totals[v][t] = AccumulatePairs(totals[v][t], pairs, scale(v));
+        Pin(totals[v][t]);
+      }
+    }
+  }
+}
+#endif
+
 // totals += scale * dots.
 template <bool kPairs, class Scale>
 HWY_INLINE void AddScaled(const PanelTile& dots, const Scale& scale, PanelTile& totals) {
@@ -13370,16 +13398,21 @@ template <WeightType kType, std::size_t kWords>
 HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                       std::size_t stride, std::size_t scale, PanelTile& totals) {
   constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  constexpr bool kNibbles = kProduct == PanelProduct::kNibbles;
-  constexpr bool kPairs = kNibbles || kProduct == PanelProduct::kPairs;
-  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
-  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
-  constexpr std::size_t kFits = kPairs ? kPairChain<kNibbles ? 4 : kByteBits<kType>> : kWords;
-  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
-  static_assert(kWords % kChain == 0);
+  constexpr bool kPairs = kProduct == PanelProduct::kPairs;
   const auto scales = [&](std::size_t v) HWY_ATTR {
     return LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
   };
+#if INLAY_MADDUBS
+  if constexpr (kProduct == PanelProduct::kMagnitudes) {
+    AccumulateMagnitudes<kWords>(rows, word, values, stride, scales, totals);
+    return;
+  }
+#endif
+  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
+  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
+  constexpr std::size_t kFits = kPairs ? kPairChain<kByteBits<kType>> : kWords;
+  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
+  static_assert(kWords % kChain == 0);
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; i += kChain) {
     PanelTile dots;
@@ -13388,20 +13421,8 @@ HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, c
       HWY_UNROLL(8)
       for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
     }
-    AccumulatePanel<kPairs ? PanelProduct::kPairs : kProduct, kChain>(rows, rows.panel->levels, word + i, values, stride, dots);
+    AccumulatePanel<kProduct, kChain>(rows, word + i, values, stride, dots);
     AddScaled<kPairs>(dots, scales, totals);
-#if INLAY_MADDUBS
-    if constexpr (kNibbles) {
-      PanelTile upper;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->upper, word + i, LoadAgain(values), stride, upper);
-      // Sixteen times a sub-scale, in both halves of a lane, fits 16 bits.
-      const auto upper_scales = [&](std::size_t v) HWY_ATTR {
-        const hn::Repartition<std::int16_t, WordTag> d16;
-        return hn::BitCast(WordTag(), hn::ShiftLeft<4>(hn::BitCast(d16, scales(v))));
-      };
-      AddScaled<kPairs>(upper, upper_scales, totals);
-    }
-#endif
   }
 }
 
@@ -13410,26 +13431,24 @@ template <WeightType kType>
 HWY_INLINE void AccumulatePanel32(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                   std::size_t stride, PanelTile& dots) {
   constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  if constexpr (kProduct == PanelProduct::kPairs || kProduct == PanelProduct::kNibbles) {
-    constexpr std::size_t kFits = kPairChain<kProduct == PanelProduct::kNibbles ? 4 : kByteBits<kType>>;
+#if INLAY_MADDUBS
+  const auto one = [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); };
+  if constexpr (kProduct == PanelProduct::kMagnitudes) {
+    AccumulateMagnitudes<8>(rows, word, values, stride, one, dots);
+  } else {
+    constexpr std::size_t kFits = kPairChain<kByteBits<kType>>;
     constexpr std::size_t kChain = kFits < 8 ? kFits : 8;
     static_assert(8 % kChain == 0);
     HWY_UNROLL(8)
     for (std::size_t i = 0; i < 8; i += kChain) {
       PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->levels, word + i, values, stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); }, dots);
+      AccumulatePanel<kProduct, kChain>(rows, word + i, values, stride, pairs);
+      AddScaled<true>(pairs, one, dots);
     }
-#if INLAY_MADDUBS
-    if constexpr (kProduct == PanelProduct::kNibbles) {
-      PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, 8>(rows, rows.panel->upper, word, LoadAgain(values), stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00100010); }, dots);
-    }
-#endif
-  } else {
-    AccumulatePanel<kProduct, 8>(rows, rows.panel->levels, word, values, stride, dots);
   }
+#else
+  AccumulatePanel<kProduct, 8>(rows, word, values, stride, dots);
+#endif
 }
 
 // The integer part of the mins, or of what kPanelOffset is too much, for token `t`; `corrections` are the vector's.

@@ -74,7 +74,7 @@ void Large(benchmark::State& state) {
                   static_cast<std::size_t>(state.range(2)));
 }
 void Shapes(benchmark::internal::Benchmark* b) {
-  for (const int tokens : {1, 2, 4, 6, 8, 12, 24, 32, 64, 512}) b->Args({2048, 2048, tokens});
+  for (const int tokens : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 256, 512}) b->Args({2048, 2048, tokens});
   b->Args({32000, 4096, 1});
   b->Args({4096, 4096, 128});
   b->Args({1024, 8192, 128});

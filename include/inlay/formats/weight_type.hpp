@@ -65,12 +65,24 @@ inline constexpr std::array kWeightTypes = {
     WeightTypeInfo{WeightType::kI8, "I8", 1, 1, false},
 };
 
+namespace detail {
+// Where each id is in kWeightTypes; beyond its end for those that are not. Kernels ask for what they are instantiated with:
+// a look-up with a constant disappears when it is compiled, a search does not.
+inline constexpr auto kWeightTypePlaces = [] {
+  std::array<std::uint8_t, 64> places{};
+  places.fill(static_cast<std::uint8_t>(kWeightTypes.size()));
+  for (std::size_t i = 0; i < kWeightTypes.size(); ++i) {
+    places[static_cast<std::size_t>(kWeightTypes[i].type)] = static_cast<std::uint8_t>(i);
+  }
+  return places;
+}();
+}  // namespace detail
+
 // nullptr when the library does not know the type.
 constexpr const WeightTypeInfo* FindWeightType(std::uint32_t id) {
-  for (const WeightTypeInfo& info : kWeightTypes) {
-    if (static_cast<std::uint32_t>(info.type) == id) return &info;
-  }
-  return nullptr;
+  if (id >= detail::kWeightTypePlaces.size()) return nullptr;
+  const std::size_t place = detail::kWeightTypePlaces[id];
+  return place < kWeightTypes.size() ? &kWeightTypes[place] : nullptr;
 }
 constexpr const WeightTypeInfo* FindWeightType(std::string_view name) {
   for (const WeightTypeInfo& info : kWeightTypes) {

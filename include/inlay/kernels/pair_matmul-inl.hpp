@@ -46,18 +46,17 @@ namespace detail {
 
 // The register tile of many tokens, as for quantised weights: two vectors of rows share each broadcast of activations.
 inline constexpr std::size_t kPairVectors = 2;
-inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 6 : 4;
+inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 8 : 4;
 inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
 inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
 // Tokens that share one unpacking to memory, which costs as much as some ten of them. Their float sums wait in the caller's
 // buffer.
-inline constexpr std::size_t kPairBlock = 43 * kPairTokens;
-// Up to this number of tokens, weights go from memory to the multiplier through registers: kPairDirect tokens at a time,
-// since BF16 weights are cheap to pair again.
+inline constexpr std::size_t kPairBlock = 32 * kPairTokens;
+// The most tokens that share one conversion in registers. BF16 weights are only put side by side, so any number of tokens is
+// multiplied that way, this many at a time: the fewest that keep two multipliers of six cycles busy are six. Up to this
+// number, F16 weights go that way too.
 template <WeightType kType>
-inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 6;
-template <WeightType kType>
-inline constexpr std::size_t kPairMaxDirect = kType == WeightType::kF16 ? 4 : 24;
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 8;
 
 // Columns that are added up before the sum of a row goes on in float32.
 template <WeightType kType>
@@ -104,8 +103,10 @@ struct Pairs<WeightType::kBF16> {
   }
 
   static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
-    return Words{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
+    Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
+    Pin(result);
+    return result;
   }
 };
 #endif
@@ -205,7 +206,7 @@ HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::
 // results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
 // tiles exist from `packed` on; where there are more vectors, they compute the last one again.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_NOINLINE void MultiplyPairsDirect(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
+HWY_NOINLINE void MultiplyPairRows(const std::byte* packed, std::size_t tiles, std::size_t cols, PairTokens x,
                                       float* HWY_RESTRICT results) {
   constexpr std::size_t kColumns = kPairColumns<kType>;
   const FloatTag df;
@@ -329,42 +330,47 @@ HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t 
   }
 }
 
-// A few tokens.
+// Each weight goes from memory to the multiplier through registers, once for kPairDirect tokens.
 template <WeightType kType>
-void MultiplyFewPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
                       std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  alignas(64) float results[2 * kPairDirect<kType> * kWordLanes];
+  constexpr std::size_t kSums = 2 * kPairDirect<kType>;  // vectors
+  alignas(64) float results[kSums * kWordLanes];
   const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
     constexpr std::size_t kRows = kVectors * kWordLanes;
-    static_assert(kRows % kRowTile == 0 && kVectors * kTokens * kWordLanes <= sizeof(results) / sizeof(float));
+    static_assert(kRows % kRowTile == 0 && kVectors * kTokens <= kSums);
     const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
-    MultiplyPairsDirect<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
+    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
     StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
   };
   constexpr std::size_t kHalf = 2 * kWordLanes;
   for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
     const bool wide = row_end - row > kHalf;
     // Four vectors of rows, or two where no more are left or there are more tokens.
-    const auto tokens = [&]<std::size_t kTokens>(std::size_t token) HWY_ATTR {
-      if constexpr (kTokens <= 2) {
-        if (wide) return multiply.template operator()<4, kTokens>(token, row);
-      }
-      multiply.template operator()<2, kTokens>(token, row);
-      if (kTokens > 2 && wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
-    };
     std::size_t token = token_begin;
-    for (; token + kPairDirect<kType> <= token_end; token += kPairDirect<kType>) {
-      tokens.template operator()<kPairDirect<kType>>(token);
-    }
-    for (; token + 2 <= token_end; token += 2) tokens.template operator()<2>(token);
-    if (token < token_end) tokens.template operator()<1>(token);
+    const auto tokens = [&]<std::size_t kTokens>() HWY_ATTR {
+      for (; token + kTokens <= token_end; token += kTokens) {
+        if constexpr (4 * kTokens <= kSums) {
+          if (wide) {
+            multiply.template operator()<4, kTokens>(token, row);
+            continue;
+          }
+        }
+        multiply.template operator()<2, kTokens>(token, row);
+        if (wide) multiply.template operator()<2, kTokens>(token, row + kHalf);
+      }
+    };
+    tokens.template operator()<kPairDirect<kType>>();
+    if constexpr (kPairDirect<kType> > 4) tokens.template operator()<4>();
+    tokens.template operator()<2>();
+    tokens.template operator()<1>();
   }
 }
 
-// At most kPairBlock tokens.
+// Weights go through a panel in the first-level cache. At most kPairBlock tokens.
 template <WeightType kType>
-void MultiplyManyPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x, std::size_t token_begin,
                        std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
   constexpr std::size_t kColumnBytes = 2 * kRowTile;
@@ -407,16 +413,16 @@ HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::si
   const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
   const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
   const std::size_t tokens = token_end - token_begin;
-  if (tokens <= detail::kPairMaxDirect<kType>) {
-    detail::MultiplyFewPairs<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
-    return;
-  }
-  // Blocks of tokens of about the same size.
-  std::size_t token = token_begin;
-  for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
-    const std::size_t end = token + DivideUp(token_end - token, left);
-    detail::MultiplyManyPairs<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
-    token = end;
+  if (kType == WeightType::kBF16 || tokens <= detail::kPairDirect<kType>) {
+    detail::MultiplyPairsDirect<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+  } else if constexpr (kType == WeightType::kF16) {
+    // Blocks of tokens of about the same size.
+    std::size_t token = token_begin;
+    for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
+      const std::size_t end = token + DivideUp(token_end - token, left);
+      detail::MultiplyPairPanels<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+      token = end;
+    }
   }
 }
 #endif  // INLAY_INT16_PAIRS

@@ -36,7 +36,7 @@ inline constexpr std::size_t kPanelTokens = kWordLanes == 16 ? 6 : 4;
 // Row tiles that are processed together.
 inline constexpr std::size_t kPanelTiles = kPanelVectors * kWordLanes / kRowTile == 0 ? 1 : kPanelVectors * kWordLanes / kRowTile;
 // Tokens that share one unpacking. Their float sums wait in the caller's buffer.
-inline constexpr std::size_t kPanelBlock = 96;
+inline constexpr std::size_t kPanelBlock = kWordLanes == 8 ? 192 : 96;
 
 // How the levels of a panel are multiplied with activations.
 enum class PanelProduct {
@@ -45,24 +45,22 @@ enum class PanelProduct {
             // their offset subtracted, activations have 128 added on their way from memory (an exclusive or, which runs
             // beside the multiplies). What that is too much depends on the weights alone and is computed once a panel.
   kPairs,   // bytes to 16-bit pairs of sums, which are scaled or widened by MultiplyAddPairs
-  kNibbles, // the same with the lower and the upper four bits of 8-bit levels apart, since whole ones would not fit 16 bits
+  kMagnitudes,  // the same with the magnitudes of 8-bit levels, which fill 16 bits with a pair; activations take the signs
 };
 template <WeightType kType>
 inline constexpr PanelProduct kPanelProduct =
-    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kNibbles : PanelProduct::kPairs)
+    INLAY_MADDUBS ? (kByteBits<kType> == 8 ? PanelProduct::kMagnitudes : PanelProduct::kPairs)
                   : (INLAY_DOT4_UNSIGNED && kByteOffset<kType> != 0 ? PanelProduct::kSigned : PanelProduct::kDot);
 // What levels in a panel are too large by; the sums of activations pay for it.
 template <WeightType kType>
-inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned    ? 0
-                                    : kPanelProduct<kType> == PanelProduct::kNibbles ? 128 + kByteOffset<kType>
-                                                                                     : kByteOffset<kType>;
+inline constexpr int kPanelOffset = kPanelProduct<kType> == PanelProduct::kSigned ? 0 : kByteOffset<kType>;
 
 // 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile, ready to multiply. Rows side by
 // side as in the packed layout.
 struct alignas(64) Panel {
   std::uint8_t levels[64 * kWordBytes];       // word i: columns 4i .. 4i+3
 #if INLAY_MADDUBS
-  std::uint8_t upper[64 * kWordBytes];        // kNibbles: the upper four bits of each level
+  std::uint8_t magnitudes[64 * kWordBytes];   // kMagnitudes: of the levels
 #endif
   std::uint8_t scales[16 * kWordBytes];       // blocks of 256: prepared sub-scales of the groups
   std::uint8_t corrections[8 * kWordBytes];   // see LoadGroupScales; kSigned: where the sum of each block starts
@@ -75,7 +73,7 @@ struct alignas(64) Panel {
 template <WeightType kType, std::size_t kGroup>
 HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t offset, Panel& panel,
                                  [[maybe_unused]] Words* HWY_RESTRICT sums) {
-  const WordTag d;
+  [[maybe_unused]] const WordTag d;
   HWY_UNROLL(8)
   for (std::size_t word = 0; word < 8; ++word) {
     std::uint8_t* to = panel.levels + offset + word * kWordBytes;
@@ -85,18 +83,14 @@ HWY_INLINE void StorePanelLevels(const Words* HWY_RESTRICT levels, std::size_t o
       const Words level = hn::BitCast(d, hn::Sub(hn::BitCast(d8, levels[word]), hn::Set(d8, kByteOffset<kType>)));
       sums[word / kGroup] = AccumulateDot4(sums[word / kGroup], hn::Set(d, 0x01010101), level);
       StoreWords(level, to);
-    } else  // NOLINT: continues below
-#endif
-    if constexpr (kPanelProduct<kType> == PanelProduct::kNibbles) {
-      const Words level = hn::Xor(levels[word], hn::Set(d, static_cast<std::int32_t>(0x80808080u)));
-      const Words low = hn::Set(d, 0x0F0F0F0F);
-      StoreWords(hn::And(level, low), to);
-#if INLAY_MADDUBS
-      StoreWords(hn::And(hn::ShiftRight<4>(level), low), panel.upper + offset + word * kWordBytes);
-#endif
-    } else {
-      StoreWords(levels[word], to);
+      continue;
     }
+#elif INLAY_MADDUBS
+    if constexpr (kPanelProduct<kType> == PanelProduct::kMagnitudes) {
+      StoreWords(AbsoluteBytes(levels[word]), panel.magnitudes + offset + word * kWordBytes);
+    }
+#endif
+    StoreWords(levels[word], to);
   }
 }
 
@@ -166,17 +160,16 @@ struct PanelRows {
 
 using PanelTile = Words[kPanelVectors][kPanelTokens];
 
-// dots += kWords words of levels, from word `word` of `source` (levels of the first panel), times activations. kPairs
-// overwrites `dots`.
+// dots += kWords words of levels, from word `word` on, times activations. kPairs overwrites `dots`.
 template <PanelProduct kProduct, std::size_t kWords>
-HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_RESTRICT source, std::size_t word,
-                                const std::int8_t* HWY_RESTRICT values, std::size_t stride, PanelTile& dots) {
+HWY_INLINE void AccumulatePanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                std::size_t stride, PanelTile& dots) {
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; ++i) {
     Words levels[kPanelVectors];
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kPanelVectors; ++v) {
-      levels[v] = LoadAlignedWords(rows.Word(source, v) + (word + i) * kWordBytes);
+      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + (word + i) * kWordBytes);
     }
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kPanelTokens; ++t) {
@@ -202,6 +195,33 @@ HWY_INLINE void AccumulatePanel(const PanelRows& rows, const std::uint8_t* HWY_R
   }
 }
 
+#if INLAY_MADDUBS
+// totals += scale * (kWords words of levels, from word `word` on, times activations); kMagnitudes.
+template <std::size_t kWords, class Scale>
+HWY_INLINE void AccumulateMagnitudes(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
+                                     std::size_t stride, const Scale& scale, PanelTile& totals) {
+  HWY_UNROLL(8)
+  for (std::size_t i = word; i < word + kWords; ++i) {
+    Words levels[kPanelVectors], magnitudes[kPanelVectors];
+    HWY_UNROLL(8)
+    for (std::size_t v = 0; v < kPanelVectors; ++v) {
+      levels[v] = LoadAlignedWords(rows.Word(rows.panel->levels, v) + i * kWordBytes);
+      magnitudes[v] = LoadAlignedWords(rows.Word(rows.panel->magnitudes, v) + i * kWordBytes);
+    }
+    HWY_UNROLL(8)
+    for (std::size_t t = 0; t < kPanelTokens; ++t) {
+      const Words activations = BroadcastWord(values + t * stride + 4 * i);
+      HWY_UNROLL(8)
+      for (std::size_t v = 0; v < kPanelVectors; ++v) {
+        const Words pairs = MultiplyBytesToPairs(magnitudes[v], ApplySigns(activations, levels[v]));
+        totals[v][t] = AccumulatePairs(totals[v][t], pairs, scale(v));
+        Pin(totals[v][t]);
+      }
+    }
+  }
+}
+#endif
+
 // totals += scale * dots.
 template <bool kPairs, class Scale>
 HWY_INLINE void AddScaled(const PanelTile& dots, const Scale& scale, PanelTile& totals) {
@@ -226,16 +246,21 @@ template <WeightType kType, std::size_t kWords>
 HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                       std::size_t stride, std::size_t scale, PanelTile& totals) {
   constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  constexpr bool kNibbles = kProduct == PanelProduct::kNibbles;
-  constexpr bool kPairs = kNibbles || kProduct == PanelProduct::kPairs;
-  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
-  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
-  constexpr std::size_t kFits = kPairs ? kPairChain<kNibbles ? 4 : kByteBits<kType>> : kWords;
-  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
-  static_assert(kWords % kChain == 0);
+  constexpr bool kPairs = kProduct == PanelProduct::kPairs;
   const auto scales = [&](std::size_t v) HWY_ATTR {
     return LoadAlignedWords(rows.Word(rows.panel->scales, v) + scale * kWordBytes);
   };
+#if INLAY_MADDUBS
+  if constexpr (kProduct == PanelProduct::kMagnitudes) {
+    AccumulateMagnitudes<kWords>(rows, word, values, stride, scales, totals);
+    return;
+  }
+#endif
+  // One 32-bit multiply and an addition for as many words as share a scale. (VNNI could scale 16-bit sums by its pairwise
+  // multiply-add, but those are shorter: Q4_K on Zen 4 reaches 42 instead of 46 MAC/cycle then.)
+  constexpr std::size_t kFits = kPairs ? kPairChain<kByteBits<kType>> : kWords;
+  constexpr std::size_t kChain = kFits < kWords ? kFits : kWords;
+  static_assert(kWords % kChain == 0);
   HWY_UNROLL(8)
   for (std::size_t i = 0; i < kWords; i += kChain) {
     PanelTile dots;
@@ -244,20 +269,8 @@ HWY_INLINE void AccumulateScaledPanel(const PanelRows& rows, std::size_t word, c
       HWY_UNROLL(8)
       for (std::size_t t = 0; t < kPanelTokens; ++t) dots[v][t] = hn::Zero(WordTag());
     }
-    AccumulatePanel<kPairs ? PanelProduct::kPairs : kProduct, kChain>(rows, rows.panel->levels, word + i, values, stride, dots);
+    AccumulatePanel<kProduct, kChain>(rows, word + i, values, stride, dots);
     AddScaled<kPairs>(dots, scales, totals);
-#if INLAY_MADDUBS
-    if constexpr (kNibbles) {
-      PanelTile upper;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->upper, word + i, LoadAgain(values), stride, upper);
-      // Sixteen times a sub-scale, in both halves of a lane, fits 16 bits.
-      const auto upper_scales = [&](std::size_t v) HWY_ATTR {
-        const hn::Repartition<std::int16_t, WordTag> d16;
-        return hn::BitCast(WordTag(), hn::ShiftLeft<4>(hn::BitCast(d16, scales(v))));
-      };
-      AddScaled<kPairs>(upper, upper_scales, totals);
-    }
-#endif
   }
 }
 
@@ -266,26 +279,24 @@ template <WeightType kType>
 HWY_INLINE void AccumulatePanel32(const PanelRows& rows, std::size_t word, const std::int8_t* HWY_RESTRICT values,
                                   std::size_t stride, PanelTile& dots) {
   constexpr PanelProduct kProduct = kPanelProduct<kType>;
-  if constexpr (kProduct == PanelProduct::kPairs || kProduct == PanelProduct::kNibbles) {
-    constexpr std::size_t kFits = kPairChain<kProduct == PanelProduct::kNibbles ? 4 : kByteBits<kType>>;
+#if INLAY_MADDUBS
+  const auto one = [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); };
+  if constexpr (kProduct == PanelProduct::kMagnitudes) {
+    AccumulateMagnitudes<8>(rows, word, values, stride, one, dots);
+  } else {
+    constexpr std::size_t kFits = kPairChain<kByteBits<kType>>;
     constexpr std::size_t kChain = kFits < 8 ? kFits : 8;
     static_assert(8 % kChain == 0);
     HWY_UNROLL(8)
     for (std::size_t i = 0; i < 8; i += kChain) {
       PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, kChain>(rows, rows.panel->levels, word + i, values, stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00010001); }, dots);
+      AccumulatePanel<kProduct, kChain>(rows, word + i, values, stride, pairs);
+      AddScaled<true>(pairs, one, dots);
     }
-#if INLAY_MADDUBS
-    if constexpr (kProduct == PanelProduct::kNibbles) {
-      PanelTile pairs;
-      AccumulatePanel<PanelProduct::kPairs, 8>(rows, rows.panel->upper, word, LoadAgain(values), stride, pairs);
-      AddScaled<true>(pairs, [](std::size_t) HWY_ATTR { return hn::Set(WordTag(), 0x00100010); }, dots);
-    }
-#endif
-  } else {
-    AccumulatePanel<kProduct, 8>(rows, rows.panel->levels, word, values, stride, dots);
   }
+#else
+  AccumulatePanel<kProduct, 8>(rows, word, values, stride, dots);
+#endif
 }
 
 // The integer part of the mins, or of what kPanelOffset is too much, for token `t`; `corrections` are the vector's.

@@ -116,16 +116,6 @@ HWY_INLINE void FetchAhead([[maybe_unused]] const void* from) {
   }
 }
 
-// The same address, but the compiler does not know that. It would otherwise keep what it has loaded from there, and where
-// there are more values than registers, in memory, which is no better than loading again.
-template <class T>
-HWY_INLINE const T* LoadAgain(const T* p) {
-#if HWY_ARCH_X86 || HWY_ARCH_ARM_A64
-  asm("" : "+r"(p));
-#endif
-  return p;
-}
-
 // All lanes = the four bytes at p.
 HWY_INLINE Words BroadcastWord(const void* p) {
   std::int32_t word;
