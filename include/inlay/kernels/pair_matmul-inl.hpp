@@ -46,7 +46,7 @@ inline constexpr bool kHasPairs = (INLAY_BF16_PAIRS && kType == WeightType::kBF1
 namespace detail {
 
 // The register tile of a panel: two vectors of rows share each broadcast of activations. Eight tokens where there are 32
-// registers: 256 and 512 are multiples of it. (F16 prompts of 256 on Zen 5 with six: 0.93 to 0.96 of the speed.)
+// registers: 256 and 512 are multiples of it. (F16 prompts of 256 on Zen 5 with six: 0.92 to 0.97 of the speed.)
 inline constexpr std::size_t kPairVectors = 2;
 inline constexpr std::size_t kPairTokens = kWordLanes == 16 ? 8 : 4;
 inline constexpr std::size_t kPairTiles = kPairVectors * kWordLanes / kRowTile;
@@ -67,7 +67,7 @@ inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Bl
 // 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
 struct alignas(64) PairPanel {
   std::uint8_t words[kColumnGroup / 2 * kWordBytes];
-  float scales[kColumnGroup / kInt16Block * kRowTile];  // F16: of every 64 columns
+  float scales[kColumnGroup / kInt16Block * kRowTile];  // of every 64 columns
 };
 
 // The activations of a token tile.
