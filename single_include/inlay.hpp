@@ -10778,6 +10778,31 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #endif
 }
 
+#if INLAY_BF16_PAIRS
+// Two columns of 16 rows of BF16 behind each other, or one.
+template <bool kLast>
+HWY_INLINE Words LoadColumnPair(const std::uint16_t* at) {
+  return Words{_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at)};
+}
+
+// The same with the two columns of each row side by side.
+HWY_INLINE Words InterleaveColumnPair(Words columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns.raw)};
+}
+
+// The bits as float32 of the first or the second column.
+template <bool kSecond>
+HWY_INLINE Words WidenBF16(Words columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0, 0, 0, 1, 0, 2,  0, 3,  0, 4,  0, 5,  0, 6,  0, 7,
+                                                           0, 8, 0, 9, 0, 10, 0, 11, 0, 12, 0, 13, 0, 14, 0, 15};
+  const __m512i order = _mm512_add_epi16(_mm512_load_si512(kOrder), _mm512_set1_epi16(kSecond ? 16 : 0));
+  return Words{_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, order, columns.raw)};
+}
+#endif
+
 // How far ahead of their use weights are asked for where a few tokens are multiplied, in bytes; 0: the processor does as well
 // alone. One token, weights in memory, GB/s of one thread and of two, without and with:
 //   Zen 5, AVX-512, 4 KiB ahead: Q4_K 15 and 30, 26 and 50; Q4_0 17 and 30, 30 and 51; Q8_0 23 and 40, 32 and 55. 8 KiB ahead:
@@ -12021,11 +12046,344 @@ HWY_AFTER_NAMESPACE();
 
 #endif  // toggle guard
 
+// --- inlay/kernels/results-inl.hpp
+
+// Finished products on their way from a kernel's buffer to the output.
+
+#include <cstddef>
+
+#if defined(INLAY_KERNELS_RESULTS_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_RESULTS_INL_HPP_
+#undef INLAY_KERNELS_RESULTS_INL_HPP_
+#else
+#define INLAY_KERNELS_RESULTS_INL_HPP_
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
+inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
+                               const Output& out, std::size_t token, std::size_t row) {
+  const FloatTag df;
+  const std::size_t whole = rows / kWordLanes * kWordLanes;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
+    const float* HWY_RESTRICT from = results + t * stride;
+    if (out.accumulate) {
+      for (std::size_t r = 0; r < whole; r += kWordLanes) {
+        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
+      }
+      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
+    } else {
+      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
+      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle guard
+
+// --- inlay/kernels/amx_tiles-inl.hpp
+
+// Intel's tile multiplier (AMX): when it may be used, how its registers are set up, and the loop over rows and tokens that
+// all products on it share.
+//
+// A product of tiles: 16 tokens x 64 bytes of their activations, times 64 bytes of each of 16 rows. It runs beside the vector
+// units, with a catch: while tile instructions are about, one of the two 512-bit multipliers rests (Emerald Rapids; half
+// the float, int16 and VNNI multiplications per cycle, but not additions, logic and shuffles, until some 150 cycles after
+// the last). Kernels have their vector work done by instructions that do not multiply, as far as they can.
+
+#if defined(INLAY_KERNELS_AMX_TILES_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_AMX_TILES_INL_HPP_
+#undef INLAY_KERNELS_AMX_TILES_INL_HPP_
+#else
+#define INLAY_KERNELS_AMX_TILES_INL_HPP_
+#endif
+
+// Whether the compiler may use tiles of int8, and of BF16 too.
+#undef INLAY_AMX
+#undef INLAY_AMX_BF16
+#if ((defined(__AMX_INT8__) && defined(__AMX_TILE__)) || (defined(__AMXINT8__) && defined(__AMXTILE__))) && \
+    defined(__linux__) && HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
+#define INLAY_AMX 1
+#else
+#define INLAY_AMX 0
+#endif
+#if INLAY_AMX && (defined(__AMX_BF16__) || defined(__AMXBF16__))
+#define INLAY_AMX_BF16 1
+#else
+#define INLAY_AMX_BF16 0
+#endif
+
+#if INLAY_AMX
+
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+
+// Tokens of one tile, and row tiles that are multiplied with it, so that each tile of activations, which comes from the
+// second-level cache, serves 32 rows.
+inline constexpr std::size_t kAmxTokens = 16;
+inline constexpr std::size_t kAmxRowTiles = 2;
+inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
+// Tokens that share one unpacking of the weights. Their float sums wait in a buffer of 32 KiB, and their activations stay
+// in the second-level cache while all rows pass.
+inline constexpr std::size_t kAmxBlock = 256;
+
+// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
+// a cache that threads share is worth. False: they must not be touched.
+inline bool AmxPermitted() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+// Tiles 0-3: sums [tokens][16 rows]. 4, 5: activations [tokens][kBytes]. 6, 7: weights [kBytes / 4][16 rows][4].
+template <std::size_t kBytes>
+HWY_INLINE void ConfigureTiles(std::size_t tokens) {
+  struct alignas(64) {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t row_bytes[16] = {};
+    std::uint8_t rows[16] = {};
+  } config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = tile == 4 || tile == 5 ? kBytes : 64;
+    config.rows[tile] = static_cast<std::uint8_t>(tile >= 6 ? kBytes / 4 : tokens);
+  }
+  asm volatile("" : : "r"(&config) : "memory");  // GCC believes that loading a configuration reads its first 8 bytes
+  _tile_loadconfig(&config);
+}
+
+// Tokens [first, first + tokens) in tiles of 16. The last tile moves back to end with the last token; what it computes
+// again is not stored again. Fewer than 16 are one smaller tile.
+struct AmxTokenTiles {
+  std::size_t first;
+  std::size_t tokens;
+
+  std::size_t count() const { return DivideUp(tokens, kAmxTokens); }
+  // The first token of a tile, and the first that no tile before has.
+  std::size_t begin(std::size_t tile) const {
+    return first + std::min(tile * kAmxTokens, tokens < kAmxTokens ? 0 : tokens - kAmxTokens);
+  }
+  std::size_t fresh(std::size_t tile) const { return first + tile * kAmxTokens; }
+  std::size_t end(std::size_t tile) const { return first + std::min((tile + 1) * kAmxTokens, tokens); }
+};
+
+// Calls multiply(tiles, packed, next, results, store) until all rows and tokens have been multiplied: `tiles` are at most
+// kAmxBlock tokens, `packed` is a row tile and `next` how far the one after it lies. It writes the sums of slot i, the
+// i-th token of the tiles, to results[i * kAmxRows ..], and calls store(tile) once those of a tile are complete.
+template <std::size_t kBytes, class Multiply>
+HWY_INLINE void ForAmxBlocks(const std::uint8_t* packed, std::size_t rows, std::size_t tile_bytes, std::size_t token_begin,
+                             std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out,
+                             const Multiply& multiply) {
+  alignas(64) float results[kAmxBlock * kAmxRows];
+  ConfigureTiles<kBytes>(std::min(kAmxTokens, token_end - token_begin));
+  // Blocks of the same size, in tiles of tokens.
+  const std::size_t token_tiles = DivideUp(token_end - token_begin, kAmxTokens);
+  const std::size_t block = DivideUp(token_tiles, DivideUp(token_tiles * kAmxTokens, kAmxBlock)) * kAmxTokens;
+  for (std::size_t token = token_begin; token < token_end; token += block) {
+    // A last block of fewer than 16 tokens begins with some of the block before.
+    const std::size_t most = std::min(block, token_end - token);
+    const std::size_t back = most < kAmxTokens && token != token_begin ? kAmxTokens - most : 0;
+    const AmxTokenTiles tiles{token - back, most + back};
+    for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
+      const std::size_t row_stop = std::min(row_end, row + kAmxRows);
+      // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
+      const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
+      const auto store = [&](std::size_t tile) HWY_ATTR {
+        const std::size_t fresh = std::max(tiles.fresh(tile), token);
+        const float* from = results + (tile * kAmxTokens + fresh - tiles.begin(tile)) * kAmxRows;
+        StoreResults(from, kAmxRows, tiles.end(tile) - fresh, row_stop - row, out, fresh, row);
+      };
+      multiply(tiles, packed + row / kRowTile * tile_bytes, next, results, store);
+    }
+  }
+  _tile_release();
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_AMX
+
+#endif  // toggle guard
+
+// --- inlay/kernels/bf16_amx-inl.hpp
+
+// Matrix products with BF16 weights on tiles of BF16 (amx_tiles-inl.hpp): 16 tokens x 16 rows x 32 columns per instruction.
+//
+// Apart from the products of pairs in vectors because of the order in which a tile adds: over steps of 32 columns, products of
+// even columns one after the other, those of odd ones beside them, then both sums and the step before. Sums stay in their
+// tile for 256 columns, or for a whole row where tokens are few. What a few tokens need less is in pair_matmul-inl.hpp, in
+// the same order; only numbers below the normal ones are different, which tiles take for zero.
+
+#if defined(INLAY_KERNELS_BF16_AMX_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
+#ifdef INLAY_KERNELS_BF16_AMX_INL_HPP_
+#undef INLAY_KERNELS_BF16_AMX_INL_HPP_
+#else
+#define INLAY_KERNELS_BF16_AMX_INL_HPP_
+#endif
+
+#if INLAY_AMX_BF16
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace detail {
+
+// 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
+struct alignas(64) BF16Panel {
+  std::uint8_t words[kColumnGroup / 2 * kWordBytes];
+};
+
+// `columns` columns, and zeros up to a multiple of 32.
+HWY_NOINLINE inline void UnpackBF16(const std::uint8_t* HWY_RESTRICT packed, std::size_t columns, BF16Panel& panel) {
+  constexpr std::size_t kColumnBytes = 2 * kRowTile;
+  std::uint8_t* to = panel.words;
+  const std::uint8_t* const last = packed + columns / 2 * 2 * kColumnBytes;
+  for (; packed != last; packed += 2 * kColumnBytes, to += kWordBytes) {
+    FetchAhead<kWeightsAhead, 2 * kColumnBytes>(packed);
+    StoreWords(InterleaveColumnPair(LoadColumnPair<false>(reinterpret_cast<const std::uint16_t*>(packed))), to);
+  }
+  if (columns % 2 != 0) {
+    StoreWords(InterleaveColumnPair(LoadColumnPair<true>(reinterpret_cast<const std::uint16_t*>(packed))), to);
+    to += kWordBytes;
+  }
+  std::uint8_t* const end = panel.words + RoundUp(columns, 32) / 2 * kWordBytes;
+  for (; to != end; to += kWordBytes) StoreWords(hn::Zero(WordTag()), to);
+}
+
+// Rows of two row tiles, `next` bytes apart, times the tokens of `tiles`, of which `values` has the first (see ForAmxBlocks).
+template <class Store>
+HWY_NOINLINE void MultiplyBF16Amx(const std::uint8_t* HWY_RESTRICT packed, std::size_t next, std::size_t cols,
+                                  const std::uint16_t* values, std::size_t stride, const AmxTokenTiles& tiles,
+                                  float* HWY_RESTRICT results, const Store& store) {
+  constexpr std::size_t kColumnBytes = 2 * kRowTile;
+  constexpr std::size_t kStride = kAmxRows * sizeof(float);
+  BF16Panel panels[kAmxRowTiles];
+  const std::size_t count = tiles.count();
+  const bool stay = count <= 2;  // in their tiles
+  for (std::size_t col = 0; col < cols; col += kColumnGroup) {
+    const std::size_t columns = std::min(kColumnGroup, cols - col);
+    const bool last = col + columns == cols;
+    for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+      UnpackBF16(packed + tile * next + col * kColumnBytes, columns, panels[tile]);
+    }
+    // The compiler does not know that tile loads read memory.
+    asm volatile("" : : "r"(panels) : "memory");
+    // Weights of the next group come from memory meanwhile.
+    const std::uint8_t* ahead = packed + (col + columns) * kColumnBytes;
+    const std::size_t lines = stay ? 0 : DivideUp(columns * kColumnBytes, 64 * DivideUp(count, 2));
+    for (std::size_t tile = 0; tile < count; tile += 2) {
+      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + next);
+      }
+      const bool two = tile + 1 < count;
+      const std::uint16_t* first = values + tiles.begin(tile) * stride + col;
+      const std::uint16_t* second = values + tiles.begin(two ? tile + 1 : tile) * stride + col;
+      float* const sums = results + tile * kAmxTokens * kAmxRows;
+      float* const next_sums = sums + kAmxTokens * kAmxRows;
+      if (col == 0) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+      } else if (!stay) {
+        _tile_loadd(0, sums, kStride);
+        _tile_loadd(1, sums + kRowTile, kStride);
+        if (two) {
+          _tile_loadd(2, next_sums, kStride);
+          _tile_loadd(3, next_sums + kRowTile, kStride);
+        }
+      }
+      for (std::size_t at = 0; at < columns; at += 32) {
+        _tile_loadd(4, first + at, stride * sizeof(std::uint16_t));
+        _tile_loadd(6, panels[0].words + at / 2 * kWordBytes, kWordBytes);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, panels[1].words + at / 2 * kWordBytes, kWordBytes);
+        _tile_dpbf16ps(1, 4, 7);
+        if (two) {
+          _tile_loadd(5, second + at, stride * sizeof(std::uint16_t));
+          _tile_dpbf16ps(2, 5, 6);
+          _tile_dpbf16ps(3, 5, 7);
+        }
+      }
+      if (stay && !last) continue;
+      _tile_stored(0, sums, kStride);
+      _tile_stored(1, sums + kRowTile, kStride);
+      if (two) {
+        _tile_stored(2, next_sums, kStride);
+        _tile_stored(3, next_sums + kRowTile, kStride);
+      }
+      asm volatile("" : : "r"(results) : "memory");  // nor that tile stores write
+      if (!last) continue;
+      store(tile);
+      if (two) store(tile + 1);
+    }
+  }
+}
+
+}  // namespace detail
+
+// Products for some tokens. values: [tokens, stride]; rows of them end with zeros, up to a multiple of 32. Needs 50 KiB of
+// stack.
+HWY_NOINLINE inline void MultiplyBF16WithAmx(const std::byte* packed, std::size_t rows, std::size_t cols,
+                                             const std::uint16_t* values, std::size_t stride, std::size_t token_begin,
+                                             std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                                             const Output& out) {
+  ForAmxBlocks<64>(reinterpret_cast<const std::uint8_t*>(packed), rows, PackedTileBytes(WeightType::kBF16, cols), token_begin,
+                   token_end, row_begin, row_end, out,
+                   [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
+                       const auto& store) HWY_ATTR {
+                     detail::MultiplyBF16Amx(at, next, cols, values, stride, tiles, results, store);
+                   });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+HWY_AFTER_NAMESPACE();
+
+#endif  // INLAY_AMX_BF16
+
+#endif  // toggle guard
+
 // --- inlay/kernels/pair_matmul-inl.hpp
 
 // Matrix products with F16 and BF16 weights by instructions that multiply pairs of 16-bit numbers and add both products to
 // a 32-bit sum: twice as many products as float32 multiply-adds, where the processor has them.
-//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing.
+//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing. With Intel's tile
+//         multiplier many tokens go through that (bf16_amx-inl.hpp), and few through float32 multiply-adds in its order.
 //   F16   pairs of int16 (VNNI): 64 columns of a row become integers with a scale of their own, as do 64 activations of a
 //         token (kInt16Norm). That rounds less than F16 activations would.
 //
@@ -12072,11 +12430,11 @@ inline constexpr std::size_t kPairBlock = 32 * kPairTokens;
 // multipliers busy, of which each takes 6 cycles (BF16 on Zen 5: 40 to 47 multiply-adds a cycle with 6, 50 to 54 with 8). Where
 // tokens are no more, F16 goes that way too.
 template <WeightType kType>
-inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 8;
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 || INLAY_AMX_BF16 ? 4 : 8;
 
 // Columns that are added up before the sum of a row goes on in float32.
 template <WeightType kType>
-inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : kColumnGroup;
+inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : INLAY_AMX_BF16 ? 32 : kColumnGroup;
 
 // 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
 struct alignas(64) PairPanel {
@@ -12099,36 +12457,67 @@ struct PairTokens {
   }
 };
 
-// Makes pairs of columns of one vector of rows.
+// Makes pairs of columns of one vector of rows, and adds their products to a sum.
 template <WeightType kType>
 struct Pairs;
 
-#if INLAY_BF16_PAIRS
+#if INLAY_AMX_BF16
+// The tile multiplier adds up the products of even and those of odd columns apart, in steps of 32 columns.
 template <>
 struct Pairs<WeightType::kBF16> {
+  struct Weights {
+    Floats even, odd;
+  };
+  using Sum = Weights;
+
+  HWY_INLINE void Begin(const std::uint16_t*, float*) {}
+
+  template <bool kLast>
+  HWY_INLINE Weights Load(const std::uint16_t* at) const {
+    return {ToFloat(WidenBF16<false>(LoadColumnPair<kLast>(at))), ToFloat(WidenBF16<true>(LoadColumnPair<kLast>(at)))};
+  }
+
+  static HWY_INLINE Sum Zero() { return {hn::Zero(FloatTag()), hn::Zero(FloatTag())}; }
+  static HWY_INLINE Sum Accumulate(const Sum& sum, const Weights& weights, Words activations) {
+    const WordTag d;
+    return {hn::MulAdd(weights.even, ToFloat(hn::ShiftLeft<16>(activations)), sum.even),
+            hn::MulAdd(weights.odd, ToFloat(hn::And(activations, hn::Set(d, static_cast<std::int32_t>(0xFFFF0000u)))), sum.odd)};
+  }
+  static HWY_INLINE Floats Total(const Sum& sum) { return hn::Add(sum.even, sum.odd); }
+
+ private:
+  static HWY_INLINE Floats ToFloat(Words v) { return hn::BitCast(FloatTag(), v); }
+};
+#elif INLAY_BF16_PAIRS
+template <>
+struct Pairs<WeightType::kBF16> {
+  using Weights = Words;
+  using Sum = Words;
+
   HWY_INLINE void Begin(const std::uint16_t*, float*) {}
 
   // Columns `at` and at + 1, or `at` alone, of 16 rows side by side.
   template <bool kLast>
-  HWY_INLINE Words Load(const std::uint16_t* at) const {
-    alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                             21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                             11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __m512i columns = _mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at);
-    return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns)};
+  HWY_INLINE Weights Load(const std::uint16_t* at) const {
+    return InterleaveColumnPair(LoadColumnPair<kLast>(at));
   }
 
-  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+  static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
+  static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
     Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
     Pin(result);
     return result;
   }
+  static HWY_INLINE Floats Total(Sum sum) { return hn::BitCast(FloatTag(), sum); }
 };
 #endif
 
 template <>
 struct Pairs<WeightType::kF16> {
+  using Weights = Words;
+  using Sum = Words;
+
   Floats inverse;
 
   // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
@@ -12147,11 +12536,13 @@ struct Pairs<WeightType::kF16> {
     return hn::BitCast(WordTag(), hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, low)));
   }
 
-  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+  static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
+  static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
     Words result = AccumulatePairs(sum, weights, activations);
     Pin(result);  // GCC copies every sum around otherwise
     return result;
   }
+  static HWY_INLINE Floats Total(Sum sum) { return hn::ConvertTo(FloatTag(), sum); }
 
  private:
   // Rounded to nearest even, in the lower 16 bits: next to 1.5 * 2^23 the unit is 1.
@@ -12161,24 +12552,24 @@ struct Pairs<WeightType::kF16> {
   }
 };
 
-template <std::size_t kVectors, std::size_t kTokens>
-using PairSums = Words[kVectors][kTokens];
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+using PairSums = typename Pairs<kType>::Sum[kVectors][kTokens];
 template <std::size_t kVectors, std::size_t kTokens>
 using PairTotals = Floats[kVectors][kTokens];
 
-template <std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void SetZero(PairSums<kVectors, kTokens>& sums) {
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void SetZero(PairSums<kType, kVectors, kTokens>& sums) {
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kVectors; ++v) {
     HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = hn::Zero(WordTag());
+    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = Pairs<kType>::Zero();
   }
 }
 
 // sums += one pair of columns of kVectors vectors of rows times kTokens tokens. `values` is the first token's.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values, std::size_t stride,
-                               PairSums<kVectors, kTokens>& sums) {
+HWY_INLINE void AccumulatePair(const typename Pairs<kType>::Weights (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values,
+                               std::size_t stride, PairSums<kType, kVectors, kTokens>& sums) {
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const Words activations = BroadcastWord(values + t * stride);
@@ -12189,7 +12580,7 @@ HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint
 
 // totals += sums, times the scales of the rows of each vector and of the tokens.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
+HWY_INLINE void AddPairSums(const PairSums<kType, kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
                             PairTotals<kVectors, kTokens>& totals) {
   const FloatTag df;
   HWY_UNROLL(8)
@@ -12197,10 +12588,10 @@ HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
       if constexpr (kType == WeightType::kF16) {
-        const Floats value = hn::Mul(hn::ConvertTo(df, sums[v][t]), hn::Load(df, scales[v]));
+        const Floats value = hn::Mul(Pairs<kType>::Total(sums[v][t]), hn::Load(df, scales[v]));
         totals[v][t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), totals[v][t]);
       } else {
-        totals[v][t] = hn::Add(totals[v][t], hn::BitCast(df, sums[v][t]));
+        totals[v][t] = hn::Add(totals[v][t], Pairs<kType>::Total(sums[v][t]));
       }
     }
   }
@@ -12209,14 +12600,14 @@ HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float
 // sums += columns `col` and col + 1 (kLast: `col` alone) of rows that are not unpacked.
 template <WeightType kType, bool kLast, std::size_t kVectors, std::size_t kTokens>
 HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::size_t col, const Pairs<kType> (&pairs)[kVectors],
-                             const PairTokens& x, PairSums<kVectors, kTokens>& sums) {
-  Words weights[kVectors];
+                             const PairTokens& x, PairSums<kType, kVectors, kTokens>& sums) {
+  typename Pairs<kType>::Weights weights[kVectors];
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kVectors; ++v) {
     FetchAhead<kWeightsAhead, kWordLanes * 4>(rows[v] + col * kRowTile);
     weights[v] = pairs[v].template Load<kLast>(rows[v] + col * kRowTile);
   }
-  AccumulatePair<kType>(weights, x.values + col, x.value_stride, sums);
+  AccumulatePair<kType, kVectors, kTokens>(weights, x.values + col, x.value_stride, sums);
 }
 
 // results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
@@ -12247,12 +12638,12 @@ HWY_NOINLINE void MultiplyPairRows(const std::byte* packed, std::size_t tiles, s
     Pairs<kType> pairs[kVectors];
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(headers[v] + first / kColumns * kRowTile, scales[v]);
-    PairSums<kVectors, kTokens> sums;
-    SetZero(sums);
+    PairSums<kType, kVectors, kTokens> sums;
+    SetZero<kType, kVectors, kTokens>(sums);
     std::size_t col = first;
-    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false>(rows, col, pairs, x, sums);
-    if (col < end) MultiplyPair<kType, true>(rows, col, pairs, x, sums);
-    AddPairSums<kType>(sums, scale_rows, x.FromColumn(first), totals);
+    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false, kVectors, kTokens>(rows, col, pairs, x, sums);
+    if (col < end) MultiplyPair<kType, true, kVectors, kTokens>(rows, col, pairs, x, sums);
+    AddPairSums<kType, kVectors, kTokens>(sums, scale_rows, x.FromColumn(first), totals);
   }
   for (std::size_t v = 0; v < kVectors; ++v) {
     for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + (t * kVectors + v) * kWordLanes);
@@ -12300,16 +12691,16 @@ HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::si
       for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Load(df, results + t * kPairStride + lane + v * kWordLanes);
     }
     for (std::size_t first = 0; first < count; first += kWords) {
-      PairSums<kPairVectors, kTokens> sums;
-      SetZero(sums);
+      PairSums<kType, kPairVectors, kTokens> sums;
+      SetZero<kType, kPairVectors, kTokens>(sums);
       const std::size_t end = std::min(first + kWords, count);
       for (std::size_t i = first; i < end; ++i) {
         Words weights[kPairVectors];
         HWY_UNROLL(8)
         for (std::size_t v = 0; v < kPairVectors; ++v) weights[v] = LoadAlignedWords(words[v] + i * kWordBytes);
-        AccumulatePair<kType>(weights, x.values + 2 * i, x.value_stride, sums);
+        AccumulatePair<kType, kPairVectors, kTokens>(weights, x.values + 2 * i, x.value_stride, sums);
       }
-      AddPairSums<kType>(sums, scales, x.FromColumn(2 * first), totals);
+      AddPairSums<kType, kPairVectors, kTokens>(sums, scales, x.FromColumn(2 * first), totals);
       for (const float*& scale : scales) scale += kRowTile;
     }
     HWY_UNROLL(8)
@@ -12335,31 +12726,20 @@ HWY_INLINE void MultiplyPairTokens(const PairPanel* HWY_RESTRICT panels, std::si
   tiles.template operator()<1>();
 }
 
-// Stores or adds results [tokens, stride] of the rows from `row` on to those of `tiles` row tiles of `out`.
-HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t tiles,
-                                 std::size_t rows, std::size_t token, std::size_t row, const Output& out) {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    for (std::size_t i = 0; i < tiles * kRowTile; i += kRowTile) {
-      StoreRows16(Load16(results + t * stride + i), out.data + (token + t) * out.stride + row + i, rows - row - i,
-                  out.accumulate);
-    }
-  }
-}
-
 // Each weight goes from memory to the multiplier through registers, once for kPairDirect tokens.
 template <WeightType kType>
-void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x,
-                         std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                         const Output& out) {
+void MultiplyPairsDirect(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                         std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
   constexpr std::size_t kSums = 2 * kPairDirect<kType>;  // vectors
   alignas(64) float results[kSums * kWordLanes];
   const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
     constexpr std::size_t kRows = kVectors * kWordLanes;
     static_assert(kRows % kRowTile == 0 && kVectors * kTokens <= kSums);
-    const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
-    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
-    StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
+    const std::size_t count = std::min(kRows, row_end - row);
+    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, DivideUp(count, kRowTile), cols,
+                                               x.From(token), results);
+    StoreResults(results, kRows, kTokens, count, out, token, row);
   };
   constexpr std::size_t kHalf = 2 * kWordLanes;
   for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
@@ -12389,9 +12769,8 @@ void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t 
 
 // Weights go through a panel in the first-level cache. At most kPairBlock tokens.
 template <WeightType kType>
-void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x,
-                        std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                        const Output& out) {
+void MultiplyPairPanels(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                        std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
   constexpr std::size_t kColumnBytes = 2 * kRowTile;
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
@@ -12419,7 +12798,8 @@ void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t c
         MultiplyPairTokens<kType>(panels, columns, x.From(token_begin + t).FromColumn(col), count, results + t * kPairStride);
         // While the next tokens are multiplied: all at once, stores to so many lines would wait for each other.
         if (col + columns == cols) {
-          StorePairResults(results + t * kPairStride, kPairStride, count, tiles, rows, token_begin + t, row, out);
+          StoreResults(results + t * kPairStride, kPairStride, count, std::min(kPairStride, row_end - row), out, token_begin + t,
+                       row);
         }
       }
     }
@@ -12430,20 +12810,26 @@ void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t c
 
 // MatMul (matmul-inl.hpp) for one such type. Needs 50 KiB of stack.
 template <WeightType kType>
-HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const Activations& activations,
-                              std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                              const Output& out) {
+HWY_NOINLINE void MatMulPairs(const std::byte* packed, [[maybe_unused]] std::size_t rows, std::size_t cols,
+                              const Activations& activations, std::size_t token_begin, std::size_t token_end,
+                              std::size_t row_begin, std::size_t row_end, const Output& out) {
   const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
   const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
   const std::size_t tokens = token_end - token_begin;
+#if INLAY_AMX_BF16
+  if (kType == WeightType::kBF16 && tokens > detail::kPairDirect<kType> && AmxPermitted()) {
+    MultiplyBF16WithAmx(packed, rows, cols, x.values, x.value_stride, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+#endif
   if (kType == WeightType::kBF16 || tokens <= detail::kPairDirect<kType>) {
-    detail::MultiplyPairsDirect<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    detail::MultiplyPairsDirect<kType>(packed, cols, x, token_begin, token_end, row_begin, row_end, out);
   } else if constexpr (kType == WeightType::kF16) {
     // Blocks of tokens of about the same size.
     std::size_t token = token_begin;
     for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
       const std::size_t end = token + DivideUp(token_end - token, left);
-      detail::MultiplyPairPanels<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+      detail::MultiplyPairPanels<kType>(packed, cols, x, token, end, row_begin, row_end, out);
       token = end;
     }
   }
@@ -12841,8 +13227,7 @@ HWY_AFTER_NAMESPACE();
 
 // --- inlay/kernels/quantized_amx-inl.hpp
 
-// Matrix products with quantised weights for many tokens on Intel's tile multiplier (AMX int8), where the compiler may use
-// it and the system lets the process.
+// Matrix products with quantised weights for many tokens on tiles of int8 (amx_tiles-inl.hpp).
 //
 // Apart because it is another machine: 16 tokens x 16 rows x 64 columns per instruction. K-quants need no step per
 // sub-scale here: level * sub-scale is an integer of up to 13 bits, split exactly into 256 * high + low, and both bytes go
@@ -12855,23 +13240,13 @@ HWY_AFTER_NAMESPACE();
 #define INLAY_KERNELS_QUANTIZED_AMX_INL_HPP_
 #endif
 
-#undef INLAY_AMX
-#if ((defined(__AMX_INT8__) && defined(__AMX_TILE__)) || (defined(__AMXINT8__) && defined(__AMXTILE__))) && \
-    defined(__linux__) && HWY_ARCH_X86_64 && HWY_TARGET <= HWY_AVX3
-#define INLAY_AMX 1
-#else
-#define INLAY_AMX 0
-#endif
-
 #if INLAY_AMX
 
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 HWY_BEFORE_NAMESPACE();
 namespace inlay {
@@ -12879,37 +13254,18 @@ inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Tokens of one tile, and row tiles that are multiplied with it: 4 sums, so that each tile of activations, which comes from
-// the second-level cache, is loaded once for 32 rows.
-inline constexpr std::size_t kAmxTokens = 16;
-inline constexpr std::size_t kAmxRowTiles = 2;
-inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
-// Tokens that share one unpacking of the weights. Their float sums wait in the caller's buffer.
-inline constexpr std::size_t kAmxBlock = 192;
+// Adding this integer to one of up to 22 bits gives the float kAmxFloat plus it, without a multiplier (see amx_tiles-inl.hpp).
+inline constexpr std::int32_t kAmxWord = 0x4B400000;
+inline constexpr float kAmxFloat = 12582912.0f;  // 1.5 * 2^23
 
-// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
-// a cache that threads share is worth. False: they must not be touched.
-inline bool AmxPermitted() {
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr long kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
-// Tiles 0-3: sums [16 tokens][16 rows]. 4, 5: activations [16 tokens][kColumns]. 6, 7: weights [kColumns / 4][16 rows][4].
-template <std::size_t kColumns>
-HWY_INLINE void ConfigureTiles() {
-  struct alignas(64) {
-    std::uint8_t palette = 1;
-    std::uint8_t start_row = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t row_bytes[16] = {};
-    std::uint8_t rows[16] = {};
-  } config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = tile == 4 || tile == 5 ? kColumns : 64;
-    config.rows[tile] = tile >= 6 ? kColumns / 4 : 16;
-  }
-  _tile_loadconfig(&config);
+// Bytes of each 32-bit lane: 0 .. 3 from the lane, 4: zero.
+template <int k0, int k1, int k2, int k3>
+HWY_INLINE Words ShuffleBytes(Words v) {
+  const auto lane = [](int i) {
+    const auto byte = [&](int k) { return static_cast<std::uint32_t>(k == 4 ? 0x80 : 4 * i + k); };
+    return static_cast<int>(byte(k0) | byte(k1) << 8 | byte(k2) << 16 | byte(k3) << 24);
+  };
+  return Words{_mm512_shuffle_epi8(v.raw, _mm512_set4_epi32(lane(3), lane(2), lane(1), lane(0)))};
 }
 
 // 256 columns (fewer at the end of a row, for formats with blocks of 32) of one row tile. Words as in the packed layout.
@@ -12932,8 +13288,8 @@ struct alignas(64) AmxPanel<32> {
 
 template <WeightType kType>
 HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t, AmxPanel<256>& panel) {
+  constexpr std::size_t kGroupWords = kGroupColumns<kType> / 4;
   const FloatTag df;
-  const WordTag di;
   const hn::Repartition<std::int16_t, WordTag> d16;
   hn::Store(LoadBlockScale<kType>(block, 0), df, panel.block_scales);
   Words scales[256 / kGroupColumns<kType>];
@@ -12943,28 +13299,36 @@ HWY_NOINLINE void UnpackAmx(const std::uint8_t* HWY_RESTRICT block, std::size_t,
     hn::Store(LoadBlockMin(block, 0), df, panel.block_mins);
     for (std::size_t i = 0; i < kCorrections<kType>; ++i) StoreWords(corrections[i], panel.corrections + i * kWordBytes);
   }
-  const hn::Repartition<std::uint8_t, WordTag> d8;
-  const auto low_bytes = hn::Set(d16, 0x00FF);
+  // Each byte's neighbour, by its place in 16 bytes.
+  const __m512i neighbours = _mm512_set4_epi32(0x0E0F0C0D, 0x0A0B0809, 0x06070405, 0x02030001);
+  std::uint8_t* low = panel.low;
+  std::uint8_t* high = panel.high;
+  const Words* scale = scales;
   for (std::size_t i = 0; i < 8; ++i) {
     Words levels[8];
     UnpackLevels<kType>(block + PackedHeaderBytes(kType) + i * PackedLevelBytes(kType), levels);
-    HWY_UNROLL(8)
-    for (std::size_t word = 0; word < 8; ++word) {
-      const Words scale = scales[(8 * i + word) / (kGroupColumns<kType> / 4)];
-      const auto pair_scale = hn::BitCast(d16, hn::Or(hn::And(scale, hn::Set(di, 0xFFFF)), hn::ShiftLeft<16>(scale)));
-      const auto level = hn::BitCast(d16, levels[word]);
-      auto even = hn::And(level, low_bytes);
-      auto odd = hn::And(hn::ShiftRight<8>(level), low_bytes);
+    HWY_UNROLL(2)
+    for (std::size_t first = 0; first < 8; first += kGroupWords, ++scale) {
+      // The sub-scale, of up to 8 bits, where the even and where the odd bytes of a word are multiplied with it.
+      const Words even_scale = ShuffleBytes<0, 4, 0, 4>(*scale);
+      const Words odd_scale = ShuffleBytes<4, 0, 4, 0>(*scale);
+      [[maybe_unused]] auto excess = hn::Zero(d16);
       if constexpr (kByteOffset<kType> != 0) {
-        even = hn::Sub(even, hn::Set(d16, kByteOffset<kType>));
-        odd = hn::Sub(odd, hn::Set(d16, kByteOffset<kType>));
+        const Words offsets = hn::BitCast(WordTag(), hn::Set(d16, kByteOffset<kType>));
+        excess = hn::BitCast(d16, Words{_mm512_maddubs_epi16(offsets.raw, even_scale.raw)});
       }
-      even = hn::Mul(even, pair_scale);
-      odd = hn::Mul(odd, pair_scale);
-      const auto low = hn::OddEven(hn::BitCast(d8, hn::ShiftLeft<8>(odd)), hn::BitCast(d8, even));
-      const auto high = hn::OddEven(hn::BitCast(d8, odd), hn::BitCast(d8, hn::ShiftRight<8>(even)));
-      StoreWords(hn::BitCast(di, low), panel.low + (8 * i + word) * kWordBytes);
-      StoreWords(hn::BitCast(di, high), panel.high + (8 * i + word) * kWordBytes);
+      HWY_UNROLL(8)
+      for (std::size_t word = first; word < first + kGroupWords; ++word, low += kWordBytes, high += kWordBytes) {
+        __m512i even = _mm512_maddubs_epi16(levels[word].raw, even_scale.raw);
+        __m512i odd = _mm512_maddubs_epi16(levels[word].raw, odd_scale.raw);
+        if constexpr (kByteOffset<kType> != 0) {
+          even = _mm512_sub_epi16(even, excess.raw);
+          odd = _mm512_sub_epi16(odd, excess.raw);
+        }
+        // Low bytes of both, and high bytes of both.
+        StoreWords(Words{_mm512_mask_shuffle_epi8(even, 0xAAAAAAAAAAAAAAAA, odd, neighbours)}, low);
+        StoreWords(Words{_mm512_mask_shuffle_epi8(odd, 0x5555555555555555, even, neighbours)}, high);
+      }
     }
   }
 }
@@ -12993,26 +13357,35 @@ struct alignas(64) AmxSums {
   std::int32_t sums[kAmxRowTiles][2][kAmxTokens][kRowTile];
 };
 
-// results[i][row] += the block for tokens i of [begin, end) of a tile; x starts at the tile's first token. `blocks` is 1.
+// A unit whose integer sums have been stored.
+struct AmxUnit {
+  const float* scales;  // of its tokens, for its (first) block
+  const std::int16_t* sums;
+  float* results;
+  __mmask16 kept;  // all lanes: results are added to; none: they are new
+};
+
+// Adds rows [begin, end) of a tile of tokens to the results.
 template <WeightType kType>
-HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x, std::size_t,
-                           std::size_t begin, std::size_t end, float* HWY_RESTRICT results) {
+HWY_INLINE void AddAmxSums(const AmxPanel<256>& HWY_RESTRICT panel0, const AmxPanel<256>& HWY_RESTRICT panel1,
+                           const AmxSums& sums, const AmxUnit& unit, const TokenRows& x, std::size_t begin, std::size_t end) {
   const FloatTag df;
   const WordTag di;
-  const float* token_scales = x.scales + begin * x.scale_stride;
-  [[maybe_unused]] const std::int16_t* token_sums = x.sums + begin * x.sum_stride + kCorrectionSums<kType>;
+  const AmxPanel<256>* const panels[] = {&panel0, &panel1};
+  const float* token_scales = unit.scales + begin * x.scale_stride;
+  [[maybe_unused]] const std::int16_t* token_sums = unit.sums + begin * x.sum_stride + kCorrectionSums<kType>;
   // In registers: loads are what the tile multiplier leaves least of.
   Floats scales[kAmxRowTiles];
   [[maybe_unused]] Floats mins[kAmxRowTiles];
   [[maybe_unused]] Words corrections[kAmxRowTiles][kCorrections<kType>];
   HWY_UNROLL(2)
   for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-    scales[tile] = hn::Load(df, panels[tile].block_scales);
+    scales[tile] = hn::Load(df, panels[tile]->block_scales);
     if constexpr (kHasMin<kType>) {
-      mins[tile] = hn::Load(df, panels[tile].block_mins);
+      mins[tile] = hn::Load(df, panels[tile]->block_mins);
       HWY_UNROLL(8)
       for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
-        corrections[tile][j] = LoadAlignedWords(panels[tile].corrections + j * kWordBytes);
+        corrections[tile][j] = LoadAlignedWords(panels[tile]->corrections + j * kWordBytes);
       }
     }
   }
@@ -13026,134 +13399,222 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>* HWY_RESTRICT panels, const AmxSu
     }
     HWY_UNROLL(2)
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      float* to = results + i * kAmxRows + tile * kRowTile;
-      const Words high = hn::ShiftLeft<8>(hn::Load(di, sums.sums[tile][1][i]));
+      float* to = unit.results + i * kAmxRows + tile * kRowTile;
+      const Words high = ShuffleBytes<4, 0, 1, 2>(hn::Load(di, sums.sums[tile][1][i]));
       const Words sum = hn::Add(high, hn::Load(di, sums.sums[tile][0][i]));
       Floats value = hn::Mul(hn::ConvertTo(df, sum), scales[tile]);
       if constexpr (kHasMin<kType>) {
-        Words correction = MultiplyAddPairs(corrections[tile][0], token_words[0]);
+        Words correction = hn::Set(di, kAmxWord);
         HWY_UNROLL(8)
-        for (std::size_t j = 1; j < kCorrections<kType>; ++j) {
+        for (std::size_t j = 0; j < kCorrections<kType>; ++j) {
           correction = AccumulatePairs(correction, corrections[tile][j], token_words[j]);
         }
-        value = hn::NegMulAdd(hn::ConvertTo(df, correction), mins[tile], value);
+        value = hn::NegMulAdd(hn::Sub(hn::BitCast(df, correction), hn::Set(df, kAmxFloat)), mins[tile], value);
       }
-      hn::Store(hn::MulAdd(value, token_scale, hn::Load(df, to)), df, to);
+      const Floats before{_mm512_maskz_load_ps(unit.kept, to)};
+      hn::Store(hn::MulAdd(value, token_scale, before), df, to);
     }
     token_scales += x.scale_stride;
   }
 }
 
-// The same for `blocks` (1 or 2) blocks of 32 columns; panels and x start at the first of them.
-template <WeightType kType>
-HWY_INLINE void AddAmxSums(const AmxPanel<32>* HWY_RESTRICT panels, const AmxSums& sums, const TokenRows& x,
-                           std::size_t block, std::size_t blocks, std::size_t begin, std::size_t end,
-                           float* HWY_RESTRICT results) {
+// The same for kBlocks blocks of 32 columns, of which `block` is the first.
+template <WeightType kType, std::size_t kBlocks>
+HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPanel<32>& HWY_RESTRICT panel1, const AmxSums& sums,
+                           const AmxUnit& unit, const TokenRows& x, std::size_t block, std::size_t begin, std::size_t end) {
+  // Scales of MXFP4 reach so far up that kAmxFloat times one is not a number.
+  constexpr bool kConvert = kType == WeightType::kMXFP4;
   const FloatTag df;
   const WordTag di;
+  const AmxPanel<32>* const panels[] = {&panel0, &panel1};
+  const float* token_scales = unit.scales + begin * x.scale_stride;
+  [[maybe_unused]] const std::int16_t* token_sums = unit.sums + begin * x.sum_stride;
+  Floats scales[kAmxRowTiles][kBlocks];
+  [[maybe_unused]] Floats excess[kAmxRowTiles][kBlocks];  // exact: scales have 11 bits
+  [[maybe_unused]] Floats mins[kAmxRowTiles][kBlocks];
+  HWY_UNROLL(2)
+  for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
+    HWY_UNROLL(2)
+    for (std::size_t b = 0; b < kBlocks; ++b) {
+      scales[tile][b] = hn::Load(df, panels[tile]->block_scales + (block + b) * kRowTile);
+      if constexpr (!kConvert) excess[tile][b] = hn::Mul(scales[tile][b], hn::Set(df, kAmxFloat));
+      if constexpr (kHasMin<kType>) mins[tile][b] = hn::Load(df, panels[tile]->block_mins + (block + b) * kRowTile);
+    }
+  }
   for (std::size_t i = begin; i < end; ++i) {
-    const float* token_scales = x.scales + i * x.scale_stride + block;
-    [[maybe_unused]] const std::int16_t* token_sums = x.sums + i * x.sum_stride + block;
+    Words token_words[kBlocks];
+    HWY_UNROLL(2)
+    for (std::size_t b = 0; b < kBlocks; ++b) {
+      token_words[b] = BroadcastWord(token_scales + b);
+      Pin(token_words[b]);  // one load for all row tiles
+    }
     HWY_UNROLL(2)
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      float* to = results + i * kAmxRows + tile * kRowTile;
-      Floats result = hn::Load(df, to);
-      for (std::size_t b = 0; b < blocks; ++b) {
-        const Floats block_scale = hn::Load(df, panels[tile].block_scales + (block + b) * kRowTile);
-        Floats value = hn::Mul(hn::ConvertTo(df, hn::Load(di, sums.sums[tile][b][i])), block_scale);
-        if constexpr (kHasMin<kType>) {
-          const Floats token_sum = hn::Set(df, static_cast<float>(token_sums[b]));
-          value = hn::MulAdd(token_sum, hn::Load(df, panels[tile].block_mins + (block + b) * kRowTile), value);
+      float* to = unit.results + i * kAmxRows + tile * kRowTile;
+      Floats result{_mm512_maskz_load_ps(unit.kept, to)};
+      HWY_UNROLL(2)
+      for (std::size_t b = 0; b < kBlocks; ++b) {
+        const Words sum = hn::Load(di, sums.sums[tile][b][i]);
+        Floats value;
+        if constexpr (kConvert) {
+          value = hn::Mul(hn::ConvertTo(df, sum), scales[tile][b]);
+        } else {
+          value = hn::MulSub(hn::BitCast(df, hn::Add(sum, hn::Set(di, kAmxWord))), scales[tile][b], excess[tile][b]);
         }
-        result = hn::MulAdd(value, hn::Set(df, token_scales[b]), result);
+        if constexpr (kHasMin<kType>) {
+          value = hn::MulAdd(hn::Set(df, static_cast<float>(token_sums[b])), mins[tile][b], value);
+        }
+        result = hn::MulAdd(value, hn::BitCast(df, token_words[b]), result);
       }
       hn::Store(result, df, to);
     }
+    token_scales += x.scale_stride;
+    if constexpr (kHasMin<kType>) token_sums += x.sum_stride;
   }
 }
 
-// results[i * 32 + r] = row r of two row tiles, `tile_bytes` apart, times slot i: slots [16 t, 16 t + 16) are the tokens
-// from start(t) on, for `tiles` tiles of tokens. While the multiplier works on one unit (one tile of tokens times 256 or,
-// with blocks of 32, 64 columns), the vector units scale the sums of the one before.
-template <WeightType kType, class Start>
-HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t tile_bytes, std::size_t cols,
-                              const TokenRows& x, std::size_t tiles, const Start& start, float* HWY_RESTRICT results) {
+// Rows of two row tiles, `next` bytes apart, times the tokens of `tiles`, of which x has the first (see ForAmxBlocks). While
+// the multiplier works on one unit (one tile of tokens times 256 or, with blocks of 32, 64 columns), the vector units scale
+// the sums of the one before. Activations, which come from the second-level cache, are loaded half a unit ahead.
+template <WeightType kType, class Store>
+HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size_t next, std::size_t cols, const TokenRows& x,
+                              const AmxTokenTiles& tiles, float* HWY_RESTRICT results, const Store& store) {
   constexpr std::size_t kValues = Info(kType).block_values;
   AmxPanel<kValues> panels[kAmxRowTiles];
   AmxSums sums;
   const std::size_t stride = x.value_stride;
-  std::memset(results, 0, tiles * kAmxTokens * kAmxRows * sizeof(float));
+  const std::size_t count = tiles.count();
   for (std::size_t col = 0; col < cols; col += kColumnGroup) {
     const TokenRows at = x.template FromBlock<kValues>(col / kValues);
     const std::size_t blocks = GroupBlocks(kType, cols - col);
+    const std::size_t group_bytes = blocks * PackedBlockBytes(kType);
     for (std::size_t tile = 0; tile < kAmxRowTiles; ++tile) {
-      UnpackAmx<kType>(packed + tile * tile_bytes + col / kValues * PackedBlockBytes(kType), blocks, panels[tile]);
+      UnpackAmx<kType>(packed + tile * next, blocks, panels[tile]);
     }
     // The compiler does not know that tile loads read memory.
     asm volatile("" : : "r"(panels) : "memory");
 
-    const std::size_t parts = DivideUp(blocks, 2);  // units of one tile of tokens
-    std::size_t tile_before = 0, part_before = 0;
-    const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
-      const std::size_t left = blocks - 2 * part_before;
-      if constexpr (kValues == 256) {
-        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 0, begin, end,
-                          results + tile_before * kAmxTokens * kAmxRows);
-      } else {
-        AddAmxSums<kType>(panels, sums, at.From(start(tile_before)), 2 * part_before, left < 2 ? left : 2, begin, end,
-                          results + tile_before * kAmxTokens * kAmxRows);
-      }
-    };
-    bool has_before = false;
-    for (std::size_t tile = 0; tile < tiles; ++tile) {
-      const std::int8_t* values = at.values + start(tile) * stride;
-      for (std::size_t part = 0; part < parts; ++part) {
+    // Weights of the next group come from memory meanwhile.
+    packed += group_bytes;
+    const std::uint8_t* ahead = packed;
+    const std::size_t lines = DivideUp(group_bytes, 64 * count);
+    const __mmask16 kept = col == 0 ? 0 : 0xFFFF;
+    const bool last_group = col + kColumnGroup >= cols;
+    const std::int8_t* values = at.values + tiles.begin(0) * stride;
+    AmxUnit before{};
+    if constexpr (kValues == 256) {
+      const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+        AddAmxSums<kType>(panels[0], panels[1], sums, before, x, begin, end);
+      };
+      _tile_loadd(4, values, stride);
+      for (std::size_t tile = 0; tile < count; ++tile) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          __builtin_prefetch(ahead);
+          __builtin_prefetch(ahead + next);
+        }
+        const std::size_t token = tiles.begin(tile);
+        const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        if constexpr (kValues == 256) {
-          for (std::size_t half = 0; half < 2; ++half) {
-            HWY_UNROLL(2)
-            for (std::size_t quarter = 2 * half; quarter < 2 * half + 2; ++quarter) {
-              const std::size_t word = 16 * quarter;
-              _tile_loadd(4, values + 64 * quarter, stride);
-              _tile_loadd(6, panels[0].low + word * kWordBytes, kWordBytes);
-              _tile_dpbsud(0, 4, 6);
-              _tile_loadd(7, panels[0].high + word * kWordBytes, kWordBytes);
-              _tile_dpbssd(1, 4, 7);
-              _tile_loadd(6, panels[1].low + word * kWordBytes, kWordBytes);
-              _tile_dpbsud(2, 4, 6);
-              _tile_loadd(7, panels[1].high + word * kWordBytes, kWordBytes);
-              _tile_dpbssd(3, 4, 7);
-            }
-            if (has_before) add_before(8 * half, 8 * half + 8);
-          }
-        } else {
-          // Of the last block without a partner, what follows is multiplied too, and not used.
-          _tile_loadd(4, values + 64 * part, stride);
-          _tile_loadd(6, panels[0].levels + 16 * part * kWordBytes, kWordBytes);
-          _tile_dpbssd(0, 4, 6);
-          _tile_loadd(7, panels[1].levels + 16 * part * kWordBytes, kWordBytes);
-          _tile_dpbssd(2, 4, 7);
-          _tile_loadd(5, values + 64 * part + 32, stride);
-          _tile_loadd(6, panels[0].levels + (16 * part + 8) * kWordBytes, kWordBytes);
-          _tile_dpbssd(1, 5, 6);
-          _tile_loadd(7, panels[1].levels + (16 * part + 8) * kWordBytes, kWordBytes);
+        for (std::size_t half = 0; half < 2; ++half) {
+          const std::size_t even = 32 * half * kWordBytes, odd = even + 16 * kWordBytes;
+          _tile_loadd(5, values + 128 * half + 64, stride);
+          _tile_loadd(6, panels[0].low + even, kWordBytes);
+          _tile_dpbsud(0, 4, 6);
+          _tile_loadd(7, panels[0].high + even, kWordBytes);
+          _tile_dpbssd(1, 4, 7);
+          _tile_loadd(6, panels[1].low + even, kWordBytes);
+          _tile_dpbsud(2, 4, 6);
+          _tile_loadd(7, panels[1].high + even, kWordBytes);
+          _tile_dpbssd(3, 4, 7);
+          _tile_loadd(4, half == 0 ? values + 128 : following, stride);
+          _tile_loadd(6, panels[0].low + odd, kWordBytes);
+          _tile_dpbsud(0, 5, 6);
+          _tile_loadd(7, panels[0].high + odd, kWordBytes);
+          _tile_dpbssd(1, 5, 7);
+          _tile_loadd(6, panels[1].low + odd, kWordBytes);
+          _tile_dpbsud(2, 5, 6);
+          _tile_loadd(7, panels[1].high + odd, kWordBytes);
           _tile_dpbssd(3, 5, 7);
-          if (has_before) add_before(0, kAmxTokens);
+          if (tile != 0) add_before(8 * half, 8 * half + 8);
         }
+        if (tile != 0 && last_group) store(tile - 1);
         _tile_stored(0, sums.sums[0][0], kWordBytes);
         _tile_stored(1, sums.sums[0][1], kWordBytes);
         _tile_stored(2, sums.sums[1][0], kWordBytes);
         _tile_stored(3, sums.sums[1][1], kWordBytes);
-        has_before = true;
-        tile_before = tile;
-        part_before = part;
+        before = {at.scales + token * at.scale_stride, at.sums + token * at.sum_stride, results + tile * kAmxTokens * kAmxRows,
+                  kept};
+        values = following;
       }
+      add_before(0, kAmxTokens);
+    } else {
+      const std::size_t parts = DivideUp(blocks, 2);
+      std::size_t block_before = 0;
+      const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+        if (block_before + 2 <= blocks) {
+          AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        } else {
+          AddAmxSums<kType, 1>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        }
+      };
+      bool has_before = false;
+      _tile_loadd(4, values, stride);
+      for (std::size_t tile = 0; tile < count; ++tile) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          __builtin_prefetch(ahead);
+          __builtin_prefetch(ahead + next);
+        }
+        const std::size_t token = tiles.begin(tile);
+        const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
+        for (std::size_t part = 0; part < parts; ++part) {
+          // Of the last block without a partner, what follows is multiplied too, and not used.
+          const std::size_t even = 16 * part * kWordBytes, odd = even + 8 * kWordBytes;
+          _tile_zero(0);
+          _tile_zero(1);
+          _tile_zero(2);
+          _tile_zero(3);
+          _tile_loadd(5, values + 64 * part + 32, stride);
+          _tile_loadd(6, panels[0].levels + even, kWordBytes);
+          _tile_dpbssd(0, 4, 6);
+          _tile_loadd(7, panels[1].levels + even, kWordBytes);
+          _tile_dpbssd(2, 4, 7);
+          if (has_before) add_before(0, kAmxTokens / 2);
+          _tile_loadd(4, part + 1 < parts ? values + 64 * (part + 1) : following, stride);
+          _tile_loadd(6, panels[0].levels + odd, kWordBytes);
+          _tile_dpbssd(1, 5, 6);
+          _tile_loadd(7, panels[1].levels + odd, kWordBytes);
+          _tile_dpbssd(3, 5, 7);
+          if (has_before) add_before(kAmxTokens / 2, kAmxTokens);
+          if (tile != 0 && part == 0 && last_group) store(tile - 1);
+          _tile_stored(0, sums.sums[0][0], kWordBytes);
+          _tile_stored(1, sums.sums[0][1], kWordBytes);
+          _tile_stored(2, sums.sums[1][0], kWordBytes);
+          _tile_stored(3, sums.sums[1][1], kWordBytes);
+          has_before = true;
+          block_before = 2 * part;
+          before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
+                    results + tile * kAmxTokens * kAmxRows, part == 0 ? kept : __mmask16{0xFFFF}};
+        }
+        values = following;
+      }
+      add_before(0, kAmxTokens);
     }
-    add_before(0, kAmxTokens);
+    if (last_group) store(count - 1);
   }
+}
+
+// Many tokens, at least kAmxTokens. Needs 58 KiB of stack.
+template <WeightType kType>
+HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
+                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
+                                  std::size_t row_end, const Output& out) {
+  constexpr std::size_t kBytes = Info(kType).block_values == 32 ? 32 : 64;
+  ForAmxBlocks<kBytes>(packed, rows, PackedTileBytes(kType, cols), token_begin, token_end, row_begin, row_end, out,
+                       [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
+                           const auto& store) HWY_ATTR { MultiplyAmx<kType>(at, next, cols, x, tiles, results, store); });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -13868,26 +14329,6 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
   }
 }
 
-// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
-inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
-                               const Output& out, std::size_t token, std::size_t row) {
-  const FloatTag df;
-  const std::size_t whole = rows / kWordLanes * kWordLanes;
-  for (std::size_t t = 0; t < tokens; ++t) {
-    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
-    const float* HWY_RESTRICT from = results + t * stride;
-    if (out.accumulate) {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) {
-        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
-      }
-      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
-    } else {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
-      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
-    }
-  }
-}
-
 // A few tokens, one row tile at a time: the tile's weights come from memory once.
 template <WeightType kType, Extent Cols>
 void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
@@ -13943,43 +14384,6 @@ HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t row
     }
   }
 }
-
-#if INLAY_AMX
-// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
-                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
-                                  std::size_t row_end, const Output& out) {
-  alignas(64) float results[kAmxBlock * kAmxRows];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t tokens = token_end - token_begin;
-  // Blocks of the same size, in tiles of tokens.
-  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
-  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
-  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
-  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
-    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
-      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
-      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
-      const auto start = [=](std::size_t t) HWY_ATTR {
-        const std::size_t token = (first + t) * kAmxTokens;
-        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
-      };
-      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
-      for (std::size_t t = 0; t < tiles; ++t) {
-        const std::size_t skip = (first + t) * kAmxTokens - start(t);
-        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
-                     token_begin + start(t) + skip, row);
-      }
-    }
-  }
-  _tile_release();
-}
-#endif  // INLAY_AMX
 
 // MatMul (matmul-inl.hpp) for one quantised type.
 template <WeightType kType, Extent Cols>

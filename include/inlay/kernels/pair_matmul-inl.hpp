@@ -1,6 +1,7 @@
 // Matrix products with F16 and BF16 weights by instructions that multiply pairs of 16-bit numbers and add both products to
 // a 32-bit sum: twice as many products as float32 multiply-adds, where the processor has them.
-//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing.
+//   BF16  pairs of BF16 (AVX512-BF16): activations are rounded to BF16 as well, weights lose nothing. With Intel's tile
+//         multiplier many tokens go through that (bf16_amx-inl.hpp), and few through float32 multiply-adds in its order.
 //   F16   pairs of int16 (VNNI): 64 columns of a row become integers with a scale of their own, as do 64 activations of a
 //         token (kInt16Norm). That rounds less than F16 activations would.
 //
@@ -28,7 +29,9 @@
 #define INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
 #endif
 
+#include "inlay/kernels/bf16_amx-inl.hpp"
 #include "inlay/kernels/float_lanes-inl.hpp"
+#include "inlay/kernels/results-inl.hpp"
 #include "inlay/kernels/simd-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
@@ -58,11 +61,11 @@ inline constexpr std::size_t kPairBlock = 32 * kPairTokens;
 // multipliers busy, of which each takes 6 cycles (BF16 on Zen 5: 40 to 47 multiply-adds a cycle with 6, 50 to 54 with 8). Where
 // tokens are no more, F16 goes that way too.
 template <WeightType kType>
-inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 ? 4 : 8;
+inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 || INLAY_AMX_BF16 ? 4 : 8;
 
 // Columns that are added up before the sum of a row goes on in float32.
 template <WeightType kType>
-inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : kColumnGroup;
+inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : INLAY_AMX_BF16 ? 32 : kColumnGroup;
 
 // 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
 struct alignas(64) PairPanel {
@@ -85,36 +88,67 @@ struct PairTokens {
   }
 };
 
-// Makes pairs of columns of one vector of rows.
+// Makes pairs of columns of one vector of rows, and adds their products to a sum.
 template <WeightType kType>
 struct Pairs;
 
-#if INLAY_BF16_PAIRS
+#if INLAY_AMX_BF16
+// The tile multiplier adds up the products of even and those of odd columns apart, in steps of 32 columns.
 template <>
 struct Pairs<WeightType::kBF16> {
+  struct Weights {
+    Floats even, odd;
+  };
+  using Sum = Weights;
+
+  HWY_INLINE void Begin(const std::uint16_t*, float*) {}
+
+  template <bool kLast>
+  HWY_INLINE Weights Load(const std::uint16_t* at) const {
+    return {ToFloat(WidenBF16<false>(LoadColumnPair<kLast>(at))), ToFloat(WidenBF16<true>(LoadColumnPair<kLast>(at)))};
+  }
+
+  static HWY_INLINE Sum Zero() { return {hn::Zero(FloatTag()), hn::Zero(FloatTag())}; }
+  static HWY_INLINE Sum Accumulate(const Sum& sum, const Weights& weights, Words activations) {
+    const WordTag d;
+    return {hn::MulAdd(weights.even, ToFloat(hn::ShiftLeft<16>(activations)), sum.even),
+            hn::MulAdd(weights.odd, ToFloat(hn::And(activations, hn::Set(d, static_cast<std::int32_t>(0xFFFF0000u)))), sum.odd)};
+  }
+  static HWY_INLINE Floats Total(const Sum& sum) { return hn::Add(sum.even, sum.odd); }
+
+ private:
+  static HWY_INLINE Floats ToFloat(Words v) { return hn::BitCast(FloatTag(), v); }
+};
+#elif INLAY_BF16_PAIRS
+template <>
+struct Pairs<WeightType::kBF16> {
+  using Weights = Words;
+  using Sum = Words;
+
   HWY_INLINE void Begin(const std::uint16_t*, float*) {}
 
   // Columns `at` and at + 1, or `at` alone, of 16 rows side by side.
   template <bool kLast>
-  HWY_INLINE Words Load(const std::uint16_t* at) const {
-    alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                             21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                             11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __m512i columns = _mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at);
-    return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns)};
+  HWY_INLINE Weights Load(const std::uint16_t* at) const {
+    return InterleaveColumnPair(LoadColumnPair<kLast>(at));
   }
 
-  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+  static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
+  static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
     Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
     Pin(result);
     return result;
   }
+  static HWY_INLINE Floats Total(Sum sum) { return hn::BitCast(FloatTag(), sum); }
 };
 #endif
 
 template <>
 struct Pairs<WeightType::kF16> {
+  using Weights = Words;
+  using Sum = Words;
+
   Floats inverse;
 
   // Before the first columns of a block. Writes the scales of the rows; an infinite one makes products that are not finite.
@@ -133,11 +167,13 @@ struct Pairs<WeightType::kF16> {
     return hn::BitCast(WordTag(), hn::OddEven(hn::BitCast(d16, high), hn::BitCast(d16, low)));
   }
 
-  static HWY_INLINE Words Accumulate(Words sum, Words weights, Words activations) {
+  static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
+  static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
     Words result = AccumulatePairs(sum, weights, activations);
     Pin(result);  // GCC copies every sum around otherwise
     return result;
   }
+  static HWY_INLINE Floats Total(Sum sum) { return hn::ConvertTo(FloatTag(), sum); }
 
  private:
   // Rounded to nearest even, in the lower 16 bits: next to 1.5 * 2^23 the unit is 1.
@@ -147,24 +183,24 @@ struct Pairs<WeightType::kF16> {
   }
 };
 
-template <std::size_t kVectors, std::size_t kTokens>
-using PairSums = Words[kVectors][kTokens];
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+using PairSums = typename Pairs<kType>::Sum[kVectors][kTokens];
 template <std::size_t kVectors, std::size_t kTokens>
 using PairTotals = Floats[kVectors][kTokens];
 
-template <std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void SetZero(PairSums<kVectors, kTokens>& sums) {
+template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
+HWY_INLINE void SetZero(PairSums<kType, kVectors, kTokens>& sums) {
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kVectors; ++v) {
     HWY_UNROLL(8)
-    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = hn::Zero(WordTag());
+    for (std::size_t t = 0; t < kTokens; ++t) sums[v][t] = Pairs<kType>::Zero();
   }
 }
 
 // sums += one pair of columns of kVectors vectors of rows times kTokens tokens. `values` is the first token's.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values, std::size_t stride,
-                               PairSums<kVectors, kTokens>& sums) {
+HWY_INLINE void AccumulatePair(const typename Pairs<kType>::Weights (&weights)[kVectors], const std::uint16_t* HWY_RESTRICT values,
+                               std::size_t stride, PairSums<kType, kVectors, kTokens>& sums) {
   HWY_UNROLL(8)
   for (std::size_t t = 0; t < kTokens; ++t) {
     const Words activations = BroadcastWord(values + t * stride);
@@ -175,7 +211,7 @@ HWY_INLINE void AccumulatePair(const Words (&weights)[kVectors], const std::uint
 
 // totals += sums, times the scales of the rows of each vector and of the tokens.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
+HWY_INLINE void AddPairSums(const PairSums<kType, kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
                             PairTotals<kVectors, kTokens>& totals) {
   const FloatTag df;
   HWY_UNROLL(8)
@@ -183,10 +219,10 @@ HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float
     HWY_UNROLL(8)
     for (std::size_t t = 0; t < kTokens; ++t) {
       if constexpr (kType == WeightType::kF16) {
-        const Floats value = hn::Mul(hn::ConvertTo(df, sums[v][t]), hn::Load(df, scales[v]));
+        const Floats value = hn::Mul(Pairs<kType>::Total(sums[v][t]), hn::Load(df, scales[v]));
         totals[v][t] = hn::MulAdd(value, hn::Set(df, x.scales[t * x.scale_stride]), totals[v][t]);
       } else {
-        totals[v][t] = hn::Add(totals[v][t], hn::BitCast(df, sums[v][t]));
+        totals[v][t] = hn::Add(totals[v][t], Pairs<kType>::Total(sums[v][t]));
       }
     }
   }
@@ -195,14 +231,14 @@ HWY_INLINE void AddPairSums(const PairSums<kVectors, kTokens>& sums, const float
 // sums += columns `col` and col + 1 (kLast: `col` alone) of rows that are not unpacked.
 template <WeightType kType, bool kLast, std::size_t kVectors, std::size_t kTokens>
 HWY_INLINE void MultiplyPair(const std::uint16_t* const (&rows)[kVectors], std::size_t col, const Pairs<kType> (&pairs)[kVectors],
-                             const PairTokens& x, PairSums<kVectors, kTokens>& sums) {
-  Words weights[kVectors];
+                             const PairTokens& x, PairSums<kType, kVectors, kTokens>& sums) {
+  typename Pairs<kType>::Weights weights[kVectors];
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kVectors; ++v) {
     FetchAhead<kWeightsAhead, kWordLanes * 4>(rows[v] + col * kRowTile);
     weights[v] = pairs[v].template Load<kLast>(rows[v] + col * kRowTile);
   }
-  AccumulatePair<kType>(weights, x.values + col, x.value_stride, sums);
+  AccumulatePair<kType, kVectors, kTokens>(weights, x.values + col, x.value_stride, sums);
 }
 
 // results[t * kVectors * kWordLanes + r] = all columns of the rows of kVectors vectors times kTokens tokens. `tiles` row
@@ -233,12 +269,12 @@ HWY_NOINLINE void MultiplyPairRows(const std::byte* packed, std::size_t tiles, s
     Pairs<kType> pairs[kVectors];
     HWY_UNROLL(8)
     for (std::size_t v = 0; v < kVectors; ++v) pairs[v].Begin(headers[v] + first / kColumns * kRowTile, scales[v]);
-    PairSums<kVectors, kTokens> sums;
-    SetZero(sums);
+    PairSums<kType, kVectors, kTokens> sums;
+    SetZero<kType, kVectors, kTokens>(sums);
     std::size_t col = first;
-    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false>(rows, col, pairs, x, sums);
-    if (col < end) MultiplyPair<kType, true>(rows, col, pairs, x, sums);
-    AddPairSums<kType>(sums, scale_rows, x.FromColumn(first), totals);
+    for (; col + 2 <= end; col += 2) MultiplyPair<kType, false, kVectors, kTokens>(rows, col, pairs, x, sums);
+    if (col < end) MultiplyPair<kType, true, kVectors, kTokens>(rows, col, pairs, x, sums);
+    AddPairSums<kType, kVectors, kTokens>(sums, scale_rows, x.FromColumn(first), totals);
   }
   for (std::size_t v = 0; v < kVectors; ++v) {
     for (std::size_t t = 0; t < kTokens; ++t) hn::Store(totals[v][t], df, results + (t * kVectors + v) * kWordLanes);
@@ -286,16 +322,16 @@ HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::si
       for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Load(df, results + t * kPairStride + lane + v * kWordLanes);
     }
     for (std::size_t first = 0; first < count; first += kWords) {
-      PairSums<kPairVectors, kTokens> sums;
-      SetZero(sums);
+      PairSums<kType, kPairVectors, kTokens> sums;
+      SetZero<kType, kPairVectors, kTokens>(sums);
       const std::size_t end = std::min(first + kWords, count);
       for (std::size_t i = first; i < end; ++i) {
         Words weights[kPairVectors];
         HWY_UNROLL(8)
         for (std::size_t v = 0; v < kPairVectors; ++v) weights[v] = LoadAlignedWords(words[v] + i * kWordBytes);
-        AccumulatePair<kType>(weights, x.values + 2 * i, x.value_stride, sums);
+        AccumulatePair<kType, kPairVectors, kTokens>(weights, x.values + 2 * i, x.value_stride, sums);
       }
-      AddPairSums<kType>(sums, scales, x.FromColumn(2 * first), totals);
+      AddPairSums<kType, kPairVectors, kTokens>(sums, scales, x.FromColumn(2 * first), totals);
       for (const float*& scale : scales) scale += kRowTile;
     }
     HWY_UNROLL(8)
@@ -321,31 +357,20 @@ HWY_INLINE void MultiplyPairTokens(const PairPanel* HWY_RESTRICT panels, std::si
   tiles.template operator()<1>();
 }
 
-// Stores or adds results [tokens, stride] of the rows from `row` on to those of `tiles` row tiles of `out`.
-HWY_INLINE void StorePairResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t tiles,
-                                 std::size_t rows, std::size_t token, std::size_t row, const Output& out) {
-  for (std::size_t t = 0; t < tokens; ++t) {
-    for (std::size_t i = 0; i < tiles * kRowTile; i += kRowTile) {
-      StoreRows16(Load16(results + t * stride + i), out.data + (token + t) * out.stride + row + i, rows - row - i,
-                  out.accumulate);
-    }
-  }
-}
-
 // Each weight goes from memory to the multiplier through registers, once for kPairDirect tokens.
 template <WeightType kType>
-void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x,
-                         std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                         const Output& out) {
+void MultiplyPairsDirect(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                         std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
   constexpr std::size_t kSums = 2 * kPairDirect<kType>;  // vectors
   alignas(64) float results[kSums * kWordLanes];
   const auto multiply = [&]<std::size_t kVectors, std::size_t kTokens>(std::size_t token, std::size_t row) HWY_ATTR {
     constexpr std::size_t kRows = kVectors * kWordLanes;
     static_assert(kRows % kRowTile == 0 && kVectors * kTokens <= kSums);
-    const std::size_t tiles = DivideUp(std::min(kRows, row_end - row), kRowTile);
-    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, tiles, cols, x.From(token), results);
-    StorePairResults(results, kRows, kTokens, tiles, rows, token, row, out);
+    const std::size_t count = std::min(kRows, row_end - row);
+    MultiplyPairRows<kType, kVectors, kTokens>(packed + row / kRowTile * tile_bytes, DivideUp(count, kRowTile), cols,
+                                               x.From(token), results);
+    StoreResults(results, kRows, kTokens, count, out, token, row);
   };
   constexpr std::size_t kHalf = 2 * kWordLanes;
   for (std::size_t row = row_begin; row < row_end; row += 2 * kHalf) {
@@ -375,9 +400,8 @@ void MultiplyPairsDirect(const std::byte* packed, std::size_t rows, std::size_t 
 
 // Weights go through a panel in the first-level cache. At most kPairBlock tokens.
 template <WeightType kType>
-void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t cols, const PairTokens& x,
-                        std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                        const Output& out) {
+void MultiplyPairPanels(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                        std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
   constexpr std::size_t kColumnBytes = 2 * kRowTile;
   const std::size_t tile_bytes = PackedTileBytes(kType, cols);
@@ -405,7 +429,8 @@ void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t c
         MultiplyPairTokens<kType>(panels, columns, x.From(token_begin + t).FromColumn(col), count, results + t * kPairStride);
         // While the next tokens are multiplied: all at once, stores to so many lines would wait for each other.
         if (col + columns == cols) {
-          StorePairResults(results + t * kPairStride, kPairStride, count, tiles, rows, token_begin + t, row, out);
+          StoreResults(results + t * kPairStride, kPairStride, count, std::min(kPairStride, row_end - row), out, token_begin + t,
+                       row);
         }
       }
     }
@@ -416,20 +441,26 @@ void MultiplyPairPanels(const std::byte* packed, std::size_t rows, std::size_t c
 
 // MatMul (matmul-inl.hpp) for one such type. Needs 50 KiB of stack.
 template <WeightType kType>
-HWY_NOINLINE void MatMulPairs(const std::byte* packed, std::size_t rows, std::size_t cols, const Activations& activations,
-                              std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
-                              const Output& out) {
+HWY_NOINLINE void MatMulPairs(const std::byte* packed, [[maybe_unused]] std::size_t rows, std::size_t cols,
+                              const Activations& activations, std::size_t token_begin, std::size_t token_end,
+                              std::size_t row_begin, std::size_t row_end, const Output& out) {
   const PairedRows& form = kType == WeightType::kF16 ? activations.int16 : activations.bf16;
   const detail::PairTokens x{form.values, form.scales, form.value_stride, form.scale_stride};
   const std::size_t tokens = token_end - token_begin;
+#if INLAY_AMX_BF16
+  if (kType == WeightType::kBF16 && tokens > detail::kPairDirect<kType> && AmxPermitted()) {
+    MultiplyBF16WithAmx(packed, rows, cols, x.values, x.value_stride, token_begin, token_end, row_begin, row_end, out);
+    return;
+  }
+#endif
   if (kType == WeightType::kBF16 || tokens <= detail::kPairDirect<kType>) {
-    detail::MultiplyPairsDirect<kType>(packed, rows, cols, x, token_begin, token_end, row_begin, row_end, out);
+    detail::MultiplyPairsDirect<kType>(packed, cols, x, token_begin, token_end, row_begin, row_end, out);
   } else if constexpr (kType == WeightType::kF16) {
     // Blocks of tokens of about the same size.
     std::size_t token = token_begin;
     for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
       const std::size_t end = token + DivideUp(token_end - token, left);
-      detail::MultiplyPairPanels<kType>(packed, rows, cols, x, token, end, row_begin, row_end, out);
+      detail::MultiplyPairPanels<kType>(packed, cols, x, token, end, row_begin, row_end, out);
       token = end;
     }
   }

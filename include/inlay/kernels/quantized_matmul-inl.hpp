@@ -19,6 +19,7 @@
 #include "inlay/kernels/quantized_amx-inl.hpp"
 #include "inlay/kernels/quantized_formats-inl.hpp"
 #include "inlay/kernels/quantized_panel-inl.hpp"
+#include "inlay/kernels/results-inl.hpp"
 #include "inlay/kernels/simd-inl.hpp"
 
 #if defined(INLAY_KERNELS_QUANTIZED_MATMUL_INL_HPP_) == defined(HWY_TARGET_TOGGLE)
@@ -232,26 +233,6 @@ HWY_NOINLINE void MultiplyTile(const std::uint8_t* HWY_RESTRICT tile, Cols cols,
   }
 }
 
-// Stores or adds the results of `tokens` tokens, `stride` (a multiple of 16) apart; `rows` of them exist.
-inline HWY_NOINLINE void StoreResults(const float* HWY_RESTRICT results, std::size_t stride, std::size_t tokens, std::size_t rows,
-                               const Output& out, std::size_t token, std::size_t row) {
-  const FloatTag df;
-  const std::size_t whole = rows / kWordLanes * kWordLanes;
-  for (std::size_t t = 0; t < tokens; ++t) {
-    float* HWY_RESTRICT to = out.data + (token + t) * out.stride + row;
-    const float* HWY_RESTRICT from = results + t * stride;
-    if (out.accumulate) {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) {
-        hn::StoreU(hn::Add(hn::LoadU(df, to + r), hn::Load(df, from + r)), df, to + r);
-      }
-      for (std::size_t r = whole; r < rows; ++r) to[r] += from[r];
-    } else {
-      for (std::size_t r = 0; r < whole; r += kWordLanes) hn::StoreU(hn::Load(df, from + r), df, to + r);
-      for (std::size_t r = whole; r < rows; ++r) to[r] = from[r];
-    }
-  }
-}
-
 // A few tokens, one row tile at a time: the tile's weights come from memory once.
 template <WeightType kType, Extent Cols>
 void MultiplyTiles(const std::uint8_t* packed, std::size_t rows, Cols cols, const TokenRows& x, std::size_t token_begin,
@@ -307,43 +288,6 @@ HWY_NOINLINE void MultiplyWithPanels(const std::uint8_t* packed, std::size_t row
     }
   }
 }
-
-#if INLAY_AMX
-// Many tokens, at least kAmxTokens. Needs 46 KiB of stack.
-template <WeightType kType>
-HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, std::size_t cols, const TokenRows& x,
-                                  std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
-                                  std::size_t row_end, const Output& out) {
-  alignas(64) float results[kAmxBlock * kAmxRows];
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
-  const std::size_t tokens = token_end - token_begin;
-  // Blocks of the same size, in tiles of tokens.
-  const std::size_t token_tiles = DivideUp(tokens, kAmxTokens);
-  const std::size_t block_tiles = DivideUp(token_tiles, DivideUp(tokens, kAmxBlock));
-  ConfigureTiles<Info(kType).block_values == 32 ? 32 : 64>();
-  for (std::size_t row = row_begin; row < row_end; row += kAmxRows) {
-    const std::size_t row_stop = row_end - row < kAmxRows ? row_end : row + kAmxRows;
-    const std::uint8_t* tile = packed + row / kRowTile * tile_bytes;
-    // Where the last row tile has no neighbour, it is its own: the second half of the results is not stored.
-    const std::size_t next = row + kRowTile < rows ? tile_bytes : 0;
-    for (std::size_t first = 0; first < token_tiles; first += block_tiles) {
-      const std::size_t tiles = token_tiles - first < block_tiles ? token_tiles - first : block_tiles;
-      // The last tile of tokens moves back to end with the last token; what it computes again is not stored again.
-      const auto start = [=](std::size_t t) HWY_ATTR {
-        const std::size_t token = (first + t) * kAmxTokens;
-        return token + kAmxTokens <= tokens ? token : tokens - kAmxTokens;
-      };
-      MultiplyAmx<kType>(tile, next, cols, x.From(token_begin), tiles, start, results);
-      for (std::size_t t = 0; t < tiles; ++t) {
-        const std::size_t skip = (first + t) * kAmxTokens - start(t);
-        StoreResults(results + (t * kAmxTokens + skip) * kAmxRows, kAmxRows, kAmxTokens - skip, row_stop - row, out,
-                     token_begin + start(t) + skip, row);
-      }
-    }
-  }
-  _tile_release();
-}
-#endif  // INLAY_AMX
 
 // MatMul (matmul-inl.hpp) for one quantised type.
 template <WeightType kType, Extent Cols>

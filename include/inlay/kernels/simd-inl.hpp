@@ -95,6 +95,31 @@ HWY_INLINE void Pin([[maybe_unused]] Words& v) {
 #endif
 }
 
+#if INLAY_BF16_PAIRS
+// Two columns of 16 rows of BF16 behind each other, or one.
+template <bool kLast>
+HWY_INLINE Words LoadColumnPair(const std::uint16_t* at) {
+  return Words{_mm512_maskz_loadu_epi32(kLast ? 0x00FF : 0xFFFF, at)};
+}
+
+// The same with the two columns of each row side by side.
+HWY_INLINE Words InterleaveColumnPair(Words columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return Words{_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), columns.raw)};
+}
+
+// The bits as float32 of the first or the second column.
+template <bool kSecond>
+HWY_INLINE Words WidenBF16(Words columns) {
+  alignas(64) static constexpr std::uint16_t kOrder[32] = {0, 0, 0, 1, 0, 2,  0, 3,  0, 4,  0, 5,  0, 6,  0, 7,
+                                                           0, 8, 0, 9, 0, 10, 0, 11, 0, 12, 0, 13, 0, 14, 0, 15};
+  const __m512i order = _mm512_add_epi16(_mm512_load_si512(kOrder), _mm512_set1_epi16(kSecond ? 16 : 0));
+  return Words{_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, order, columns.raw)};
+}
+#endif
+
 // How far ahead of their use weights are asked for where a few tokens are multiplied, in bytes; 0: the processor does as well
 // alone. One token, weights in memory, GB/s of one thread and of two, without and with:
 //   Zen 5, AVX-512, 4 KiB ahead: Q4_K 15 and 30, 26 and 50; Q4_0 17 and 30, 30 and 51; Q8_0 23 and 40, 32 and 55. 8 KiB ahead:
