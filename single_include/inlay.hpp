@@ -12144,9 +12144,10 @@ namespace HWY_NAMESPACE {
 inline constexpr std::size_t kAmxTokens = 16;
 inline constexpr std::size_t kAmxRowTiles = 2;
 inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
-// Tokens that share one unpacking of the weights. Their float sums wait in a buffer of 32 KiB, and their activations stay
-// in the second-level cache while all rows pass.
+// Tokens that share one unpacking of the weights, at most. Their float sums wait in a buffer of 32 KiB, and their activations,
+// at most about so many, stay in the second-level cache (of 2 MiB) while all rows pass.
 inline constexpr std::size_t kAmxBlock = 256;
+inline constexpr std::size_t kAmxBlockValues = std::size_t{1} << 20;
 
 // Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
 // a cache that threads share is worth. False: they must not be touched.
@@ -12189,18 +12190,20 @@ struct AmxTokenTiles {
   std::size_t end(std::size_t tile) const { return first + std::min((tile + 1) * kAmxTokens, tokens); }
 };
 
-// Calls multiply(tiles, packed, next, results, store) until all rows and tokens have been multiplied: `tiles` are at most
-// kAmxBlock tokens, `packed` is a row tile and `next` how far the one after it lies. It writes the sums of slot i, the
-// i-th token of the tiles, to results[i * kAmxRows ..], and calls store(tile) once those of a tile are complete.
+// Calls multiply(tiles, packed, next, results, store) until all rows and tokens, of `cols` columns, have been multiplied:
+// `tiles` are at most kAmxBlock tokens, `packed` is a row tile and `next` how far the one after it lies. It writes the sums
+// of slot i, the i-th token of the tiles, to results[i * kAmxRows ..], and calls store(tile) once those of a tile are
+// complete.
 template <std::size_t kBytes, class Multiply>
-HWY_INLINE void ForAmxBlocks(const std::uint8_t* packed, std::size_t rows, std::size_t tile_bytes, std::size_t token_begin,
-                             std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out,
-                             const Multiply& multiply) {
+HWY_INLINE void ForAmxBlocks(const std::uint8_t* packed, std::size_t rows, std::size_t tile_bytes, std::size_t cols,
+                             std::size_t token_begin, std::size_t token_end, std::size_t row_begin, std::size_t row_end,
+                             const Output& out, const Multiply& multiply) {
   alignas(64) float results[kAmxBlock * kAmxRows];
   ConfigureTiles<kBytes>(std::min(kAmxTokens, token_end - token_begin));
   // Blocks of the same size, in tiles of tokens.
   const std::size_t token_tiles = DivideUp(token_end - token_begin, kAmxTokens);
-  const std::size_t block = DivideUp(token_tiles, DivideUp(token_tiles * kAmxTokens, kAmxBlock)) * kAmxTokens;
+  const std::size_t most_tiles = std::clamp(kAmxBlockValues / (cols * kAmxTokens), std::size_t{4}, kAmxBlock / kAmxTokens);
+  const std::size_t block = DivideUp(token_tiles, DivideUp(token_tiles, most_tiles)) * kAmxTokens;
   for (std::size_t token = token_begin; token < token_end; token += block) {
     // A last block of fewer than 16 tokens begins with some of the block before.
     const std::size_t most = std::min(block, token_end - token);
@@ -12361,8 +12364,8 @@ HWY_NOINLINE inline void MultiplyBF16WithAmx(const std::byte* packed, std::size_
                                              const std::uint16_t* values, std::size_t stride, std::size_t token_begin,
                                              std::size_t token_end, std::size_t row_begin, std::size_t row_end,
                                              const Output& out) {
-  ForAmxBlocks<64>(reinterpret_cast<const std::uint8_t*>(packed), rows, PackedTileBytes(WeightType::kBF16, cols), token_begin,
-                   token_end, row_begin, row_end, out,
+  ForAmxBlocks<64>(reinterpret_cast<const std::uint8_t*>(packed), rows, PackedTileBytes(WeightType::kBF16, cols), cols,
+                   token_begin, token_end, row_begin, row_end, out,
                    [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
                        const auto& store) HWY_ATTR {
                      detail::MultiplyBF16Amx(at, next, cols, values, stride, tiles, results, store);
@@ -13612,7 +13615,7 @@ HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, 
                                   std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                   std::size_t row_end, const Output& out) {
   constexpr std::size_t kBytes = Info(kType).block_values == 32 ? 32 : 64;
-  ForAmxBlocks<kBytes>(packed, rows, PackedTileBytes(kType, cols), token_begin, token_end, row_begin, row_end, out,
+  ForAmxBlocks<kBytes>(packed, rows, PackedTileBytes(kType, cols), cols, token_begin, token_end, row_begin, row_end, out,
                        [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
                            const auto& store) HWY_ATTR { MultiplyAmx<kType>(at, next, cols, x, tiles, results, store); });
 }
@@ -14136,8 +14139,7 @@ inline constexpr std::size_t kTokenTile = 4;
 // From this number of tokens on, unpacking to memory pays.
 inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
 #if INLAY_AMX
-inline constexpr std::size_t kAmxMinTokens = 24;
-static_assert(kAmxMinTokens >= kAmxTokens);
+inline constexpr std::size_t kAmxMinTokens = kAmxTokens;
 #endif
 
 // sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are

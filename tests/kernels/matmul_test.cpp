@@ -255,6 +255,11 @@ BOOST_AUTO_TEST_CASE(every_shape_gives_the_bits_of_the_plain_loops) {
   }
 }
 
+// So long that only some tokens' activations fit a cache together; the last block of tokens has one.
+BOOST_AUTO_TEST_CASE(long_rows_give_the_bits_of_the_plain_loops) {
+  for (const WeightType type : {WeightType::kQ4_K, WeightType::kQ8_0, WeightType::kQ5_1}) RequireExact(Problem(type, 3, 16384, 193, 77));
+}
+
 // The largest magnitudes that a file can hold, with every sign: any 16-bit saturation or 32-bit overflow shows.
 BOOST_AUTO_TEST_CASE(extreme_levels_scales_and_activations_are_exact) {
   for (const WeightType type : kQuantized) {

@@ -259,6 +259,17 @@ BOOST_AUTO_TEST_CASE(splits_of_tokens_and_rows_give_the_same_bits) {
   }
 }
 
+// So long that only some tokens' activations fit a cache together; the last block of tokens has one.
+BOOST_AUTO_TEST_CASE(tokens_alone_give_the_bits_of_all_where_rows_are_long) {
+  for (const WeightType type : PairTypes()) {
+    const Problem problem(type, 18, 16384, 193, 21);
+    const std::vector<float> whole = problem.Whole();
+    std::vector<float> out(whole.size(), kUntouched);
+    for (std::size_t t = 0; t < problem.tokens; ++t) problem.Multiply(t, t + 1, 0, problem.rows, out, problem.rows, false);
+    BOOST_TEST(SameBits(out, whole));
+  }
+}
+
 // They must reach the logits, where they become an error.
 BOOST_AUTO_TEST_CASE(what_is_not_finite_stays_so) {
   for (const WeightType type : PairTypes()) {

@@ -138,8 +138,8 @@ HWY_NOINLINE inline void MultiplyBF16WithAmx(const std::byte* packed, std::size_
                                              const std::uint16_t* values, std::size_t stride, std::size_t token_begin,
                                              std::size_t token_end, std::size_t row_begin, std::size_t row_end,
                                              const Output& out) {
-  ForAmxBlocks<64>(reinterpret_cast<const std::uint8_t*>(packed), rows, PackedTileBytes(WeightType::kBF16, cols), token_begin,
-                   token_end, row_begin, row_end, out,
+  ForAmxBlocks<64>(reinterpret_cast<const std::uint8_t*>(packed), rows, PackedTileBytes(WeightType::kBF16, cols), cols,
+                   token_begin, token_end, row_begin, row_end, out,
                    [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
                        const auto& store) HWY_ATTR {
                      detail::MultiplyBF16Amx(at, next, cols, values, stride, tiles, results, store);

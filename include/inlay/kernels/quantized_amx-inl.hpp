@@ -394,7 +394,7 @@ HWY_NOINLINE void MultiplyWithAmx(const std::uint8_t* packed, std::size_t rows, 
                                   std::size_t token_begin, std::size_t token_end, std::size_t row_begin,
                                   std::size_t row_end, const Output& out) {
   constexpr std::size_t kBytes = Info(kType).block_values == 32 ? 32 : 64;
-  ForAmxBlocks<kBytes>(packed, rows, PackedTileBytes(kType, cols), token_begin, token_end, row_begin, row_end, out,
+  ForAmxBlocks<kBytes>(packed, rows, PackedTileBytes(kType, cols), cols, token_begin, token_end, row_begin, row_end, out,
                        [&](const AmxTokenTiles& tiles, const std::uint8_t* at, std::size_t next, float* results,
                            const auto& store) HWY_ATTR { MultiplyAmx<kType>(at, next, cols, x, tiles, results, store); });
 }

@@ -40,8 +40,7 @@ inline constexpr std::size_t kTokenTile = 4;
 // From this number of tokens on, unpacking to memory pays.
 inline constexpr std::size_t kPanelMinTokens = 2 * kPanelTokens;
 #if INLAY_AMX
-inline constexpr std::size_t kAmxMinTokens = 24;
-static_assert(kAmxMinTokens >= kAmxTokens);
+inline constexpr std::size_t kAmxMinTokens = kAmxTokens;
 #endif
 
 // sum + scale * (kWords words of levels times as many of activations), exact. Levels have kBits bits, activations are
