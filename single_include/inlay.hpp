@@ -10743,7 +10743,7 @@ INLAY_END_NAMESPACE
 // asked before Highway changes them for its target.
 #undef INLAY_WEIGHTS_AHEAD
 #if defined(__AMX_TILE__) || defined(__AMXTILE__)
-#define INLAY_WEIGHTS_AHEAD 2048
+#define INLAY_WEIGHTS_AHEAD 3072
 #elif HWY_ARCH_X86 && HWY_TARGET < HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
 #define INLAY_WEIGHTS_AHEAD 4096
 #elif HWY_TARGET == HWY_AVX2
@@ -10809,6 +10809,8 @@ HWY_INLINE Words WidenBF16(Words columns) {
 //   as much, 2 KiB: less. Other programs on the host halved all of these now and then.
 //   Zen 5, AVX2, 4 KiB ahead: Q4_K 13 and 25, 28 and 52; Q4_0 13 and 26, 24 and 45; Q8_0 19 and 37, 31 and 59.
 //   Granite Rapids, pages of 4 KiB, one thread, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
+//   Emerald Rapids, one thread, 3 KiB ahead, against 2: Q4_K 1.19 times, Q4_0 1.14, Q8_0 1.03; 4 KiB 1.29, 1.21 and 1.05, of
+//   which whole models keep nothing, as they do 1.04 to 1.08 of 3.
 //   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
 // What it is worth depends on the layout. With each block's header before its levels, every load of the loop over blocks of 32
 // steps by the same 288 bytes (Q4_0) all along; Zen 5's prefetcher follows such steps, gets 23 and 37 alone, and keeps to that
@@ -12440,7 +12442,7 @@ template <WeightType kType>
 inline constexpr std::size_t kPairColumns = kType == WeightType::kF16 ? kInt16Block : INLAY_AMX_BF16 ? 32 : kColumnGroup;
 
 // 256 columns of 16 rows. Word i: columns 2i and 2i + 1 of each row.
-struct alignas(64) PairPanel {
+struct alignas(64) Int16Panel {
   std::uint8_t words[kColumnGroup / 2 * kWordBytes];
   float scales[kColumnGroup / kInt16Block * kRowTile];  // of every 64 columns
 };
@@ -12654,29 +12656,28 @@ HWY_NOINLINE void MultiplyPairRows(const std::byte* packed, std::size_t tiles, s
 }
 
 // Columns [begin, end) of the row tile at `tile`, at most as many as a panel has.
-template <WeightType kType>
-HWY_NOINLINE void UnpackPairs(const std::byte* tile, std::size_t cols, std::size_t begin, std::size_t end, PairPanel& panel) {
-  constexpr std::size_t kColumns = kPairColumns<kType>;
-  for (std::size_t first = begin; first < end; first += kColumns) {
-    const std::size_t count = std::min(kColumns, end - first);
+HWY_NOINLINE inline void UnpackInt16(const std::byte* tile, std::size_t cols, std::size_t begin, std::size_t end,
+                                     Int16Panel& panel) {
+  for (std::size_t first = begin; first < end; first += kInt16Block) {
+    const std::size_t count = std::min(kInt16Block, end - first);
     for (std::size_t lane = 0; lane < kRowTile; lane += kWordLanes) {
       const std::uint16_t* header = reinterpret_cast<const std::uint16_t*>(tile) + lane;
-      const std::uint16_t* from = header + PackedColumnsAt(kType, cols) / sizeof(std::uint16_t) + first * kRowTile;
+      const std::uint16_t* from = header + PackedColumnsAt(WeightType::kF16, cols) / sizeof(std::uint16_t) + first * kRowTile;
       std::uint8_t* to = panel.words + (first - begin) / 2 * kWordBytes + lane * 4;
-      Pairs<kType> pairs;
-      pairs.Begin(header + first / kColumns * kRowTile, panel.scales + (first - begin) / kColumns * kRowTile + lane);
+      Pairs<WeightType::kF16> pairs;
+      pairs.Begin(header + first / kInt16Block * kRowTile, panel.scales + (first - begin) / kInt16Block * kRowTile + lane);
       const std::uint16_t* const last = from + count / 2 * 2 * kRowTile;
-      for (; from != last; from += 2 * kRowTile, to += kWordBytes) StoreWords(pairs.template Load<false>(from), to);
-      if (count % 2 != 0) StoreWords(pairs.template Load<true>(from), to);
+      for (; from != last; from += 2 * kRowTile, to += kWordBytes) StoreWords(pairs.Load<false>(from), to);
+      if (count % 2 != 0) StoreWords(pairs.Load<true>(from), to);
     }
   }
 }
 
 // results[t * kPairStride + r] += `columns` columns of the panels times kTokens tokens.
-template <WeightType kType, std::size_t kTokens>
-HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
-                                   float* HWY_RESTRICT results) {
-  constexpr std::size_t kWords = kPairColumns<kType> / 2;
+template <std::size_t kTokens>
+HWY_NOINLINE void MultiplyInt16Tile(const Int16Panel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
+                                    float* HWY_RESTRICT results) {
+  constexpr std::size_t kWords = kInt16Block / 2;
   const FloatTag df;
   const std::size_t count = DivideUp(columns, 2);
   for (std::size_t lane = 0; lane < kPairStride; lane += kPairVectors * kWordLanes) {
@@ -12694,16 +12695,16 @@ HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::si
       for (std::size_t t = 0; t < kTokens; ++t) totals[v][t] = hn::Load(df, results + t * kPairStride + lane + v * kWordLanes);
     }
     for (std::size_t first = 0; first < count; first += kWords) {
-      PairSums<kType, kPairVectors, kTokens> sums;
-      SetZero<kType, kPairVectors, kTokens>(sums);
+      PairSums<WeightType::kF16, kPairVectors, kTokens> sums;
+      SetZero<WeightType::kF16, kPairVectors, kTokens>(sums);
       const std::size_t end = std::min(first + kWords, count);
       for (std::size_t i = first; i < end; ++i) {
         Words weights[kPairVectors];
         HWY_UNROLL(8)
         for (std::size_t v = 0; v < kPairVectors; ++v) weights[v] = LoadAlignedWords(words[v] + i * kWordBytes);
-        AccumulatePair<kType, kPairVectors, kTokens>(weights, x.values + 2 * i, x.value_stride, sums);
+        AccumulatePair<WeightType::kF16, kPairVectors, kTokens>(weights, x.values + 2 * i, x.value_stride, sums);
       }
-      AddPairSums<kType, kPairVectors, kTokens>(sums, scales, x.FromColumn(2 * first), totals);
+      AddPairSums<WeightType::kF16, kPairVectors, kTokens>(sums, scales, x.FromColumn(2 * first), totals);
       for (const float*& scale : scales) scale += kRowTile;
     }
     HWY_UNROLL(8)
@@ -12714,13 +12715,12 @@ HWY_NOINLINE void MultiplyPairTile(const PairPanel* HWY_RESTRICT panels, std::si
   }
 }
 
-template <WeightType kType>
-HWY_INLINE void MultiplyPairTokens(const PairPanel* HWY_RESTRICT panels, std::size_t columns, PairTokens x,
-                                   std::size_t tokens, float* HWY_RESTRICT results) {
+HWY_INLINE void MultiplyInt16Tokens(const Int16Panel* HWY_RESTRICT panels, std::size_t columns, PairTokens x, std::size_t tokens,
+                                    float* HWY_RESTRICT results) {
   std::size_t token = 0;
   const auto tiles = [&]<std::size_t kTokens>() HWY_ATTR {
     for (; token + kTokens <= tokens; token += kTokens) {
-      MultiplyPairTile<kType, kTokens>(panels, columns, x.From(token), results + token * kPairStride);
+      MultiplyInt16Tile<kTokens>(panels, columns, x.From(token), results + token * kPairStride);
     }
   };
   tiles.template operator()<kPairTokens>();
@@ -12771,15 +12771,14 @@ void MultiplyPairsDirect(const std::byte* packed, std::size_t cols, const PairTo
 }
 
 // Weights go through a panel in the first-level cache. At most kPairBlock tokens.
-template <WeightType kType>
-void MultiplyPairPanels(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
-                        std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
+inline void MultiplyInt16Panels(const std::byte* packed, std::size_t cols, const PairTokens& x, std::size_t token_begin,
+                                std::size_t token_end, std::size_t row_begin, std::size_t row_end, const Output& out) {
   constexpr std::size_t kStep = 4 * kPairTokens;  // tokens between two looks ahead
   constexpr std::size_t kColumnBytes = 2 * kRowTile;
-  const std::size_t tile_bytes = PackedTileBytes(kType, cols);
+  const std::size_t tile_bytes = PackedTileBytes(WeightType::kF16, cols);
   const std::size_t tokens = token_end - token_begin;
   alignas(64) float results[kPairBlock * kPairStride];
-  PairPanel panels[kPairTiles];
+  Int16Panel panels[kPairTiles];
   for (std::size_t row = row_begin; row < row_end; row += kPairStride) {
     const std::byte* first_tile = packed + row / kRowTile * tile_bytes;
     const std::size_t tiles = DivideUp(std::min(kPairStride, row_end - row), kRowTile);
@@ -12788,17 +12787,17 @@ void MultiplyPairPanels(const std::byte* packed, std::size_t cols, const PairTok
       const std::size_t columns = std::min(kColumnGroup, cols - col);
       for (std::size_t i = 0; i < kPairTiles; ++i) {
         // Where the last row tile has no neighbour, it is its own.
-        UnpackPairs<kType>(first_tile + std::min(i, tiles - 1) * tile_bytes, cols, col, col + columns, panels[i]);
+        UnpackInt16(first_tile + std::min(i, tiles - 1) * tile_bytes, cols, col, col + columns, panels[i]);
       }
       // The weights that are unpacked next come from memory meanwhile.
       const std::size_t lines = DivideUp(columns * kColumnBytes, 64 * DivideUp(tokens, kStep));
-      const std::byte* ahead = first_tile + PackedColumnsAt(kType, cols) + (col + columns) * kColumnBytes;
+      const std::byte* ahead = first_tile + PackedColumnsAt(WeightType::kF16, cols) + (col + columns) * kColumnBytes;
       for (std::size_t t = 0; t < tokens; t += kStep) {
         for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
           for (std::size_t j = 0; j < tiles; ++j) __builtin_prefetch(ahead + j * tile_bytes, 0, 2);
         }
         const std::size_t count = std::min(kStep, tokens - t);
-        MultiplyPairTokens<kType>(panels, columns, x.From(token_begin + t).FromColumn(col), count, results + t * kPairStride);
+        MultiplyInt16Tokens(panels, columns, x.From(token_begin + t).FromColumn(col), count, results + t * kPairStride);
         // While the next tokens are multiplied: all at once, stores to so many lines would wait for each other.
         if (col + columns == cols) {
           StoreResults(results + t * kPairStride, kPairStride, count, std::min(kPairStride, row_end - row), out, token_begin + t,
@@ -12832,7 +12831,7 @@ HWY_NOINLINE void MatMulPairs(const std::byte* packed, [[maybe_unused]] std::siz
     std::size_t token = token_begin;
     for (std::size_t left = DivideUp(tokens, detail::kPairBlock); left != 0; --left) {
       const std::size_t end = token + DivideUp(token_end - token, left);
-      detail::MultiplyPairPanels<kType>(packed, cols, x, token, end, row_begin, row_end, out);
+      detail::MultiplyInt16Panels(packed, cols, x, token, end, row_begin, row_end, out);
       token = end;
     }
   }
