@@ -10600,8 +10600,11 @@ inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
 // Tasks per thread. Threads claim tasks as they finish, so a thread that the system delays leaves its share to others.
 inline constexpr std::size_t kTasksPerThread = 8;
 
-// Rows at which work on matrices whose rows are heads may be cut: whole heads and whole row tiles.
-constexpr std::size_t HeadUnit(std::size_t head_dim) { return std::lcm(head_dim, kRowTile); }
+// Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
+// alone costs as much as two.
+constexpr std::size_t RowUnit(std::size_t tokens) { return tokens < 16 ? kRowTile : 2 * kRowTile; }
+// The same for matrices whose rows are heads: whole heads too.
+constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) { return std::lcm(head_dim, RowUnit(tokens)); }
 
 // Cuts the rows of `kParts` matrices, laid end to end, into tasks at multiples of `unit` rows within each matrix, and
 // calls f(part, row_begin, row_end) until every row was covered once. `macs` is the work of all rows together.
@@ -14775,7 +14778,7 @@ template <class FormatList, Extent Cols, class Change = NoChange>
 HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
                          const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
                          const Change& change = {}) {
-  ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
+  ForRowRanges(executor, std::array{rows}, RowUnit(tokens), rows * cols * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
                  if (bias != nullptr) AddBias(bias, tokens, begin, end, out);
@@ -16323,7 +16326,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
   // Where keys and values have heads of different widths, a range of either is whole heads of both.
   const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
-  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
+  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim), tokens),
                (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  if (part == 0) {
@@ -16359,7 +16362,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
     finish(true, nullptr, begin, end, scratch.query, q_dim, 0, config.heads);
     finish(false, nullptr, begin, end, scratch.key, k_dim, 0, config.kv_heads);
   });
-  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim), k_dim * tokens,
+  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim, tokens), k_dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                });
@@ -16603,7 +16606,7 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     adapters.Add(slot, role, ffn, begin, end, to);
   };
   // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
-  ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
+  ForRowRanges(executor, std::array{ffn}, RowUnit(tokens), (config.gated ? 2 : 1) * ffn * config.dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {
@@ -16930,7 +16933,7 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   const std::array roles{query_rank == 0 ? TensorRole::kQuery : TensorRole::kLatentQueryDown, TensorRole::kLatentDown};
   adapters.Prepare({roles[0], roles[1]}, config.dim, input, executor);
   const std::array rows{query_rank == 0 ? own_dim : query_rank, k_dim};
-  ForRowRanges(executor, rows, kRowTile, (rows[0] + rows[1]) * config.dim * tokens,
+  ForRowRanges(executor, rows, RowUnit(tokens), (rows[0] + rows[1]) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const PackedMatrix& matrix = part == 0 ? query : weights.latent_down;
                  const Output out = part == 1          ? Output{scratch.key, k_dim, false}
@@ -17060,7 +17063,7 @@ HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std
   const PackedMatrix& gate = layer.layer_input_gate;
   const PackedMatrix& output = layer.layer_input_output;
   adapters.Prepare({TensorRole::kLayerInputGate}, dim, scratch.normalized, executor);
-  ForRowRanges(executor, std::array{width}, kRowTile, width * dim * tokens,
+  ForRowRanges(executor, std::array{width}, RowUnit(tokens), width * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output gates{gated.values, gated.stride, false};
                  MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end, gates);
@@ -17311,7 +17314,7 @@ HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weight
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.state_input, weights.state_gate, weights.state_strength), input, executor);
   adapters.Prepare({TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStrength}, dim, input, executor);
-  ForRowRanges(executor, std::array{dim}, kRowTile, 3 * dim * dim * tokens,
+  ForRowRanges(executor, std::array{dim}, RowUnit(tokens), 3 * dim * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, std::size_t slot, TensorRole role, const Output& out) HWY_ATTR {
                    MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end, out);
@@ -17404,7 +17407,7 @@ HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std:
                                      TensorRole::kStateStrength};
   adapters.Prepare({kRoles[0], kRoles[1], kRoles[2], kRoles[3]}, config.dim, input, executor);
   const std::array rows{width, inner, heads, delta ? heads : 0};
-  ForRowRanges(executor, rows, HeadUnit(key_dim), (width + inner + 2 * heads) * config.dim * tokens,
+  ForRowRanges(executor, rows, HeadUnit(key_dim, tokens), (width + inner + 2 * heads) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, float* out) HWY_ATTR {
                    const Output to{out, rows[part], false};

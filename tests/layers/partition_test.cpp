@@ -61,11 +61,13 @@ double Imbalance(std::vector<double> speeds, const std::array<std::size_t, kPart
 BOOST_AUTO_TEST_SUITE(layers_partition)
 
 BOOST_AUTO_TEST_CASE(head_units) {
-  static_assert(inlay::HeadUnit(64) == 64);
-  static_assert(inlay::HeadUnit(8) == 16);
-  static_assert(inlay::HeadUnit(48) == 48);
-  static_assert(inlay::HeadUnit(10) == 80);
-  static_assert(inlay::HeadUnit(2) == 16);
+  static_assert(inlay::RowUnit(1) == 16 && inlay::RowUnit(16) == 32);
+  static_assert(inlay::HeadUnit(64, 1) == 64);
+  static_assert(inlay::HeadUnit(8, 15) == 16);
+  static_assert(inlay::HeadUnit(48, 1) == 48);
+  static_assert(inlay::HeadUnit(10, 1) == 80);
+  static_assert(inlay::HeadUnit(2, 1) == 16);
+  static_assert(inlay::HeadUnit(48, 16) == 96);
 }
 
 BOOST_AUTO_TEST_CASE(rows_are_covered_once) {

@@ -162,7 +162,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
   const bool whole_rows = config.attention.qk_norm == QkNorm::kWidth;
   // Where keys and values have heads of different widths, a range of either is whole heads of both.
   const std::size_t gate_dim = config.attention.output_gate ? q_dim : 0;
-  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim)),
+  ForRowRanges(executor, std::array{q_dim, k_dim, v_dim, gate_dim}, HeadUnit(std::lcm(head_dim, value_dim), tokens),
                (q_dim + k_dim + v_dim + gate_dim) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  if (part == 0) {
@@ -198,7 +198,7 @@ HWY_INLINE void ProjectQueryKeyValue(const Spec& spec, const LayerWeights& weigh
     finish(true, nullptr, begin, end, scratch.query, q_dim, 0, config.heads);
     finish(false, nullptr, begin, end, scratch.key, k_dim, 0, config.kv_heads);
   });
-  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim), k_dim * tokens,
+  ForRowRanges(executor, std::array{k_dim}, HeadUnit(head_dim, tokens), k_dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  StoreHeads<true, KvList>(spec, layer, sequences, scratch.key, k_dim, begin / head_dim, end / head_dim);
                });

@@ -105,7 +105,7 @@ HWY_INLINE void RunNetwork(const Spec& spec, const NetworkWeights& network, std:
     adapters.Add(slot, role, ffn, begin, end, to);
   };
   // Gate and up of the same rows are computed by the same task, so that both are in its cache when they are joined.
-  ForRowRanges(executor, std::array{ffn}, kRowTile, (config.gated ? 2 : 1) * ffn * config.dim * tokens,
+  ForRowRanges(executor, std::array{ffn}, RowUnit(tokens), (config.gated ? 2 : 1) * ffn * config.dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output to{hidden.values, hidden.stride, false};
                  if (config.gated) {

@@ -100,7 +100,7 @@ HWY_INLINE void ProjectLatent(const Spec& spec, const LayerWeights& weights, std
   const std::array roles{query_rank == 0 ? TensorRole::kQuery : TensorRole::kLatentQueryDown, TensorRole::kLatentDown};
   adapters.Prepare({roles[0], roles[1]}, config.dim, input, executor);
   const std::array rows{query_rank == 0 ? own_dim : query_rank, k_dim};
-  ForRowRanges(executor, rows, kRowTile, (rows[0] + rows[1]) * config.dim * tokens,
+  ForRowRanges(executor, rows, RowUnit(tokens), (rows[0] + rows[1]) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const PackedMatrix& matrix = part == 0 ? query : weights.latent_down;
                  const Output out = part == 1          ? Output{scratch.key, k_dim, false}

@@ -78,7 +78,7 @@ HWY_NOINLINE void AddLayerInput(const Spec& spec, const LayerWeights& layer, std
   const PackedMatrix& gate = layer.layer_input_gate;
   const PackedMatrix& output = layer.layer_input_output;
   adapters.Prepare({TensorRole::kLayerInputGate}, dim, scratch.normalized, executor);
-  ForRowRanges(executor, std::array{width}, kRowTile, width * dim * tokens,
+  ForRowRanges(executor, std::array{width}, RowUnit(tokens), width * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const Output gates{gated.values, gated.stride, false};
                  MatMul<FormatList>(gate.type, gate.data, width, dim, scratch.normalized, 0, tokens, begin, end, gates);

@@ -120,7 +120,7 @@ template <class FormatList, Extent Cols, class Change = NoChange>
 HWY_INLINE void Multiply(WeightType type, const std::byte* matrix, const float* bias, std::size_t rows, Cols cols,
                          const Activations& x, std::size_t tokens, const Output& out, ExecutorRef executor,
                          const Change& change = {}) {
-  ForRowRanges(executor, std::array{rows}, kRowTile, rows * cols * tokens,
+  ForRowRanges(executor, std::array{rows}, RowUnit(tokens), rows * cols * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  MatMul<FormatList>(type, matrix, rows, cols, x, 0, tokens, begin, end, out);
                  if (bias != nullptr) AddBias(bias, tokens, begin, end, out);

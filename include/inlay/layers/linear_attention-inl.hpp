@@ -69,7 +69,7 @@ HWY_INLINE void ProjectState(const Spec& spec, const LayerWeights& weights, std:
                                      TensorRole::kStateStrength};
   adapters.Prepare({kRoles[0], kRoles[1], kRoles[2], kRoles[3]}, config.dim, input, executor);
   const std::array rows{width, inner, heads, delta ? heads : 0};
-  ForRowRanges(executor, rows, HeadUnit(key_dim), (width + inner + 2 * heads) * config.dim * tokens,
+  ForRowRanges(executor, rows, HeadUnit(key_dim, tokens), (width + inner + 2 * heads) * config.dim * tokens,
                [&](std::size_t part, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, float* out) HWY_ATTR {
                    const Output to{out, rows[part], false};

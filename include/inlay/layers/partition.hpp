@@ -21,8 +21,11 @@ inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
 // Tasks per thread. Threads claim tasks as they finish, so a thread that the system delays leaves its share to others.
 inline constexpr std::size_t kTasksPerThread = 8;
 
-// Rows at which work on matrices whose rows are heads may be cut: whole heads and whole row tiles.
-constexpr std::size_t HeadUnit(std::size_t head_dim) { return std::lcm(head_dim, kRowTile); }
+// Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
+// alone costs as much as two.
+constexpr std::size_t RowUnit(std::size_t tokens) { return tokens < 16 ? kRowTile : 2 * kRowTile; }
+// The same for matrices whose rows are heads: whole heads too.
+constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) { return std::lcm(head_dim, RowUnit(tokens)); }
 
 // Cuts the rows of `kParts` matrices, laid end to end, into tasks at multiples of `unit` rows within each matrix, and
 // calls f(part, row_begin, row_end) until every row was covered once. `macs` is the work of all rows together.

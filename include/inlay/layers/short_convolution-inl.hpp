@@ -67,7 +67,7 @@ HWY_INLINE void AddShortConvolution(const Spec& spec, const LayerWeights& weight
   NormalizeRows(spec, scratch.residual, weights.attention_norm, weights.attention_norm_bias, tokens,
                 KindsFor(weights.state_input, weights.state_gate, weights.state_strength), input, executor);
   adapters.Prepare({TensorRole::kStateInput, TensorRole::kStateGate, TensorRole::kStateStrength}, dim, input, executor);
-  ForRowRanges(executor, std::array{dim}, kRowTile, 3 * dim * dim * tokens,
+  ForRowRanges(executor, std::array{dim}, RowUnit(tokens), 3 * dim * dim * tokens,
                [&](std::size_t, std::size_t begin, std::size_t end) HWY_ATTR {
                  const auto project = [&](const PackedMatrix& matrix, std::size_t slot, TensorRole role, const Output& out) HWY_ATTR {
                    MatMul<FormatList>(matrix.type, matrix.data, dim, spec.dim(), input, 0, tokens, begin, end, out);
