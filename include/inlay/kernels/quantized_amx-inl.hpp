@@ -280,84 +280,60 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
     packed += group_bytes;
     const std::uint8_t* ahead = packed;
     const std::size_t lines = DivideUp(group_bytes, 64 * count);
-    const __mmask16 kept = col == 0 ? 0 : 0xFFFF;
+    const std::size_t parts = kValues == 256 ? 1 : DivideUp(blocks, 2);  // units of one tile of tokens
     const bool last_group = col + kColumnGroup >= cols;
-    const std::int8_t* values = at.values + tiles.begin(0) * stride;
     AmxUnit before{};
-    if constexpr (kValues == 256) {
-      const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+    std::size_t block_before = 0;
+    const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
+      if constexpr (kValues == 256) {
         AddAmxSums<kType>(panels[0], panels[1], sums, before, x, begin, end);
-      };
-      _tile_loadd(4, values, stride);
-      for (std::size_t tile = 0; tile < count; ++tile) {
-        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
-          __builtin_prefetch(ahead);
-          __builtin_prefetch(ahead + next);
-        }
-        const std::size_t token = tiles.begin(tile);
-        const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
+      } else if (block_before + 2 <= blocks) {
+        AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+      } else {
+        AddAmxSums<kType, 1>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+      }
+    };
+    bool has_before = false;
+    const std::int8_t* values = at.values + tiles.begin(0) * stride;
+    _tile_loadd(4, values, stride);
+    for (std::size_t tile = 0; tile < count; ++tile) {
+      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + next);
+      }
+      const std::size_t token = tiles.begin(tile);
+      const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
+      for (std::size_t part = 0; part < parts; ++part) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        for (std::size_t half = 0; half < 2; ++half) {
-          const std::size_t even = 32 * half * kWordBytes, odd = even + 16 * kWordBytes;
-          _tile_loadd(5, values + 128 * half + 64, stride);
-          _tile_loadd(6, panels[0].low + even, kWordBytes);
-          _tile_dpbsud(0, 4, 6);
-          _tile_loadd(7, panels[0].high + even, kWordBytes);
-          _tile_dpbssd(1, 4, 7);
-          _tile_loadd(6, panels[1].low + even, kWordBytes);
-          _tile_dpbsud(2, 4, 6);
-          _tile_loadd(7, panels[1].high + even, kWordBytes);
-          _tile_dpbssd(3, 4, 7);
-          _tile_loadd(4, half == 0 ? values + 128 : following, stride);
-          _tile_loadd(6, panels[0].low + odd, kWordBytes);
-          _tile_dpbsud(0, 5, 6);
-          _tile_loadd(7, panels[0].high + odd, kWordBytes);
-          _tile_dpbssd(1, 5, 7);
-          _tile_loadd(6, panels[1].low + odd, kWordBytes);
-          _tile_dpbsud(2, 5, 6);
-          _tile_loadd(7, panels[1].high + odd, kWordBytes);
-          _tile_dpbssd(3, 5, 7);
-          if (tile != 0) add_before(8 * half, 8 * half + 8);
-        }
-        if (tile != 0 && last_group) store(tile - 1);
-        _tile_stored(0, sums.sums[0][0], kWordBytes);
-        _tile_stored(1, sums.sums[0][1], kWordBytes);
-        _tile_stored(2, sums.sums[1][0], kWordBytes);
-        _tile_stored(3, sums.sums[1][1], kWordBytes);
-        before = {at.scales + token * at.scale_stride, at.sums + token * at.sum_stride, results + tile * kAmxTokens * kAmxRows,
-                  kept};
-        values = following;
-      }
-      add_before(0, kAmxTokens);
-    } else {
-      const std::size_t parts = DivideUp(blocks, 2);
-      std::size_t block_before = 0;
-      const auto add_before = [&](std::size_t begin, std::size_t end) HWY_ATTR __attribute__((always_inline)) {
-        if (block_before + 2 <= blocks) {
-          AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        if constexpr (kValues == 256) {
+          for (std::size_t half = 0; half < 2; ++half) {
+            const std::size_t even = 32 * half * kWordBytes, odd = even + 16 * kWordBytes;
+            _tile_loadd(5, values + 128 * half + 64, stride);
+            _tile_loadd(6, panels[0].low + even, kWordBytes);
+            _tile_dpbsud(0, 4, 6);
+            _tile_loadd(7, panels[0].high + even, kWordBytes);
+            _tile_dpbssd(1, 4, 7);
+            _tile_loadd(6, panels[1].low + even, kWordBytes);
+            _tile_dpbsud(2, 4, 6);
+            _tile_loadd(7, panels[1].high + even, kWordBytes);
+            _tile_dpbssd(3, 4, 7);
+            _tile_loadd(4, half == 0 ? values + 128 : following, stride);
+            _tile_loadd(6, panels[0].low + odd, kWordBytes);
+            _tile_dpbsud(0, 5, 6);
+            _tile_loadd(7, panels[0].high + odd, kWordBytes);
+            _tile_dpbssd(1, 5, 7);
+            _tile_loadd(6, panels[1].low + odd, kWordBytes);
+            _tile_dpbsud(2, 5, 6);
+            _tile_loadd(7, panels[1].high + odd, kWordBytes);
+            _tile_dpbssd(3, 5, 7);
+            if (has_before) add_before(8 * half, 8 * half + 8);
+          }
         } else {
-          AddAmxSums<kType, 1>(panels[0], panels[1], sums, before, x, block_before, begin, end);
-        }
-      };
-      bool has_before = false;
-      _tile_loadd(4, values, stride);
-      for (std::size_t tile = 0; tile < count; ++tile) {
-        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
-          __builtin_prefetch(ahead);
-          __builtin_prefetch(ahead + next);
-        }
-        const std::size_t token = tiles.begin(tile);
-        const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
-        for (std::size_t part = 0; part < parts; ++part) {
           // Of the last block without a partner, what follows is multiplied too, and not used.
           const std::size_t even = 16 * part * kWordBytes, odd = even + 8 * kWordBytes;
-          _tile_zero(0);
-          _tile_zero(1);
-          _tile_zero(2);
-          _tile_zero(3);
           _tile_loadd(5, values + 64 * part + 32, stride);
           _tile_loadd(6, panels[0].levels + even, kWordBytes);
           _tile_dpbssd(0, 4, 6);
@@ -370,20 +346,20 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
           _tile_loadd(7, panels[1].levels + odd, kWordBytes);
           _tile_dpbssd(3, 5, 7);
           if (has_before) add_before(kAmxTokens / 2, kAmxTokens);
-          if (tile != 0 && part == 0 && last_group) store(tile - 1);
-          _tile_stored(0, sums.sums[0][0], kWordBytes);
-          _tile_stored(1, sums.sums[0][1], kWordBytes);
-          _tile_stored(2, sums.sums[1][0], kWordBytes);
-          _tile_stored(3, sums.sums[1][1], kWordBytes);
-          has_before = true;
-          block_before = 2 * part;
-          before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
-                    results + tile * kAmxTokens * kAmxRows, part == 0 ? kept : __mmask16{0xFFFF}};
         }
-        values = following;
+        if (tile != 0 && part == 0 && last_group) store(tile - 1);
+        _tile_stored(0, sums.sums[0][0], kWordBytes);
+        _tile_stored(1, sums.sums[0][1], kWordBytes);
+        _tile_stored(2, sums.sums[1][0], kWordBytes);
+        _tile_stored(3, sums.sums[1][1], kWordBytes);
+        has_before = true;
+        block_before = 2 * part;
+        before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
+                  results + tile * kAmxTokens * kAmxRows, static_cast<__mmask16>(col == 0 && part == 0 ? 0 : 0xFFFF)};
       }
-      add_before(0, kAmxTokens);
+      values = following;
     }
+    add_before(0, kAmxTokens);
     if (last_group) store(count - 1);
   }
 }
