@@ -47,7 +47,9 @@
 #define INLAY_ABI_CPU baseline
 #endif
 
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)
+#define INLAY_ABI_BF16 _amxbf16
+#elif defined(__AVX512BF16__)
 #define INLAY_ABI_BF16 _bf16
 #else
 #define INLAY_ABI_BF16
@@ -75,6 +77,13 @@
 #define INLAY_END_NAMESPACE \
   }                         \
   }
+
+// Set-up code that runs once: compiled for size, whatever the optimisation.
+#if defined(__GNUC__)
+#define INLAY_COLD __attribute__((cold))
+#else
+#define INLAY_COLD
+#endif
 
 // Assertions guard the library's own invariants only: nothing that a file or a user can cause. Off in release builds.
 #if defined(NDEBUG)
@@ -1036,7 +1045,7 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
   RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 
 // The first rule that the configuration breaks: kMismatch, naming the field.
-constexpr Result<void> Validate(const ModelConfig& c) {
+INLAY_COLD constexpr Result<void> Validate(const ModelConfig& c) {
 #define INLAY_DETAIL_RULE(field, message, condition) \
   if (!(condition)) return Fail(ErrorCode::kMismatch, field, message);
   INLAY_CONFIG_RULES(INLAY_DETAIL_RULE)
@@ -10301,7 +10310,7 @@ struct Scratch {
 };
 
 template <class Memory>
-constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape) {
+INLAY_COLD constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape) {
   Scratch scratch;
   scratch.shape = shape;
   const auto floats = [&memory](float*& to, std::size_t count) -> Result<void> {
@@ -10485,8 +10494,8 @@ struct ModelWeights {
 
 // Points `weights` into a packed buffer. `layers` has config.layers entries. kMismatch when the buffer's size is not what
 // configuration and types need, kUnsupported when a type cannot be multiplied with. Cost: the number of tensors.
-inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorTypes types,
-                                              std::span<const std::byte> packed, std::span<LayerWeights> layers) {
+INLAY_COLD inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorTypes types,
+                                                         std::span<const std::byte> packed, std::span<LayerWeights> layers) {
   if (types.size() != TensorCount(config)) {
     return Fail(ErrorCode::kMismatch, "tensor types", types.size(), " entries, the model has ", TensorCount(config));
   }
@@ -10589,8 +10598,8 @@ INLAY_END_NAMESPACE
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
-#include <numeric>
 
 INLAY_BEGIN_NAMESPACE
 
@@ -10603,8 +10612,11 @@ inline constexpr std::size_t kTasksPerThread = 8;
 // Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
 // alone costs as much as two.
 constexpr std::size_t RowUnit(std::size_t tokens) { return tokens < 16 ? kRowTile : 2 * kRowTile; }
-// The same for matrices whose rows are heads: whole heads too.
-constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) { return std::lcm(head_dim, RowUnit(tokens)); }
+// The same for matrices whose rows are heads: whole heads too. Their least common multiple, of which one is a power of two.
+constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) {
+  const std::size_t unit = RowUnit(tokens);
+  return head_dim * (unit >> std::countr_zero(head_dim | unit));
+}
 
 // Cuts the rows of `kParts` matrices, laid end to end, into tasks at multiples of `unit` rows within each matrix, and
 // calls f(part, row_begin, row_end) until every row was covered once. `macs` is the work of all rows together.
@@ -13423,17 +13435,17 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>& HWY_RESTRICT panel0, const AmxPa
   }
 }
 
-// The same for kBlocks blocks of 32 columns, of which `block` is the first.
+// The same for all tokens and kBlocks blocks of 32 columns, of which `block` is the first.
 template <WeightType kType, std::size_t kBlocks>
 HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPanel<32>& HWY_RESTRICT panel1, const AmxSums& sums,
-                           const AmxUnit& unit, const TokenRows& x, std::size_t block, std::size_t begin, std::size_t end) {
+                           const AmxUnit& unit, const TokenRows& x, std::size_t block) {
   // Scales of MXFP4 reach so far up that kAmxFloat times one is not a number.
   constexpr bool kConvert = kType == WeightType::kMXFP4;
   const FloatTag df;
   const WordTag di;
   const AmxPanel<32>* const panels[] = {&panel0, &panel1};
-  const float* token_scales = unit.scales + begin * x.scale_stride;
-  [[maybe_unused]] const std::int16_t* token_sums = unit.sums + begin * x.sum_stride;
+  const float* token_scales = unit.scales;
+  [[maybe_unused]] const std::int16_t* token_sums = unit.sums;
   Floats scales[kAmxRowTiles][kBlocks];
   [[maybe_unused]] Floats excess[kAmxRowTiles][kBlocks];  // exact: scales have 11 bits
   [[maybe_unused]] Floats mins[kAmxRowTiles][kBlocks];
@@ -13446,7 +13458,7 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPan
       if constexpr (kHasMin<kType>) mins[tile][b] = hn::Load(df, panels[tile]->block_mins + (block + b) * kRowTile);
     }
   }
-  for (std::size_t i = begin; i < end; ++i) {
+  for (std::size_t i = 0; i < kAmxTokens; ++i) {
     Words token_words[kBlocks];
     HWY_UNROLL(2)
     for (std::size_t b = 0; b < kBlocks; ++b) {
@@ -13476,6 +13488,13 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPan
     token_scales += x.scale_stride;
     if constexpr (kHasMin<kType>) token_sums += x.sum_stride;
   }
+}
+
+// The same for a last block without a partner.
+template <WeightType kType>
+HWY_NOINLINE void AddLastAmxSums(const AmxPanel<32>& panel0, const AmxPanel<32>& panel1, const AmxSums& sums, const AmxUnit& unit,
+                                 const TokenRows& x, std::size_t block) {
+  AddAmxSums<kType, 1>(panel0, panel1, sums, unit, x, block);
 }
 
 // Rows of two row tiles, `next` bytes apart, times the tokens of `tiles`, of which x has the first (see ForAmxBlocks). While
@@ -13511,28 +13530,31 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
       if constexpr (kValues == 256) {
         AddAmxSums<kType>(panels[0], panels[1], sums, before, x, begin, end);
       } else if (block_before + 2 <= blocks) {
-        AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before);
       } else {
-        AddAmxSums<kType, 1>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        AddLastAmxSums<kType>(panels[0], panels[1], sums, before, x, block_before);
       }
     };
-    bool has_before = false;
     const std::int8_t* values = at.values + tiles.begin(0) * stride;
+    const std::int8_t* following = values;
     _tile_loadd(4, values, stride);
-    for (std::size_t tile = 0; tile < count; ++tile) {
-      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
-        __builtin_prefetch(ahead);
-        __builtin_prefetch(ahead + next);
+    // The last pass only adds.
+    for (std::size_t unit = 0, tile = 0, part = 0; unit <= count * parts; ++unit) {
+      const bool multiplies = tile < count;
+      if (multiplies && part == 0) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          __builtin_prefetch(ahead);
+          __builtin_prefetch(ahead + next);
+        }
+        following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
       }
-      const std::size_t token = tiles.begin(tile);
-      const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
-      for (std::size_t part = 0; part < parts; ++part) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        if constexpr (kValues == 256) {
-          for (std::size_t half = 0; half < 2; ++half) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      if constexpr (kValues == 256) {
+        for (std::size_t half = 0; half < 2; ++half) {
+          if (multiplies) {
             const std::size_t even = 32 * half * kWordBytes, odd = even + 16 * kWordBytes;
             _tile_loadd(5, values + 128 * half + 64, stride);
             _tile_loadd(6, panels[0].low + even, kWordBytes);
@@ -13552,9 +13574,11 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
             _tile_dpbsud(2, 5, 6);
             _tile_loadd(7, panels[1].high + odd, kWordBytes);
             _tile_dpbssd(3, 5, 7);
-            if (has_before) add_before(8 * half, 8 * half + 8);
           }
-        } else {
+          if (unit != 0) add_before(8 * half, 8 * half + 8);
+        }
+      } else {
+        if (multiplies) {
           // Of the last block without a partner, what follows is multiplied too, and not used.
           const std::size_t even = 16 * part * kWordBytes, odd = even + 8 * kWordBytes;
           _tile_loadd(5, values + 64 * part + 32, stride);
@@ -13562,28 +13586,30 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
           _tile_dpbssd(0, 4, 6);
           _tile_loadd(7, panels[1].levels + even, kWordBytes);
           _tile_dpbssd(2, 4, 7);
-          if (has_before) add_before(0, kAmxTokens / 2);
           _tile_loadd(4, part + 1 < parts ? values + 64 * (part + 1) : following, stride);
           _tile_loadd(6, panels[0].levels + odd, kWordBytes);
           _tile_dpbssd(1, 5, 6);
           _tile_loadd(7, panels[1].levels + odd, kWordBytes);
           _tile_dpbssd(3, 5, 7);
-          if (has_before) add_before(kAmxTokens / 2, kAmxTokens);
         }
-        if (tile != 0 && part == 0 && last_group) store(tile - 1);
-        _tile_stored(0, sums.sums[0][0], kWordBytes);
-        _tile_stored(1, sums.sums[0][1], kWordBytes);
-        _tile_stored(2, sums.sums[1][0], kWordBytes);
-        _tile_stored(3, sums.sums[1][1], kWordBytes);
-        has_before = true;
-        block_before = 2 * part;
-        before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
-                  results + tile * kAmxTokens * kAmxRows, static_cast<__mmask16>(col == 0 && part == 0 ? 0 : 0xFFFF)};
+        if (unit != 0) add_before(0, kAmxTokens);
       }
-      values = following;
+      if (unit != 0 && part == 0 && last_group) store(tile - 1);
+      if (!multiplies) continue;
+      _tile_stored(0, sums.sums[0][0], kWordBytes);
+      _tile_stored(1, sums.sums[0][1], kWordBytes);
+      _tile_stored(2, sums.sums[1][0], kWordBytes);
+      _tile_stored(3, sums.sums[1][1], kWordBytes);
+      const std::size_t token = tiles.begin(tile);
+      block_before = 2 * part;
+      before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
+                results + tile * kAmxTokens * kAmxRows, static_cast<__mmask16>(col == 0 && part == 0 ? 0 : 0xFFFF)};
+      if (++part == parts) {
+        part = 0;
+        ++tile;
+        values = following;
+      }
     }
-    add_before(0, kAmxTokens);
-    if (last_group) store(count - 1);
   }
 }
 
@@ -24576,7 +24602,7 @@ class PackedFile {
   static bool IsPacked(const GgufFile& file) { return file.Find("inlay.layout").has_value(); }
 
   // Checks everything but the hash. kUnsupported for another layout; kMismatch when sizes contradict the configuration.
-  static Result<PackedFile> Open(const GgufFile& file) {
+  INLAY_COLD static Result<PackedFile> Open(const GgufFile& file) {
     INLAY_ASSIGN_OR_RETURN(const std::string_view layout, file.GetString("inlay.layout"));
     if (layout != kPackedLayoutId) {
       return Fail(ErrorCode::kUnsupported, "inlay.layout", "\"", layout, "\"; this version reads \"", kPackedLayoutId,

@@ -653,7 +653,7 @@ constexpr bool IsCap(float value) { return value == 0.0f || IsPositive(value); }
   RULE("output_bias", "a model without logits has no output matrix", c.logits || !c.output_bias)
 
 // The first rule that the configuration breaks: kMismatch, naming the field.
-constexpr Result<void> Validate(const ModelConfig& c) {
+INLAY_COLD constexpr Result<void> Validate(const ModelConfig& c) {
 #define INLAY_DETAIL_RULE(field, message, condition) \
   if (!(condition)) return Fail(ErrorCode::kMismatch, field, message);
   INLAY_CONFIG_RULES(INLAY_DETAIL_RULE)

@@ -39,7 +39,9 @@
 #define INLAY_ABI_CPU baseline
 #endif
 
-#if defined(__AVX512BF16__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__)
+#define INLAY_ABI_BF16 _amxbf16
+#elif defined(__AVX512BF16__)
 #define INLAY_ABI_BF16 _bf16
 #else
 #define INLAY_ABI_BF16
@@ -67,6 +69,13 @@
 #define INLAY_END_NAMESPACE \
   }                         \
   }
+
+// Set-up code that runs once: compiled for size, whatever the optimisation.
+#if defined(__GNUC__)
+#define INLAY_COLD __attribute__((cold))
+#else
+#define INLAY_COLD
+#endif
 
 // Assertions guard the library's own invariants only: nothing that a file or a user can cause. Off in release builds.
 #if defined(NDEBUG)

@@ -200,17 +200,17 @@ HWY_INLINE void AddAmxSums(const AmxPanel<256>& HWY_RESTRICT panel0, const AmxPa
   }
 }
 
-// The same for kBlocks blocks of 32 columns, of which `block` is the first.
+// The same for all tokens and kBlocks blocks of 32 columns, of which `block` is the first.
 template <WeightType kType, std::size_t kBlocks>
 HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPanel<32>& HWY_RESTRICT panel1, const AmxSums& sums,
-                           const AmxUnit& unit, const TokenRows& x, std::size_t block, std::size_t begin, std::size_t end) {
+                           const AmxUnit& unit, const TokenRows& x, std::size_t block) {
   // Scales of MXFP4 reach so far up that kAmxFloat times one is not a number.
   constexpr bool kConvert = kType == WeightType::kMXFP4;
   const FloatTag df;
   const WordTag di;
   const AmxPanel<32>* const panels[] = {&panel0, &panel1};
-  const float* token_scales = unit.scales + begin * x.scale_stride;
-  [[maybe_unused]] const std::int16_t* token_sums = unit.sums + begin * x.sum_stride;
+  const float* token_scales = unit.scales;
+  [[maybe_unused]] const std::int16_t* token_sums = unit.sums;
   Floats scales[kAmxRowTiles][kBlocks];
   [[maybe_unused]] Floats excess[kAmxRowTiles][kBlocks];  // exact: scales have 11 bits
   [[maybe_unused]] Floats mins[kAmxRowTiles][kBlocks];
@@ -223,7 +223,7 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPan
       if constexpr (kHasMin<kType>) mins[tile][b] = hn::Load(df, panels[tile]->block_mins + (block + b) * kRowTile);
     }
   }
-  for (std::size_t i = begin; i < end; ++i) {
+  for (std::size_t i = 0; i < kAmxTokens; ++i) {
     Words token_words[kBlocks];
     HWY_UNROLL(2)
     for (std::size_t b = 0; b < kBlocks; ++b) {
@@ -253,6 +253,13 @@ HWY_INLINE void AddAmxSums(const AmxPanel<32>& HWY_RESTRICT panel0, const AmxPan
     token_scales += x.scale_stride;
     if constexpr (kHasMin<kType>) token_sums += x.sum_stride;
   }
+}
+
+// The same for a last block without a partner.
+template <WeightType kType>
+HWY_NOINLINE void AddLastAmxSums(const AmxPanel<32>& panel0, const AmxPanel<32>& panel1, const AmxSums& sums, const AmxUnit& unit,
+                                 const TokenRows& x, std::size_t block) {
+  AddAmxSums<kType, 1>(panel0, panel1, sums, unit, x, block);
 }
 
 // Rows of two row tiles, `next` bytes apart, times the tokens of `tiles`, of which x has the first (see ForAmxBlocks). While
@@ -288,28 +295,31 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
       if constexpr (kValues == 256) {
         AddAmxSums<kType>(panels[0], panels[1], sums, before, x, begin, end);
       } else if (block_before + 2 <= blocks) {
-        AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        AddAmxSums<kType, 2>(panels[0], panels[1], sums, before, x, block_before);
       } else {
-        AddAmxSums<kType, 1>(panels[0], panels[1], sums, before, x, block_before, begin, end);
+        AddLastAmxSums<kType>(panels[0], panels[1], sums, before, x, block_before);
       }
     };
-    bool has_before = false;
     const std::int8_t* values = at.values + tiles.begin(0) * stride;
+    const std::int8_t* following = values;
     _tile_loadd(4, values, stride);
-    for (std::size_t tile = 0; tile < count; ++tile) {
-      for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
-        __builtin_prefetch(ahead);
-        __builtin_prefetch(ahead + next);
+    // The last pass only adds.
+    for (std::size_t unit = 0, tile = 0, part = 0; unit <= count * parts; ++unit) {
+      const bool multiplies = tile < count;
+      if (multiplies && part == 0) {
+        for (std::size_t i = 0; i < lines; ++i, ahead += 64) {
+          __builtin_prefetch(ahead);
+          __builtin_prefetch(ahead + next);
+        }
+        following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
       }
-      const std::size_t token = tiles.begin(tile);
-      const std::int8_t* const following = tile + 1 < count ? at.values + tiles.begin(tile + 1) * stride : values;
-      for (std::size_t part = 0; part < parts; ++part) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        if constexpr (kValues == 256) {
-          for (std::size_t half = 0; half < 2; ++half) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+      if constexpr (kValues == 256) {
+        for (std::size_t half = 0; half < 2; ++half) {
+          if (multiplies) {
             const std::size_t even = 32 * half * kWordBytes, odd = even + 16 * kWordBytes;
             _tile_loadd(5, values + 128 * half + 64, stride);
             _tile_loadd(6, panels[0].low + even, kWordBytes);
@@ -329,9 +339,11 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
             _tile_dpbsud(2, 5, 6);
             _tile_loadd(7, panels[1].high + odd, kWordBytes);
             _tile_dpbssd(3, 5, 7);
-            if (has_before) add_before(8 * half, 8 * half + 8);
           }
-        } else {
+          if (unit != 0) add_before(8 * half, 8 * half + 8);
+        }
+      } else {
+        if (multiplies) {
           // Of the last block without a partner, what follows is multiplied too, and not used.
           const std::size_t even = 16 * part * kWordBytes, odd = even + 8 * kWordBytes;
           _tile_loadd(5, values + 64 * part + 32, stride);
@@ -339,28 +351,30 @@ HWY_NOINLINE void MultiplyAmx(const std::uint8_t* HWY_RESTRICT packed, std::size
           _tile_dpbssd(0, 4, 6);
           _tile_loadd(7, panels[1].levels + even, kWordBytes);
           _tile_dpbssd(2, 4, 7);
-          if (has_before) add_before(0, kAmxTokens / 2);
           _tile_loadd(4, part + 1 < parts ? values + 64 * (part + 1) : following, stride);
           _tile_loadd(6, panels[0].levels + odd, kWordBytes);
           _tile_dpbssd(1, 5, 6);
           _tile_loadd(7, panels[1].levels + odd, kWordBytes);
           _tile_dpbssd(3, 5, 7);
-          if (has_before) add_before(kAmxTokens / 2, kAmxTokens);
         }
-        if (tile != 0 && part == 0 && last_group) store(tile - 1);
-        _tile_stored(0, sums.sums[0][0], kWordBytes);
-        _tile_stored(1, sums.sums[0][1], kWordBytes);
-        _tile_stored(2, sums.sums[1][0], kWordBytes);
-        _tile_stored(3, sums.sums[1][1], kWordBytes);
-        has_before = true;
-        block_before = 2 * part;
-        before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
-                  results + tile * kAmxTokens * kAmxRows, static_cast<__mmask16>(col == 0 && part == 0 ? 0 : 0xFFFF)};
+        if (unit != 0) add_before(0, kAmxTokens);
       }
-      values = following;
+      if (unit != 0 && part == 0 && last_group) store(tile - 1);
+      if (!multiplies) continue;
+      _tile_stored(0, sums.sums[0][0], kWordBytes);
+      _tile_stored(1, sums.sums[0][1], kWordBytes);
+      _tile_stored(2, sums.sums[1][0], kWordBytes);
+      _tile_stored(3, sums.sums[1][1], kWordBytes);
+      const std::size_t token = tiles.begin(tile);
+      block_before = 2 * part;
+      before = {at.scales + token * at.scale_stride + block_before, at.sums + token * at.sum_stride + block_before,
+                results + tile * kAmxTokens * kAmxRows, static_cast<__mmask16>(col == 0 && part == 0 ? 0 : 0xFFFF)};
+      if (++part == parts) {
+        part = 0;
+        ++tile;
+        values = following;
+      }
     }
-    add_before(0, kAmxTokens);
-    if (last_group) store(count - 1);
   }
 }
 

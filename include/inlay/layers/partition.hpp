@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
-#include <numeric>
 
 #include "inlay/core/checked.hpp"
 #include "inlay/core/executor.hpp"
@@ -24,8 +24,11 @@ inline constexpr std::size_t kTasksPerThread = 8;
 // Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
 // alone costs as much as two.
 constexpr std::size_t RowUnit(std::size_t tokens) { return tokens < 16 ? kRowTile : 2 * kRowTile; }
-// The same for matrices whose rows are heads: whole heads too.
-constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) { return std::lcm(head_dim, RowUnit(tokens)); }
+// The same for matrices whose rows are heads: whole heads too. Their least common multiple, of which one is a power of two.
+constexpr std::size_t HeadUnit(std::size_t head_dim, std::size_t tokens) {
+  const std::size_t unit = RowUnit(tokens);
+  return head_dim * (unit >> std::countr_zero(head_dim | unit));
+}
 
 // Cuts the rows of `kParts` matrices, laid end to end, into tasks at multiples of `unit` rows within each matrix, and
 // calls f(part, row_begin, row_end) until every row was covered once. `macs` is the work of all rows together.

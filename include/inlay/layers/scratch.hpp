@@ -121,7 +121,7 @@ struct Scratch {
 };
 
 template <class Memory>
-constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape) {
+INLAY_COLD constexpr Result<Scratch> Scratch::Create(Memory& memory, const ModelConfig& config, const ScratchShape& shape) {
   Scratch scratch;
   scratch.shape = shape;
   const auto floats = [&memory](float*& to, std::size_t count) -> Result<void> {

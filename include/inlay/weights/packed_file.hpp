@@ -132,7 +132,7 @@ class PackedFile {
   static bool IsPacked(const GgufFile& file) { return file.Find("inlay.layout").has_value(); }
 
   // Checks everything but the hash. kUnsupported for another layout; kMismatch when sizes contradict the configuration.
-  static Result<PackedFile> Open(const GgufFile& file) {
+  INLAY_COLD static Result<PackedFile> Open(const GgufFile& file) {
     INLAY_ASSIGN_OR_RETURN(const std::string_view layout, file.GetString("inlay.layout"));
     if (layout != kPackedLayoutId) {
       return Fail(ErrorCode::kUnsupported, "inlay.layout", "\"", layout, "\"; this version reads \"", kPackedLayoutId,

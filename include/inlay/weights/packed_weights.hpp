@@ -91,8 +91,8 @@ struct ModelWeights {
 
 // Points `weights` into a packed buffer. `layers` has config.layers entries. kMismatch when the buffer's size is not what
 // configuration and types need, kUnsupported when a type cannot be multiplied with. Cost: the number of tensors.
-inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorTypes types,
-                                              std::span<const std::byte> packed, std::span<LayerWeights> layers) {
+INLAY_COLD inline Result<ModelWeights> BindPackedWeights(const ModelConfig& config, TensorTypes types,
+                                                         std::span<const std::byte> packed, std::span<LayerWeights> layers) {
   if (types.size() != TensorCount(config)) {
     return Fail(ErrorCode::kMismatch, "tensor types", types.size(), " entries, the model has ", TensorCount(config));
   }
