@@ -3484,7 +3484,7 @@ class GgufFile {
   // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, one file of a split model,
   // a nested array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
   // Cost: O(header bytes * log entries), no recursion.
-  static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+  INLAY_COLD static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
     const Arena before = index;
     INLAY_ASSIGN_OR_RETURN(const GgufFile opened, OpenShard(file, index));
     const Result<GgufSplit> split = opened.split();
@@ -3508,7 +3508,7 @@ class GgufFile {
 
   // Where in a split model the file stands; {0, 1} for a file that is not split. kMismatch when the keys are no numbers,
   // or the number is not below the count.
-  Result<GgufSplit> split() const {
+  INLAY_COLD Result<GgufSplit> split() const {
     GgufSplit split;
     if (!Find("split.count")) return split;
     INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, GetUnsigned("split.count"));
@@ -7027,7 +7027,7 @@ class Sampler {
 
   // kInvalidArgument: an option is out of range (named), or `vocab` is 0 or more than token ids can number.
   // kOutOfMemory: the arena has less than MemoryBytes.
-  static Result<Sampler> Create(const SamplerOptions& options, std::size_t vocab, Arena& arena) {
+  INLAY_COLD static Result<Sampler> Create(const SamplerOptions& options, std::size_t vocab, Arena& arena) {
     INLAY_CHECK_OK(options.Validate());
     if (vocab == 0 || vocab > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) {
       return Fail(ErrorCode::kInvalidArgument, "vocab", "must be from 1 to 2147483647");
@@ -7512,7 +7512,8 @@ class SequenceCache {
  public:
   // Takes room for `context` positions (rounded up to whole chunks) from an arena, or counts it.
   template <class Memory>
-  static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
+  INLAY_COLD static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type,
+                                                           std::size_t context) {
     SequenceCache cache;
     cache.shape_ = shape;
     const auto layer_of = [&](std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t value_dim) {
@@ -7538,7 +7539,7 @@ class SequenceCache {
   }
 
   template <class Memory>
-  static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
+  INLAY_COLD static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
                                                 std::size_t context) {
     return Create(memory, CacheShape::Of(config), type, context);
   }
@@ -10052,7 +10053,8 @@ constexpr std::size_t SumsPerRow(ActivationKinds kind, std::size_t cols) {
 
 // Makes room for [tokens, cols] in an arena (or counts the bytes with a MemoryCounter).
 template <class Memory>
-constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
+INLAY_COLD constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kinds, std::size_t tokens,
+                                                         std::size_t cols) {
   Activations x;
   x.stride = RoundUp(cols, 16);
   INLAY_ASSIGN_OR_RETURN(const auto values, arena.template Allocate<float>(tokens * x.stride, "activations"));
@@ -18339,7 +18341,7 @@ INLAY_BEGIN_NAMESPACE
 class Workspace {
  public:
   // `weights` has the factors of rotary frequencies, where there are any.
-  static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
+  INLAY_COLD static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
                                   const ModelWeights& weights) {
     Workspace workspace;
     workspace.config_ = config;
@@ -18625,7 +18627,7 @@ class BasicModel {
   // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
   // keeps its table of layers in `table` (config.layers entries, outliving the model); a static one needs none.
   // Errors: kMismatch (config or sizes), kUnsupported (a type outside FormatList). Cost: the number of tensors.
-  static Result<BasicModel> Create(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+  INLAY_COLD static Result<BasicModel> Create(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
                                    std::span<LayerWeights> table = {}) {
     INLAY_CHECK_OK(Validate(config));
     BasicModel model(config);
@@ -18918,7 +18920,7 @@ class Session {
 
   // `model` and `memory` outlive the session. kOutOfMemory when memory.size() < MemoryBytes; the memory must start at a
   // multiple of 64 bytes. Nothing is allocated, here or later.
-  static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
+  INLAY_COLD static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
     INLAY_ASSIGN_OR_RETURN(const std::size_t needed, MemoryBytes(model, options));
     if (memory.size() < needed) {
       return Fail(ErrorCode::kOutOfMemory, "session memory", "needs ", needed, " bytes, has ", memory.size());
@@ -21914,7 +21916,7 @@ inline Result<TokenId> ReadTokenId(const GgufFile& file, std::string_view key, T
 }
 
 // kMismatch: not a number. kBadFile: an id that is no token.
-inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const TokenizerDefaults& defaults,
+INLAY_COLD inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const TokenizerDefaults& defaults,
                                                std::size_t count) {
   SpecialTokens special;
   // BERT's files have the token that begins a sequence under its own name.

@@ -290,7 +290,7 @@ class GgufFile {
   // Errors name the field and the byte: kBadFile, kTruncated, kUnsupported (version, big-endian, one file of a split model,
   // a nested array), kTooLarge, kOutOfMemory (index smaller than IndexBytes); the arena is then as it was.
   // Cost: O(header bytes * log entries), no recursion.
-  static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
+  INLAY_COLD static Result<GgufFile> Open(std::span<const std::byte> file, Arena& index) {
     const Arena before = index;
     INLAY_ASSIGN_OR_RETURN(const GgufFile opened, OpenShard(file, index));
     const Result<GgufSplit> split = opened.split();
@@ -314,7 +314,7 @@ class GgufFile {
 
   // Where in a split model the file stands; {0, 1} for a file that is not split. kMismatch when the keys are no numbers,
   // or the number is not below the count.
-  Result<GgufSplit> split() const {
+  INLAY_COLD Result<GgufSplit> split() const {
     GgufSplit split;
     if (!Find("split.count")) return split;
     INLAY_ASSIGN_OR_RETURN(const std::uint64_t count, GetUnsigned("split.count"));

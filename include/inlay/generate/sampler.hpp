@@ -133,7 +133,7 @@ class Sampler {
 
   // kInvalidArgument: an option is out of range (named), or `vocab` is 0 or more than token ids can number.
   // kOutOfMemory: the arena has less than MemoryBytes.
-  static Result<Sampler> Create(const SamplerOptions& options, std::size_t vocab, Arena& arena) {
+  INLAY_COLD static Result<Sampler> Create(const SamplerOptions& options, std::size_t vocab, Arena& arena) {
     INLAY_CHECK_OK(options.Validate());
     if (vocab == 0 || vocab > static_cast<std::size_t>(std::numeric_limits<TokenId>::max())) {
       return Fail(ErrorCode::kInvalidArgument, "vocab", "must be from 1 to 2147483647");

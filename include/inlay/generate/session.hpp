@@ -31,7 +31,7 @@ class Session {
 
   // `model` and `memory` outlive the session. kOutOfMemory when memory.size() < MemoryBytes; the memory must start at a
   // multiple of 64 bytes. Nothing is allocated, here or later.
-  static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
+  INLAY_COLD static Result<Session> Create(const ModelType& model, const SessionOptions& options, std::span<std::byte> memory) {
     INLAY_ASSIGN_OR_RETURN(const std::size_t needed, MemoryBytes(model, options));
     if (memory.size() < needed) {
       return Fail(ErrorCode::kOutOfMemory, "session memory", "needs ", needed, " bytes, has ", memory.size());

@@ -79,7 +79,8 @@ constexpr std::size_t SumsPerRow(ActivationKinds kind, std::size_t cols) {
 
 // Makes room for [tokens, cols] in an arena (or counts the bytes with a MemoryCounter).
 template <class Memory>
-constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kinds, std::size_t tokens, std::size_t cols) {
+INLAY_COLD constexpr Result<Activations> MakeActivations(Memory& arena, ActivationKinds kinds, std::size_t tokens,
+                                                         std::size_t cols) {
   Activations x;
   x.stride = RoundUp(cols, 16);
   INLAY_ASSIGN_OR_RETURN(const auto values, arena.template Allocate<float>(tokens * x.stride, "activations"));

@@ -100,7 +100,8 @@ class SequenceCache {
  public:
   // Takes room for `context` positions (rounded up to whole chunks) from an arena, or counts it.
   template <class Memory>
-  static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type, std::size_t context) {
+  INLAY_COLD static constexpr Result<SequenceCache> Create(Memory& memory, const CacheShape& shape, KvType type,
+                                                           std::size_t context) {
     SequenceCache cache;
     cache.shape_ = shape;
     const auto layer_of = [&](std::uint32_t kv_heads, std::uint32_t head_dim, std::uint32_t value_dim) {
@@ -126,7 +127,7 @@ class SequenceCache {
   }
 
   template <class Memory>
-  static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
+  INLAY_COLD static constexpr Result<SequenceCache> Create(Memory& memory, const ModelConfig& config, KvType type,
                                                 std::size_t context) {
     return Create(memory, CacheShape::Of(config), type, context);
   }

@@ -74,7 +74,7 @@ class BasicModel {
   // `config` is the file's; it must be the compiled one for a static model. `types` is only read here. A dynamic model
   // keeps its table of layers in `table` (config.layers entries, outliving the model); a static one needs none.
   // Errors: kMismatch (config or sizes), kUnsupported (a type outside FormatList). Cost: the number of tensors.
-  static Result<BasicModel> Create(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
+  INLAY_COLD static Result<BasicModel> Create(const ModelConfig& config, TensorTypes types, std::span<const std::byte> packed,
                                    std::span<LayerWeights> table = {}) {
     INLAY_CHECK_OK(Validate(config));
     BasicModel model(config);

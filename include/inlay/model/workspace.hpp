@@ -18,7 +18,7 @@ INLAY_BEGIN_NAMESPACE
 class Workspace {
  public:
   // `weights` has the factors of rotary frequencies, where there are any.
-  static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
+  INLAY_COLD static Result<Workspace> Create(Arena& arena, const ModelConfig& config, const ScratchShape& shape,
                                   const ModelWeights& weights) {
     Workspace workspace;
     workspace.config_ = config;

@@ -33,7 +33,7 @@ inline Result<TokenId> ReadTokenId(const GgufFile& file, std::string_view key, T
 }
 
 // kMismatch: not a number. kBadFile: an id that is no token.
-inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const TokenizerDefaults& defaults,
+INLAY_COLD inline Result<SpecialTokens> ReadSpecialTokens(const GgufFile& file, const TokenizerDefaults& defaults,
                                                std::size_t count) {
   SpecialTokens special;
   // BERT's files have the token that begins a sequence under its own name.
