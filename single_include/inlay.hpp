@@ -12168,8 +12168,8 @@ inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
 inline constexpr std::size_t kAmxBlock = 256;
 inline constexpr std::size_t kAmxBlockValues = std::size_t{1} << 20;
 
-// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
-// a cache that threads share is worth. False: they must not be touched.
+// Asks the system for the tile registers; the answer never changes, but asking takes about 0.1 us, which is less than a
+// cache that threads share is worth. False: they must not be touched.
 inline bool AmxPermitted() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;
@@ -12450,7 +12450,7 @@ inline constexpr std::size_t kPairStride = kPairTiles * kRowTile;
 inline constexpr std::size_t kPairBlock = 32 * kPairTokens;
 // The most tokens that share weights in registers, in two vectors of rows: so many sums have to be under way to keep two
 // multipliers busy, of which each takes 6 cycles (BF16 on Zen 5: 40 to 47 multiply-adds a cycle with 6, 50 to 54 with 8). Where
-// tokens are no more, F16 goes that way too.
+// tokens are no more, F16 goes that way too. In the order of tiles, each sum of BF16 is two: half as many tokens.
 template <WeightType kType>
 inline constexpr std::size_t kPairDirect = kType == WeightType::kF16 || INLAY_AMX_BF16 ? 4 : 8;
 
@@ -12602,8 +12602,8 @@ HWY_INLINE void AccumulatePair(const typename Pairs<kType>::Weights (&weights)[k
 
 // totals += sums, times the scales of the rows of each vector and of the tokens.
 template <WeightType kType, std::size_t kVectors, std::size_t kTokens>
-HWY_INLINE void AddPairSums(const PairSums<kType, kVectors, kTokens>& sums, const float* const (&scales)[kVectors], const PairTokens& x,
-                            PairTotals<kVectors, kTokens>& totals) {
+HWY_INLINE void AddPairSums(const PairSums<kType, kVectors, kTokens>& sums, const float* const (&scales)[kVectors],
+                            const PairTokens& x, PairTotals<kVectors, kTokens>& totals) {
   const FloatTag df;
   HWY_UNROLL(8)
   for (std::size_t v = 0; v < kVectors; ++v) {

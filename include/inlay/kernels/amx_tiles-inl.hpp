@@ -62,8 +62,8 @@ inline constexpr std::size_t kAmxRows = kAmxRowTiles * kRowTile;
 inline constexpr std::size_t kAmxBlock = 256;
 inline constexpr std::size_t kAmxBlockValues = std::size_t{1} << 20;
 
-// Asks the system for the tile registers; the answer never changes, but asking takes less than 0.1 us, which is less than
-// a cache that threads share is worth. False: they must not be touched.
+// Asks the system for the tile registers; the answer never changes, but asking takes about 0.1 us, which is less than a
+// cache that threads share is worth. False: they must not be touched.
 inline bool AmxPermitted() {
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;
