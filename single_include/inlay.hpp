@@ -10602,14 +10602,53 @@ INLAY_END_NAMESPACE
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 
 INLAY_BEGIN_NAMESPACE
 
 // Below this many multiply-accumulates a product stays on the calling thread: handing it out costs about as much
 // (~1 us for a spinning pool, several when a worker slept).
 inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
-// Tasks per thread. Threads claim tasks as they finish, so a thread that the system delays leaves its share to others.
-inline constexpr std::size_t kTasksPerThread = 8;
+// How `units` of work are cut into tasks that `threads` threads claim in order. Every round of tasks, one for each thread, takes
+// three fifths of what is left, until tasks are a 64th of a thread's part. Long ranges of weights come first, which memory
+// delivers faster than short ones, and what one thread may still have to do when the others have run out of tasks is little; a
+// thread that the system delays, or that is slower, leaves its share to others. Against eight equal tasks a thread, two threads
+// of a Zen 5 generate 1.05 to 1.3 times as fast and read a prompt 1.03 to 1.07 times as fast.
+class TaskCuts {
+ public:
+  constexpr TaskCuts(std::size_t units, std::size_t threads)
+      : units_(units), threads_(threads), smallest_(std::max<std::size_t>(1, units / (64 * threads))) {}
+
+  // Number of tasks: no more than 8 for each thread.
+  constexpr std::size_t Count() const {
+    const Round last = LastRound(SIZE_MAX);
+    return last.task + DivideUp(units_ - last.begin, last.size);
+  }
+  // Where task number `task` begins; the number of units after the last.
+  constexpr std::size_t Begin(std::size_t task) const {
+    const Round round = LastRound(task);
+    return std::min(units_, round.begin + (task - round.task) * round.size);
+  }
+
+ private:
+  // A round's first task, where it begins, and the size of each of the round.
+  struct Round {
+    std::size_t task, begin, size;
+  };
+  // The last round that begins with `task` or before. That of the smallest tasks is as long as it needs to be.
+  constexpr Round LastRound(std::size_t task) const {
+    Round round{0, 0, Size(units_)};
+    while (round.size > smallest_ && task - round.task >= threads_) {
+      round.task += threads_;
+      round.begin += threads_ * round.size;
+      round.size = Size(units_ - round.begin);
+    }
+    return round;
+  }
+  constexpr std::size_t Size(std::size_t left) const { return std::max(smallest_, 3 * left / (5 * threads_)); }
+
+  std::size_t units_, threads_, smallest_;
+};
 
 // Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
 // alone costs as much as two.
@@ -10628,10 +10667,10 @@ void ForRowRanges(ExecutorRef executor, const std::array<std::size_t, kParts>& r
   std::size_t units = 0;
   for (const std::size_t r : rows) units += DivideUp(r, unit);
   const bool serial = executor.concurrency() <= 1 || macs < kSerialMacs;
-  const std::size_t tasks = serial ? 1 : std::min(units, executor.concurrency() * kTasksPerThread);
-  executor.Run(tasks, [&](std::size_t task) {
-    std::size_t begin = task * units / tasks;
-    std::size_t end = (task + 1) * units / tasks;
+  const TaskCuts cuts(units, serial ? 1 : executor.concurrency());
+  executor.Run(serial ? 1 : cuts.Count(), [&](std::size_t task) {
+    std::size_t begin = serial ? 0 : cuts.Begin(task);
+    std::size_t end = serial ? units : cuts.Begin(task + 1);
     for (std::size_t part = 0; part < kParts && begin < end; ++part) {
       const std::size_t part_units = DivideUp(rows[part], unit);
       if (begin < part_units) {
@@ -10860,7 +10899,15 @@ HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
-// The same from a multiple of the vector's size.
+// The same, for words that several fields are taken from. GCC otherwise loads them once for each field, which the loads of one
+// token cannot afford (from the second-level cache of a Zen 5, AVX-512: Q4_K 80 instead of 98 GB/s, Q6_K 65 instead of 96).
+HWY_INLINE Words LoadFields(const std::uint8_t* HWY_RESTRICT p) {
+  Words words = LoadWords(p);
+  Pin(words);
+  return words;
+}
+
+// The same as LoadWords from a multiple of the vector's size.
 HWY_INLINE Words LoadAlignedWords(const std::uint8_t* HWY_RESTRICT p) {
 #if HWY_TARGET == HWY_SCALAR
   return BroadcastWord(p);
@@ -12949,7 +12996,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     const Words two = hn::Set(d, 0x03030303);
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      const Words fields = LoadWords(packed + i * kWordBytes);
+      const Words fields = LoadFields(packed + i * kWordBytes);
       words[4 * i] = hn::And(fields, two);
       words[4 * i + 1] = hn::And(hn::ShiftRight<2>(fields), two);
       words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
@@ -12958,7 +13005,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     return;
   }
   if constexpr (kBits == 3) {
-    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
+    const Words a = LoadFields(packed), b = LoadFields(packed + kWordBytes), c = LoadFields(packed + 2 * kWordBytes);
     const Words two = hn::Set(d, 0x03030303);
     const Words third = hn::Set(d, 0x04040404);
     const Words three = hn::Set(d, 0x07070707);
@@ -12975,7 +13022,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   const Words low = hn::Set(d, 0x0F0F0F0F);
   HWY_UNROLL(4)
   for (std::size_t i = 0; i < 4; ++i) {
-    const Words nibbles = LoadWords(packed + i * kWordBytes);
+    const Words nibbles = LoadFields(packed + i * kWordBytes);
     words[i] = hn::And(nibbles, low);
     words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
     if constexpr (kHasTable<kType>) {
@@ -12984,7 +13031,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     }
   }
   if constexpr (kBits == 5) {
-    const Words bits = LoadWords(packed + 4 * kWordBytes);
+    const Words bits = LoadFields(packed + 4 * kWordBytes);
     const Words fifth = hn::Set(d, 0x10101010);
     words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<4>(bits), fifth));
     words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<3>(bits), fifth));
@@ -12999,7 +13046,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     const Words upper = hn::Set(d, 0x30303030);
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      const Words bits = LoadWords(packed + (4 + i) * kWordBytes);
+      const Words bits = LoadFields(packed + (4 + i) * kWordBytes);
       words[4 * i] = hn::Or(words[4 * i], hn::And(hn::ShiftLeft<4>(bits), upper));
       words[4 * i + 1] = hn::Or(words[4 * i + 1], hn::And(hn::ShiftLeft<2>(bits), upper));
       words[4 * i + 2] = hn::Or(words[4 * i + 2], hn::And(bits, upper));
@@ -13044,7 +13091,12 @@ HWY_INLINE Words PrepareHalf(Words scales) {
   const hn::Repartition<std::uint8_t, WordTag> d8;
   return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
 #else
-  return PrepareScale<kBits>(hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales));
+  if constexpr (INLAY_DOT4_UNSIGNED && kBits <= 4) {
+    if constexpr (kHalf == 0) return PrepareScale<kBits>(scales);
+    const hn::RebindToUnsigned<WordTag> without_sign;
+    return hn::BitCast(WordTag(), hn::ShiftRight<16>(hn::BitCast(without_sign, scales)));
+  }
+  return hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales);
 #endif
 }
 

@@ -91,7 +91,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     const Words two = hn::Set(d, 0x03030303);
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      const Words fields = LoadWords(packed + i * kWordBytes);
+      const Words fields = LoadFields(packed + i * kWordBytes);
       words[4 * i] = hn::And(fields, two);
       words[4 * i + 1] = hn::And(hn::ShiftRight<2>(fields), two);
       words[4 * i + 2] = hn::And(hn::ShiftRight<4>(fields), two);
@@ -100,7 +100,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     return;
   }
   if constexpr (kBits == 3) {
-    const Words a = LoadWords(packed), b = LoadWords(packed + kWordBytes), c = LoadWords(packed + 2 * kWordBytes);
+    const Words a = LoadFields(packed), b = LoadFields(packed + kWordBytes), c = LoadFields(packed + 2 * kWordBytes);
     const Words two = hn::Set(d, 0x03030303);
     const Words third = hn::Set(d, 0x04040404);
     const Words three = hn::Set(d, 0x07070707);
@@ -117,7 +117,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
   const Words low = hn::Set(d, 0x0F0F0F0F);
   HWY_UNROLL(4)
   for (std::size_t i = 0; i < 4; ++i) {
-    const Words nibbles = LoadWords(packed + i * kWordBytes);
+    const Words nibbles = LoadFields(packed + i * kWordBytes);
     words[i] = hn::And(nibbles, low);
     words[i + 4] = hn::And(hn::ShiftRight<4>(nibbles), low);
     if constexpr (kHasTable<kType>) {
@@ -126,7 +126,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     }
   }
   if constexpr (kBits == 5) {
-    const Words bits = LoadWords(packed + 4 * kWordBytes);
+    const Words bits = LoadFields(packed + 4 * kWordBytes);
     const Words fifth = hn::Set(d, 0x10101010);
     words[0] = hn::Or(words[0], hn::And(hn::ShiftLeft<4>(bits), fifth));
     words[1] = hn::Or(words[1], hn::And(hn::ShiftLeft<3>(bits), fifth));
@@ -141,7 +141,7 @@ HWY_INLINE void UnpackLevels(const std::uint8_t* HWY_RESTRICT packed, Words* HWY
     const Words upper = hn::Set(d, 0x30303030);
     HWY_UNROLL(2)
     for (std::size_t i = 0; i < 2; ++i) {
-      const Words bits = LoadWords(packed + (4 + i) * kWordBytes);
+      const Words bits = LoadFields(packed + (4 + i) * kWordBytes);
       words[4 * i] = hn::Or(words[4 * i], hn::And(hn::ShiftLeft<4>(bits), upper));
       words[4 * i + 1] = hn::Or(words[4 * i + 1], hn::And(hn::ShiftLeft<2>(bits), upper));
       words[4 * i + 2] = hn::Or(words[4 * i + 2], hn::And(bits, upper));
@@ -186,7 +186,12 @@ HWY_INLINE Words PrepareHalf(Words scales) {
   const hn::Repartition<std::uint8_t, WordTag> d8;
   return hn::BitCast(WordTag(), hn::TableLookupBytes(hn::BitCast(d8, scales), hn::LoadDup128(d8, kOrder)));
 #else
-  return PrepareScale<kBits>(hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales));
+  if constexpr (INLAY_DOT4_UNSIGNED && kBits <= 4) {
+    if constexpr (kHalf == 0) return PrepareScale<kBits>(scales);
+    const hn::RebindToUnsigned<WordTag> without_sign;
+    return hn::BitCast(WordTag(), hn::ShiftRight<16>(hn::BitCast(without_sign, scales)));
+  }
+  return hn::ShiftRight<16>(kHalf == 0 ? hn::ShiftLeft<16>(scales) : scales);
 #endif
 }
 

@@ -160,7 +160,15 @@ HWY_INLINE Words LoadWords(const std::uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
-// The same from a multiple of the vector's size.
+// The same, for words that several fields are taken from. GCC otherwise loads them once for each field, which the loads of one
+// token cannot afford (from the second-level cache of a Zen 5, AVX-512: Q4_K 80 instead of 98 GB/s, Q6_K 65 instead of 96).
+HWY_INLINE Words LoadFields(const std::uint8_t* HWY_RESTRICT p) {
+  Words words = LoadWords(p);
+  Pin(words);
+  return words;
+}
+
+// The same as LoadWords from a multiple of the vector's size.
 HWY_INLINE Words LoadAlignedWords(const std::uint8_t* HWY_RESTRICT p) {
 #if HWY_TARGET == HWY_SCALAR
   return BroadcastWord(p);

@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 
 #include "inlay/core/checked.hpp"
 #include "inlay/core/executor.hpp"
@@ -18,8 +19,46 @@ INLAY_BEGIN_NAMESPACE
 // Below this many multiply-accumulates a product stays on the calling thread: handing it out costs about as much
 // (~1 us for a spinning pool, several when a worker slept).
 inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
-// Tasks per thread. Threads claim tasks as they finish, so a thread that the system delays leaves its share to others.
-inline constexpr std::size_t kTasksPerThread = 8;
+// How `units` of work are cut into tasks that `threads` threads claim in order. Every round of tasks, one for each thread, takes
+// three fifths of what is left, until tasks are a 64th of a thread's part. Long ranges of weights come first, which memory
+// delivers faster than short ones, and what one thread may still have to do when the others have run out of tasks is little; a
+// thread that the system delays, or that is slower, leaves its share to others. Against eight equal tasks a thread, two threads
+// of a Zen 5 generate 1.05 to 1.3 times as fast and read a prompt 1.03 to 1.07 times as fast.
+class TaskCuts {
+ public:
+  constexpr TaskCuts(std::size_t units, std::size_t threads)
+      : units_(units), threads_(threads), smallest_(std::max<std::size_t>(1, units / (64 * threads))) {}
+
+  // Number of tasks: no more than 8 for each thread.
+  constexpr std::size_t Count() const {
+    const Round last = LastRound(SIZE_MAX);
+    return last.task + DivideUp(units_ - last.begin, last.size);
+  }
+  // Where task number `task` begins; the number of units after the last.
+  constexpr std::size_t Begin(std::size_t task) const {
+    const Round round = LastRound(task);
+    return std::min(units_, round.begin + (task - round.task) * round.size);
+  }
+
+ private:
+  // A round's first task, where it begins, and the size of each of the round.
+  struct Round {
+    std::size_t task, begin, size;
+  };
+  // The last round that begins with `task` or before. That of the smallest tasks is as long as it needs to be.
+  constexpr Round LastRound(std::size_t task) const {
+    Round round{0, 0, Size(units_)};
+    while (round.size > smallest_ && task - round.task >= threads_) {
+      round.task += threads_;
+      round.begin += threads_ * round.size;
+      round.size = Size(units_ - round.begin);
+    }
+    return round;
+  }
+  constexpr std::size_t Size(std::size_t left) const { return std::max(smallest_, 3 * left / (5 * threads_)); }
+
+  std::size_t units_, threads_, smallest_;
+};
 
 // Rows at which a product's work may be cut: whole row tiles. Kernels for many tokens multiply two at a time, and one that is left
 // alone costs as much as two.
@@ -38,10 +77,10 @@ void ForRowRanges(ExecutorRef executor, const std::array<std::size_t, kParts>& r
   std::size_t units = 0;
   for (const std::size_t r : rows) units += DivideUp(r, unit);
   const bool serial = executor.concurrency() <= 1 || macs < kSerialMacs;
-  const std::size_t tasks = serial ? 1 : std::min(units, executor.concurrency() * kTasksPerThread);
-  executor.Run(tasks, [&](std::size_t task) {
-    std::size_t begin = task * units / tasks;
-    std::size_t end = (task + 1) * units / tasks;
+  const TaskCuts cuts(units, serial ? 1 : executor.concurrency());
+  executor.Run(serial ? 1 : cuts.Count(), [&](std::size_t task) {
+    std::size_t begin = serial ? 0 : cuts.Begin(task);
+    std::size_t end = serial ? units : cuts.Begin(task + 1);
     for (std::size_t part = 0; part < kParts && begin < end; ++part) {
       const std::size_t part_units = DivideUp(rows[part], unit);
       if (begin < part_units) {
