@@ -135,6 +135,9 @@ struct Pairs<WeightType::kBF16> {
 
   static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
   static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
+#if defined(__clang__)
+    Pin(activations);  // Clang 16 runs out of stack otherwise: it turns a broadcast that is a vector of BF16 around for ever
+#endif
     Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
     Pin(result);
