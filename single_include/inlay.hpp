@@ -10796,13 +10796,13 @@ INLAY_END_NAMESPACE
 #endif
 
 // See kWeightsAhead. Of the processors measured, Zen 4 is the one with AVX-512 VNNI and without AVX-VNNI; what flags say is
-// asked before Highway changes them for its target.
+// asked before Highway changes them for its target. With AVX2, it and those before it are known where the compiler was told.
 #undef INLAY_WEIGHTS_AHEAD
 #if defined(__AMX_TILE__) || defined(__AMXTILE__)
 #define INLAY_WEIGHTS_AHEAD 3072
 #elif HWY_ARCH_X86 && HWY_TARGET < HWY_AVX2 && !(defined(__AVX512VNNI__) && !defined(__AVXVNNI__))
 #define INLAY_WEIGHTS_AHEAD 4096
-#elif HWY_TARGET == HWY_AVX2
+#elif HWY_TARGET == HWY_AVX2 && !(defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__))
 #define INLAY_WEIGHTS_AHEAD 4096
 #else
 #define INLAY_WEIGHTS_AHEAD 0
@@ -10867,7 +10867,8 @@ HWY_INLINE Words WidenBF16(Words columns) {
 //   Granite Rapids, pages of 4 KiB, one thread, 2 KiB ahead: Q4_K 10.4, 13.6; less with 4 KiB and more.
 //   Emerald Rapids, one thread, 3 KiB ahead, against 2: Q4_K 1.19 times, Q4_0 1.14, Q8_0 1.03; 4 KiB 1.29, 1.21 and 1.05, of
 //   which whole models keep nothing, as they do 1.04 to 1.08 of 3.
-//   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB.
+//   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB. Zen 3, AVX2, one
+//   thread: no difference.
 // What it is worth depends on the layout. With each block's header before its levels, every load of the loop over blocks of 32
 // steps by the same 288 bytes (Q4_0) all along; Zen 5's prefetcher follows such steps, gets 23 and 37 alone, and keeps to that
 // whatever else is asked for.
@@ -12573,6 +12574,9 @@ struct Pairs<WeightType::kBF16> {
 
   static HWY_INLINE Sum Zero() { return hn::Zero(WordTag()); }
   static HWY_INLINE Sum Accumulate(Sum sum, Weights weights, Words activations) {
+#if defined(__clang__)
+    Pin(activations);  // Clang 16 runs out of stack otherwise: it turns a broadcast that is a vector of BF16 around for ever
+#endif
     Words result{_mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum.raw), (__m512bh)weights.raw,
                                                       (__m512bh)activations.raw))};
     Pin(result);
