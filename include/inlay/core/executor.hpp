@@ -35,7 +35,9 @@ class FunctionRef<R(Args...)> {
 };
 
 // What the library needs of a host's threads: how many run at once, and a way to call f(0) ... f(n - 1), each exactly
-// once, in any order and on any threads, returning when all are done. Run is not called from inside a task.
+// once, in any order and on any threads, returning when all are done. Run is not called from inside a task. Results are the same
+// in every order; for speed, threads take the tasks one by one as they get free, in order, since long ones come first (OpenMP:
+// schedule(dynamic, 1)). Fixed blocks of tasks would be uneven.
 template <class E>
 concept Executor = requires(E& e, std::size_t n, FunctionRef<void(std::size_t)> f) {
   { e.concurrency() } -> std::convertible_to<std::size_t>;

@@ -23,7 +23,7 @@ inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
 // three fifths of what is left, until tasks are a 64th of a thread's part. Long ranges of weights come first, which memory
 // delivers faster than short ones, and what one thread may still have to do when the others have run out of tasks is little; a
 // thread that the system delays, or that is slower, leaves its share to others. Against eight equal tasks a thread, two threads
-// of a Zen 5 generate 1.05 to 1.3 times as fast and read a prompt 1.03 to 1.07 times as fast.
+// of a Zen 5 generate 1.02 to 1.3 times as fast and read a prompt 1.02 to 1.07 times as fast.
 class TaskCuts {
  public:
   constexpr TaskCuts(std::size_t units, std::size_t threads)
