@@ -10870,7 +10870,7 @@ HWY_INLINE Words WidenBF16(Words columns) {
 //   Emerald Rapids, one thread, 3 KiB ahead, against 2: Q4_K 1.19 times, Q4_0 1.14, Q8_0 1.03; 4 KiB 1.29, 1.21 and 1.05, of
 //   which whole models keep nothing, as they do 1.04 to 1.08 of 3.
 //   Zen 4, AVX-512, one thread: Q4_K in pages of 4 KiB 22, 22; in huge ones 31, 24 to 27 with 1 to 16 KiB. Zen 3, AVX2, one
-//   thread: no difference.
+//   thread, another kernel: no difference.
 // What it is worth depends on the layout. With each block's header before its levels, every load of the loop over blocks of 32
 // steps by the same 288 bytes (Q4_0) all along; Zen 5's prefetcher follows such steps, gets 23 and 37 alone, and keeps to that
 // whatever else is asked for.
