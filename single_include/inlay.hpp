@@ -12475,18 +12475,25 @@ HWY_AFTER_NAMESPACE();
 #define INLAY_KERNELS_PAIR_MATMUL_INL_HPP_
 #endif
 
-HWY_BEFORE_NAMESPACE();
 namespace inlay {
 inline namespace INLAY_ABI_NAMESPACE {
 namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 // Whether the target multiplies pairs of this type.
 template <WeightType kType>
 inline constexpr bool kHasPairs = (INLAY_BF16_PAIRS && kType == WeightType::kBF16) ||
                                   (INLAY_INT16_PAIRS && kType == WeightType::kF16);
 
+}  // namespace HWY_NAMESPACE
+}  // namespace INLAY_ABI_NAMESPACE
+}  // namespace inlay
+
 #if INLAY_INT16_PAIRS
+HWY_BEFORE_NAMESPACE();
+namespace inlay {
+inline namespace INLAY_ABI_NAMESPACE {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
 namespace detail {
 
 // The register tile of a panel: two vectors of rows share each broadcast of activations. Eight tokens where there are 32
@@ -12906,12 +12913,12 @@ HWY_NOINLINE void MatMulPairs(const std::byte* packed, [[maybe_unused]] std::siz
     }
   }
 }
-#endif  // INLAY_INT16_PAIRS
 
 }  // namespace HWY_NAMESPACE
 }  // namespace INLAY_ABI_NAMESPACE
 }  // namespace inlay
 HWY_AFTER_NAMESPACE();
+#endif  // INLAY_INT16_PAIRS
 
 #endif  // toggle guard
 

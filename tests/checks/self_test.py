@@ -2,6 +2,7 @@
 """The checks themselves: each must complain about what it is there to find."""
 
 import pathlib
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import include_direction  # noqa: E402
 import inline_only  # noqa: E402
 import names  # noqa: E402
 import self_contained  # noqa: E402
+import x86_targets  # noqa: E402
 
 COMPILER = shutil.which("c++") or "g++"
 
@@ -104,6 +106,17 @@ class SelfContained(Tree):
         self.assertTrue(any("inlay/missing.hpp" in line for line in found))
         self.assertTrue(any("inlay/unguarded.hpp" in line for line in found))
         self.assertTrue(any("inlay/throwing.hpp" in line for line in found))
+
+
+@unittest.skipUnless(platform.machine() in ("x86_64", "AMD64"), "compiles for x86")
+class X86Targets(Tree):
+    def test_finds_targets_that_do_not_compile(self):
+        self.header("inlay/good.hpp", "inline int Good() { return 1; }")
+        self.assertEqual(x86_targets.complaints(self.root, "inlay/good.hpp", [COMPILER], []), [])
+        self.header("inlay/bad.hpp", "#ifdef __AVX2__\ninline int Bad() { return nothing; }\n#endif")
+        found = x86_targets.complaints(self.root, "inlay/bad.hpp", [COMPILER], [])
+        self.assertEqual(len(found), 3)
+        self.assertTrue(any("x86-64-v3" in line for line in found))
 
 
 class InlineOnly(Tree):
