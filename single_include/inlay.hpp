@@ -10638,7 +10638,7 @@ class TaskCuts {
     std::size_t task, begin, size;
   };
   // The last round that begins with `task` or before. That of the smallest tasks is as long as it needs to be.
-  constexpr Round LastRound(std::size_t task) const {
+  [[gnu::noinline]] constexpr Round LastRound(std::size_t task) const {
     Round round{0, 0, Size(units_)};
     while (round.size > smallest_ && task - round.task >= threads_) {
       round.task += threads_;
