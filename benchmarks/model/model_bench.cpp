@@ -128,10 +128,14 @@ using Static260K = Model<kStories260K, Formats<WeightType::kF32>>;
 using Dynamic260K = BasicModel<DynamicSpec, Formats<WeightType::kF32>>;
 using Static15M = Model<kStories15M, Formats<WeightType::kQ8_0>>;
 using Dynamic15M = BasicModel<DynamicSpec, Formats<WeightType::kQ8_0>>;
+using Static135M = Model<kSmolLM2_135M, Formats<WeightType::kQ8_0>>;
+using Dynamic135M = Dynamic15M;
 
 INLAY_BENCHMARK_MODEL(Static260K, kStories260K, WeightType::kF32);
 INLAY_BENCHMARK_MODEL(Dynamic260K, kStories260K, WeightType::kF32);
 INLAY_BENCHMARK_MODEL(Static15M, kStories15M, WeightType::kQ8_0);
 INLAY_BENCHMARK_MODEL(Dynamic15M, kStories15M, WeightType::kQ8_0);
+INLAY_BENCHMARK_MODEL(Static135M, kSmolLM2_135M, WeightType::kQ8_0);
+INLAY_BENCHMARK_MODEL(Dynamic135M, kSmolLM2_135M, WeightType::kQ8_0);
 
 }  // namespace
