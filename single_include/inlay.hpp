@@ -10611,6 +10611,7 @@ INLAY_BEGIN_NAMESPACE
 // Below this many multiply-accumulates a product stays on the calling thread: handing it out costs about as much
 // (~1 us for a spinning pool, several when a worker slept).
 inline constexpr std::size_t kSerialMacs = std::size_t{1} << 16;
+
 // How `units` of work are cut into tasks that `threads` threads claim in order. Every round of tasks, one for each thread, takes
 // three fifths of what is left, until tasks are a 64th of a thread's part. Long ranges of weights come first, which memory
 // delivers faster than short ones, and what one thread may still have to do when the others have run out of tasks is little; a
